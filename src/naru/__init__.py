@@ -1,0 +1,1 @@
+"""Naru: a network service that chooses the network, wires real hosts, and explains every hop."""

@@ -1,0 +1,217 @@
+"""The contract between server and agent: `HostState` down, `HostReport` up, and nothing else.
+
+A host's desired state is a flat map from key to value. A key says what kind of thing it is and whose:
+`tap/<port id>`. Values are complete: an agent that knows only the newest value of every key
+can wire its host. Order, repetition and loss of frames do not matter, the next list repairs them.
+
+    GET  /agent/v1/hosts/{host}/state?since=R   -> NDJSON frames (Put, Del, then Bookmark)
+    PUT  /agent/v1/hosts/{host}                 <- HostDescription, when the agent starts
+    POST /agent/v1/hosts/{host}/report          <- HostReport, when something changed and as heartbeat
+
+Addresses are strings in their canonical text form, MACs lower case with colons, MTUs in bytes.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+
+class _Value(msgspec.Struct, frozen=True, gc=False, tag_field="kind"):
+    """A value of the desired state; `kind` on the wire is the first part of its key."""
+
+
+class NetworkState(_Value, frozen=True, tag="network"):
+    """A network with at least one port on this host: one bridge, joined to one segment."""
+
+    network_id: str
+    network_type: Literal["flat", "vxlan"]
+    mtu_bytes: int
+    physical_network: str | None = None  # flat: the agent maps it to a device
+    vni: int | None = None  # vxlan
+
+    @property
+    def key(self) -> str:
+        return f"network/{self.network_id}"
+
+
+class TapState(_Value, frozen=True, tag="tap"):
+    """A port on this host: the tap device in the network's bridge, and where its other end lives.
+
+    With `netns`, the agent makes a veth pair whose far end `device` lives in that namespace.
+    Without, a hypervisor plugs the tap and the agent adopts it.
+    """
+
+    port_id: str
+    network_id: str
+    mac_address: str
+    mtu_bytes: int
+    admin_state_up: bool = True
+    netns: str | None = None
+    device: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"tap/{self.port_id}"
+
+
+class PeerState(_Value, frozen=True, tag="peer"):
+    """A port of a VXLAN network on another host: its frames go to that host's VTEP, its ARP is answered here."""
+
+    port_id: str
+    network_id: str
+    mac_address: str
+    ip_addresses: tuple[str, ...]
+    vtep: str
+
+    @property
+    def key(self) -> str:
+        return f"peer/{self.port_id}"
+
+
+class Route(msgspec.Struct, frozen=True, gc=False):
+    destination: str
+    nexthop: str
+
+
+class DhcpSubnet(msgspec.Struct, frozen=True, gc=False):
+    subnet_id: str
+    cidr: str
+    server_address: str  # of the DHCP port, in `cidr`
+    gateway_ip: str | None
+    dns_nameservers: tuple[str, ...] = ()
+    host_routes: tuple[Route, ...] = ()
+
+
+class DhcpState(_Value, frozen=True, tag="dhcp"):
+    """The DHCP server of a network: dnsmasq in `netns`, listening on `device` (its tap is a `TapState`)."""
+
+    network_id: str
+    port_id: str
+    netns: str
+    device: str
+    mtu_bytes: int
+    subnets: tuple[DhcpSubnet, ...]
+    domain: str = "openstacklocal"
+    lease_s: int = 86400
+
+    @property
+    def key(self) -> str:
+        return f"dhcp/{self.network_id}"
+
+
+class LeaseState(_Value, frozen=True, tag="lease"):
+    """A reservation that the network's DHCP server hands to one MAC."""
+
+    port_id: str
+    network_id: str
+    mac_address: str
+    hostname: str
+    ip_addresses: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return f"lease/{self.port_id}"
+
+
+class InstanceState(_Value, frozen=True, tag="instance"):
+    """An instance of our own on this host.
+
+    `running` turns true when every port of it is ACTIVE, so the first DISCOVER already finds a server.
+    `devices` are the interfaces inside `netns`, in order; the taps behind them are `TapState`s.
+    """
+
+    instance_id: str
+    name: str
+    driver: Literal["netns"]
+    netns: str
+    devices: tuple[str, ...]
+    running: bool
+
+    @property
+    def key(self) -> str:
+        return f"instance/{self.instance_id}"
+
+
+Value = NetworkState | TapState | PeerState | DhcpState | LeaseState | InstanceState
+HostState = Mapping[str, Value]
+
+
+class Put(msgspec.Struct, frozen=True, tag_field="frame", tag="put"):
+    key: str
+    value: Value
+
+
+class Del(msgspec.Struct, frozen=True, tag_field="frame", tag="del"):
+    key: str
+
+
+class Bookmark(msgspec.Struct, frozen=True, tag_field="frame", tag="bookmark"):
+    """Everything up to `revision` has been sent: the agent is in sync and may prune.
+
+    An agent that reconnects with `since=revision` is told only what changed, or 410: list again.
+    """
+
+    revision: int
+
+
+Frame = Put | Del | Bookmark
+
+
+class HostDescription(msgspec.Struct, frozen=True):
+    """What a host can do, said by its agent at start; scheduling and binding rely on it."""
+
+    mechanism: Literal["linuxbridge"] = "linuxbridge"
+    physical_networks: tuple[str, ...] = ()
+    tunnel_address: str | None = None  # the VTEP; None: no VXLAN on this host
+    dhcp: bool = False  # may run DHCP servers
+    instance_drivers: tuple[str, ...] = ()
+    version: str = ""
+
+
+class InstanceReport(msgspec.Struct, frozen=True):
+    """What the agent sees of a running instance. `addresses` maps device to the leased `address/prefix`."""
+
+    state: Literal["stopped", "running"]
+    addresses: dict[str, str] = {}
+
+
+class HostReport(msgspec.Struct, frozen=True):
+    """What the agent achieved.
+
+    `ok`, `failed` and `gone` are what changed since the last accepted report; with `full` they are everything,
+    and what the server remembered of this host is replaced. An empty report is a heartbeat.
+    """
+
+    revision: int  # newest bookmark that has been acted on
+    ok: tuple[str, ...] = ()
+    failed: dict[str, str] = {}  # key -> the reason, in words for the operator
+    gone: tuple[str, ...] = ()
+    instances: dict[str, InstanceReport] = {}
+    full: bool = False
+
+
+# Device and namespace names as the field knows them: a prefix and the first 11 characters of a random UUID,
+# because a Linux interface name holds 15 bytes (IFNAMSIZ - 1).
+def bridge_name(network_id: str) -> str:
+    return f"brq{network_id[:11]}"
+
+
+def tap_name(port_id: str) -> str:
+    return f"tap{port_id[:11]}"
+
+
+def vxlan_name(vni: int) -> str:
+    return f"vxlan-{vni}"
+
+
+def dhcp_netns(network_id: str) -> str:
+    return f"qdhcp-{network_id}"
+
+
+def dhcp_device(port_id: str) -> str:
+    return f"ns-{port_id[:11]}"
+
+
+def instance_netns(instance_id: str) -> str:
+    return f"instance-{instance_id}"

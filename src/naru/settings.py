@@ -1,0 +1,101 @@
+"""`naru.toml`: every key has a working default and an environment override, in ML2's words.
+
+A key `physical_interface_mappings` of the table `[agent]` is overridden by `NARU_AGENT_PHYSICAL_INTERFACE_MAPPINGS`; keys
+outside a table by `NARU_<KEY>`. Overrides of lists and tables are written as JSON, or as ML2 writes them: `a,b` and `a:b,c:d`.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_origin
+
+import msgspec
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used: says which key, where it came from and what it may be."""
+
+
+class Flat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    physical_networks: tuple[str, ...] = ("*",)  # "*": any name; one flat network each
+
+
+class Vxlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    vni_ranges: tuple[str, ...] = ("1:16777215",)
+
+
+class Segments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    flat: Flat = Flat()
+    vxlan: Vxlan = Vxlan()
+    tenant_network_types: tuple[str, ...] = ("vxlan",)  # tried in order where a network names no type
+    global_physnet_mtu: int = 1500  # bytes, of the underlay; VXLAN networks get 50 less
+
+
+class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Defaults of a project; -1 is unlimited."""
+
+    network: int = 100
+    subnet: int = 100
+    port: int = 500
+
+
+class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    mechanism: Literal["linuxbridge"] = "linuxbridge"
+    physical_interface_mappings: dict[str, str] = {}  # physical network -> device of this host
+    local_ip: str = ""  # the VTEP; empty: the address this host reaches the server from
+    dhcp: bool = True  # may this host run DHCP servers
+    instance_drivers: tuple[str, ...] = ("netns",)
+    report_interval_s: float = 30.0
+    resync_interval_s: float = 60.0
+    run_dir: str = "/run/naru"  # what a reboot may forget: pid files, leases, ownership marks
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    bind: str = "127.0.0.1:9696"
+    state_dir: str = "/var/lib/naru"  # the database, secrets (0600), clouds.yaml, the agent's last state
+    database_url: str = ""  # empty: SQLite in state_dir
+    auth: Literal["none", "builtin"] = "builtin"  # none: only on loopback
+    token_lifetime_s: int = 3600
+    agent_down_time_s: float = 75.0  # a host not heard of for so long is not alive
+    max_body_bytes: int = 10 * 1024 * 1024
+    pagination_max_limit: int = -1  # -1: no limit
+    segments: Segments = Segments()
+    quota: Quota = Quota()
+    agent: Agent = Agent()
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ, **given: Any) -> Settings:
+    """Settings from `path` (if any), then the environment, then `given` (the command line; None is "not given").
+
+    Raises SettingsError for an unreadable file, an unknown key or a value of the wrong type.
+    """
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"cannot read settings from {path}: {error}") from error
+    _override(document, Settings, "NARU", environ)
+    document.update({key: value for key, value in given.items() if value is not None})
+    try:
+        return msgspec.convert(document, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"cannot use the settings{f' in {path}' if path else ''}: {error}") from error
+
+
+def _override(document: dict[str, Any], table: type[msgspec.Struct], prefix: str, environ: Mapping[str, str]) -> None:
+    for field in msgspec.structs.fields(table):
+        name = f"{prefix}_{field.name.upper()}"
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            _override(document.setdefault(field.name, {}), field.type, name, environ)
+        elif name in environ:
+            document[field.name] = _parse(environ[name], get_origin(field.type))
+
+
+def _parse(text: str, container: Any) -> Any:
+    if container is tuple:
+        return msgspec.json.decode(text) if text.startswith("[") else [part for part in text.split(",") if part]
+    if container is dict:
+        return msgspec.json.decode(text) if text.startswith("{") else dict(part.split(":", 1) for part in text.split(",") if part)
+    return text
