@@ -81,7 +81,7 @@ def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> 
     """
     actions: list[Action] = []
     if prune:
-        for name, fact in reversed(have.items()):
+        for name, fact in reversed(list(have.items())):
             if name not in want:
                 actions.extend(fact.remove())
     for name, fact in want.items():

@@ -1,0 +1,5 @@
+"""`python -m naru` is `naru`."""
+
+from naru.cli.main import main
+
+main()

@@ -1,0 +1,90 @@
+"""`naru`: the table of commands.
+
+A command is found by name here and imported only when it is run, so that `naru --help` and `naru COMMAND --help` answer
+at once and an agent host needs nothing of the server. tests/unit/test_cli.py holds the budget of imports.
+"""
+
+import importlib
+import sys
+from typing import NamedTuple
+
+import click
+
+from naru import __version__
+
+
+class Entry(NamedTuple):
+    module: str  # exports `command`
+    help: str  # one line, so that the list needs no import
+
+
+COMMANDS = {
+    "up": Entry("naru.cli.up", "Run everything on this machine, in one process."),
+    "server": Entry("naru.cli.server", "Run the server: the API, the store, the feed to the hosts."),
+    "agent": Entry("naru.cli.agent", "Run the agent of one host: it wires what the server wants there."),
+    "demo": Entry("naru.cli.demo", "Boot instances in a private lab and say why each network was picked."),
+    "lab": Entry("naru.cli.lab", "Emulate several hosts on this machine."),
+    "db": Entry("naru.cli.db", "Upgrade the database's schema, or check what it holds."),
+}
+
+EXAMPLES = """\b
+Examples:
+  naru demo                              the whole way through; leaves nothing behind
+  naru up --state-dir ./state            a small cloud on this machine
+  naru up --no-dataplane                 the API alone: needs no root
+  naru server --help                     what a command takes
+
+`naru up` prints where its clouds.yaml is. The official client then works:
+`openstack --os-cloud naru-demo server create --image … --flavor … web1`.
+"""
+
+
+class CommandTable(click.Group):
+    """A group whose commands are rows of `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name].module).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name].module}.command is {command!r}, not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=CommandTable, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="naru")
+def naru() -> None:
+    """An OpenStack-compatible network service.
+
+    Naru chooses the network by its free addresses, wires real Linux hosts, and says why.
+    """
+
+
+def expected_errors() -> tuple[type[Exception], ...]:
+    """Errors that are the user's to read: one line, no traceback. Imported only once something has gone wrong."""
+    from naru.model.errors import NaruError
+    from naru.settings import SettingsError
+
+    return (NaruError, SettingsError)
+
+
+def main() -> None:
+    """Run `naru` with this process's arguments; never returns."""
+    try:
+        naru(prog_name="naru")
+    except SystemExit:
+        raise
+    except expected_errors() as error:
+        click.echo(f"naru: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
