@@ -1,0 +1,61 @@
+# The front door. `make` alone lists what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types imports unit bench docs lock clean
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+
+help: ## list the targets
+	@echo "make TARGET [ARGS=…], where ARGS go to the program behind it:"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: Debian packages (as root), .venv with the locked dependencies
+	@scripts/setup dev
+
+demo: ## set up, then run the main job in a private lab; leaves nothing behind
+	@scripts/setup run
+	@$(BIN)/naru demo $(ARGS)
+
+test: ## set up, then check and run all tests that this machine can run
+	@scripts/setup dev
+	@status=0; \
+	$(MAKE) -k check || { status=1; echo "==> the check failed, see above; the tests run all the same"; }; \
+	$(BIN)/pytest $(ARGS) || status=1; \
+	exit $$status
+
+check: lint types imports ## style, types, and which room imports which
+
+lint:
+	@scripts/setup dev
+	@echo "==> ruff"
+	@$(BIN)/ruff check --quiet && $(BIN)/ruff format --check --quiet || \
+	  { echo "to repair what can be: $(BIN)/ruff check --fix && $(BIN)/ruff format"; exit 1; }
+
+types:
+	@scripts/setup dev
+	@echo "==> mypy"
+	@$(BIN)/mypy --no-error-summary
+
+imports:
+	@scripts/setup dev
+	@echo "==> import-linter"
+	@$(BIN)/lint-imports --quiet
+
+unit: ## the tests that take seconds and need nothing of the machine
+	@scripts/setup dev
+	@$(BIN)/pytest tests/unit tests/property $(ARGS)
+
+bench: ## the speed that the project promises, measured here
+	@scripts/setup dev
+	@$(BIN)/python tests/bench/bench.py $(ARGS)
+
+docs: ## write docs/reference/commands.md anew from the commands' own help
+	@scripts/setup dev
+	@$(BIN)/python scripts/write-command-reference
+
+lock: ## resolve requirements/*.txt anew (ARGS=--upgrade: to the newest versions)
+	@scripts/lock $(ARGS)
+
+clean: ## remove .venv and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
