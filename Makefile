@@ -39,7 +39,7 @@ types:
 imports:
 	@scripts/setup dev
 	@echo "==> import-linter"
-	@$(BIN)/lint-imports --quiet
+	@report="$$($(BIN)/lint-imports --no-logo)" || { echo "$$report"; exit 1; }
 
 unit: ## the tests that take seconds and need nothing of the machine
 	@scripts/setup dev

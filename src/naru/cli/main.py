@@ -81,6 +81,11 @@ def main() -> None:
         naru(prog_name="naru")
     except SystemExit:
         raise
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "naru":
+            raise
+        click.echo(f"naru: this command needs {error.name}, which is not installed: pip install 'naru[server,demo]'", err=True)
+        sys.exit(1)
     except expected_errors() as error:
         click.echo(f"naru: {error}", err=True)
         sys.exit(1)

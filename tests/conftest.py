@@ -1,0 +1,101 @@
+"""What this machine cannot run is skipped with its reason, and named once more at the end.
+
+`@pytest.mark.needs("namespaces", "vxlan", "dnsmasq")` names what a test needs of the machine: a row of `NEEDS`, or
+else a program. tests/kernel needs what wiring needs without saying so. Probes run in throw-away namespaces
+of their own and at most once.
+"""
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # where Debian keeps ip, nft and dnsmasq, and a user's PATH may not look
+
+FOLDERS = {"kernel": ("namespaces", "vxlan", "ip", "bridge", "dnsmasq", "udhcpc", "ping")}
+
+
+def _root() -> str | None:
+    return None if os.geteuid() == 0 else "not root"
+
+
+def _in_namespace(*argv: str) -> str | None:
+    """Why `argv` fails in a network namespace of its own, or None."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return "no unshare (Debian: util-linux)"
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    done = subprocess.run([unshare, "--net", *user, "--", *argv], capture_output=True, text=True, timeout=20, check=False)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+
+
+def _namespaces() -> str | None:
+    reason = _in_namespace("true")
+    return reason and f"network namespaces cannot be made here ({reason})"
+
+
+def _link(kind: str, *arguments: str) -> str | None:
+    reason = _in_namespace("ip", "link", "add", "probe", "type", kind, *arguments)
+    return reason and f"the kernel makes no {kind} device ({reason})"
+
+
+def _8021q() -> str | None:
+    reason = _in_namespace("sh", "-ec", "ip link add v type veth peer name w; ip link add link v name v.7 type vlan id 7")
+    return reason and f"the kernel has no 8021q ({reason})"
+
+
+def _udhcpc() -> str | None:
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        return "no busybox (Debian: busybox)"
+    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, timeout=20, check=True).stdout.split()
+    return None if "udhcpc" in applets else "busybox was built without udhcpc"
+
+
+def _program(name: str) -> str | None:
+    return None if shutil.which(name) else f"no {name}"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "root": _root,
+    "namespaces": _namespaces,
+    "veth": partial(_link, "veth"),
+    "linux-bridge": partial(_link, "bridge"),
+    "vxlan": partial(_link, "vxlan", "id", "1", "dstport", "4789"),
+    "8021q": _8021q,
+    "udhcpc": _udhcpc,
+}
+
+
+@cache
+def missing(need: str) -> str | None:
+    """Why this machine does not meet `need`, or None."""
+    return NEEDS[need]() if need in NEEDS else _program(need)
+
+
+def _needs(item: pytest.Item) -> Iterator[str]:
+    here = Path(__file__).parent
+    for folder in item.path.relative_to(here).parts[:-1]:
+        yield from FOLDERS.get(folder, ())
+    for mark in item.iter_markers("needs"):
+        yield from mark.args
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures, which may need it too
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for need in _needs(item):
+        if reason := missing(need):
+            pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ()))
+    if reasons:
+        terminalreporter.section("not run on this machine")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"{count:4} {'test' if count == 1 else 'tests'}: {reason}")
