@@ -1,0 +1,113 @@
+"""A lab at work: the hosts, a server on controller01, an agent on every host, each a process of its own."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from naru.lab import LabError
+from naru.lab.cloud import connect
+from naru.lab.hosts import Host, create_hosts, host_names
+from naru.lab.tools import with_sbin
+
+CONTROLLER = "controller01"
+_PORT = 9696
+_START_S = 20.0  # a machine that is busy takes its time
+
+
+class Lab(msgspec.Struct, frozen=True):
+    hosts: dict[str, Host]
+    programs: dict[str, subprocess.Popen[bytes]]  # `server`, `agent-compute01` …: the name is that of its log
+    state_dir: Path
+    url: str
+
+    @property
+    def clouds_yaml(self) -> Path:
+        return self.state_dir / "server" / "clouds.yaml"
+
+    @property
+    def logs(self) -> Path:
+        return self.state_dir / "logs"
+
+
+def start_lab(host_count: int, state_dir: Path) -> Lab:
+    """Make the hosts and start the programs; returns when the server answers and knows every host as alive."""
+    hosts = create_hosts(host_names(host_count))
+    lab = Lab(hosts, {}, state_dir, f"http://{hosts[CONTROLLER].management}:{_PORT}")
+    lab.logs.mkdir(parents=True)
+    server_dir = state_dir / "server"
+    bind = f"{hosts[CONTROLLER].management}:{_PORT}"
+    _start_program(lab, "server", hosts[CONTROLLER], ["server", "--bind", bind, "--state-dir", str(server_dir)], {})
+    token_file = server_dir / "agent-token"
+    wait_until(lab, "the server has made the agents' token", token_file.exists, _START_S)
+    for host in hosts.values():
+        arguments = ["agent", "--host", host.name, "--server", lab.url, "--token-file", str(token_file)]
+        _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir))
+    wait_until(lab, "the server answers", lambda: _answers(lab.url), _START_S)
+    agents = connect(lab.clouds_yaml, "naru-admin")["network"]
+    wait_until(lab, "every host's agent is alive", lambda: _alive_hosts(agents) >= hosts.keys(), _START_S)
+    return lab
+
+
+def agent_settings(host: Host, state_dir: Path) -> dict[str, str]:
+    """The environment of a host's agent: the controller runs DHCP servers, the other hosts run instances."""
+    is_controller = host.name == CONTROLLER
+    return {
+        "NARU_STATE_DIR": str(state_dir / host.name),
+        "NARU_AGENT_PHYSICAL_INTERFACE_MAPPINGS": "physnet2:eth2",
+        "NARU_AGENT_LOCAL_IP": str(host.tunnel),
+        "NARU_AGENT_DHCP": str(is_controller).lower(),
+        "NARU_AGENT_INSTANCE_DRIVERS": "[]" if is_controller else '["netns"]',
+    }
+
+
+def wait_until(lab: Lab, what: str, check: Callable[[], bool], within_s: float) -> None:
+    """Return once `check` holds. Raises LabError when it does not in time, or when a program of the lab has ended."""
+    deadline = time.monotonic() + within_s
+    pause = threading.Event()
+    while not check():
+        for name, program in lab.programs.items():
+            if program.poll() is not None:
+                raise LabError(f"{name} ended with exit code {program.returncode}: {_last_line(lab.logs / f'{name}.log')}")
+        if time.monotonic() > deadline:
+            raise LabError(f"waited {within_s:.0f} s in vain until {what}")
+        pause.wait(0.02)
+
+
+def _start_program(lab: Lab, name: str, host: Host, arguments: list[str], settings: dict[str, str]) -> None:
+    with (lab.logs / f"{name}.log").open("wb") as log:
+        lab.programs[name] = subprocess.Popen(
+            host.enter(sys.executable, "-m", "naru", *arguments),
+            env=_environment() | settings,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _environment() -> dict[str, str]:
+    """The caller's, without its settings of Naru and its proxies: neither is meant for the lab."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("NARU_") and not key.lower().endswith("_proxy")}
+    return kept | {"PATH": with_sbin(os.environ.get("PATH", os.defpath))}
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", trust_env=False, timeout=1.0).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _alive_hosts(network: httpx.Client) -> set[str]:
+    return {agent["host"] for agent in network.get("/v2.0/agents").json()["agents"] if agent["alive"]}
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"it said nothing in {log.name}"
