@@ -45,13 +45,13 @@ def start_lab(host_count: int, state_dir: Path) -> Lab:
     bind = f"{hosts[CONTROLLER].management}:{_PORT}"
     _start_program(lab, "server", hosts[CONTROLLER], ["server", "--bind", bind, "--state-dir", str(server_dir)], {})
     token_file = server_dir / "agent-token"
-    wait_until(lab, "the server has made the agents' token", token_file.exists, _START_S)
+    _require(lab, "the server has made the agents' token", token_file.exists)
     for host in hosts.values():
         arguments = ["agent", "--host", host.name, "--server", lab.url, "--token-file", str(token_file)]
         _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir))
-    wait_until(lab, "the server answers", lambda: _answers(lab.url), _START_S)
+    _require(lab, "the server answers", lambda: _answers(lab.url))
     agents = connect(lab.clouds_yaml, "naru-admin")["network"]
-    wait_until(lab, "every host's agent is alive", lambda: _alive_hosts(agents) >= hosts.keys(), _START_S)
+    _require(lab, "every host's agent is alive", lambda: _alive_hosts(agents) >= hosts.keys())
     return lab
 
 
@@ -67,8 +67,8 @@ def agent_settings(host: Host, state_dir: Path) -> dict[str, str]:
     }
 
 
-def wait_until(lab: Lab, what: str, check: Callable[[], bool], within_s: float) -> None:
-    """Return once `check` holds. Raises LabError when it does not in time, or when a program of the lab has ended."""
+def holds_within(lab: Lab, check: Callable[[], bool], within_s: float) -> bool:
+    """Whether `check` comes to hold in time. Raises LabError when a program of the lab has ended meanwhile."""
     deadline = time.monotonic() + within_s
     pause = threading.Event()
     while not check():
@@ -76,8 +76,14 @@ def wait_until(lab: Lab, what: str, check: Callable[[], bool], within_s: float) 
             if program.poll() is not None:
                 raise LabError(f"{name} ended with exit code {program.returncode}: {_last_line(lab.logs / f'{name}.log')}")
         if time.monotonic() > deadline:
-            raise LabError(f"waited {within_s:.0f} s in vain until {what}")
+            return False
         pause.wait(0.02)
+    return True
+
+
+def _require(lab: Lab, what: str, check: Callable[[], bool]) -> None:
+    if not holds_within(lab, check, _START_S):
+        raise LabError(f"waited {_START_S:.0f} s in vain until {what}")
 
 
 def _start_program(lab: Lab, name: str, host: Host, arguments: list[str], settings: dict[str, str]) -> None:

@@ -1,0 +1,118 @@
+"""`naru demo`: the main job in a private lab, with a table, the reasons and a verdict."""
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from naru.lab.outcome import Outcome
+
+
+@click.command()
+@click.option("--instances", default=20, show_default=True, type=click.IntRange(1, 200), help="How many name no network.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; progress goes to stderr all the same.")
+def command(instances: int, *, as_json: bool) -> None:
+    """Boot instances in a private lab and say why each network was picked.
+
+    Three emulated hosts, a server, three agents; NET1 and NET2 with few addresses, and instances that name no network. Each must
+    get its reserved address by DHCP and reach an instance on another host. Exit code 0 only if all of it held. The lab lives in
+    namespaces of its own: nothing of it is left, however it ends. Needs root, or a kernel that allows user namespaces.
+    """
+    from naru.cli.lab import plain_refusals
+    from naru.lab.namespaces import run_enclosed
+    from naru.lab.tools import require_tools
+
+    with plain_refusals():
+        require_tools()
+        code = run_enclosed(lambda _: _run(instances, as_json=as_json))
+    if code == INTERRUPTED:
+        click.echo("\x1b[?25h" * sys.stderr.isatty() + "naru: interrupted; the lab is gone", err=True)
+    sys.exit(code)
+
+
+INTERRUPTED = 130
+
+
+def _run(count: int, *, as_json: bool) -> int:
+    """Inside the lab. Its files are in memory and vanish with it; logs are saved only if something failed."""
+    import msgspec
+
+    from naru.lab import LabError
+    from naru.lab.demo import run_demo
+    from naru.lab.namespaces import SCRATCH
+
+    state_dir = SCRATCH / "naru-demo"
+    progress = Progress()
+    try:
+        outcome = run_demo(count, state_dir, progress.say)
+    except LabError as error:
+        progress.end()
+        raise LabError(f"{error}\n{_save_logs(state_dir)}") from error
+    progress.end()
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(outcome)))
+    else:
+        print_outcome(outcome)
+    if not outcome.ok:
+        click.echo(_save_logs(state_dir), err=True)
+    return 0 if outcome.ok else 1
+
+
+def _save_logs(state_dir: Path) -> str:
+    """Copy the logs out of the lab; says where they are."""
+    saved = tempfile.mkdtemp(prefix="naru-demo-")
+    shutil.copytree(state_dir / "logs", saved, dirs_exist_ok=True)
+    return f"the logs of the server and the agents are in {saved}"
+
+
+class Progress:
+    """Steps on stderr: a line that moves on a terminal, else one line per step."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True)
+        self.status = self.console.status("")
+        self.step = ""
+        self.began = time.monotonic()
+        if self.console.is_terminal:
+            self.status.start()
+
+    def say(self, step: str, detail: str) -> None:
+        if step != self.step:
+            self._finish_step()
+            self.step, self.began = step, time.monotonic()
+        self.status.update(f"{step} … {detail}")
+
+    def end(self) -> None:
+        self._finish_step()
+        self.status.stop()
+
+    def _finish_step(self) -> None:
+        if self.step:
+            self.console.print(f"{self.step}: {time.monotonic() - self.began:.1f} s", highlight=False, soft_wrap=True)
+        self.step = ""
+
+
+def print_outcome(outcome: "Outcome") -> None:
+    """The table, the sums and the verdict, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table("instance", "host", "network", "address", "lease after", "why this network", "ping")
+    for instance in outcome.instances:
+        lease_after = "-" if instance.request_to_lease_s is None else f"{instance.request_to_lease_s:.2f} s"
+        ping = f"[red]{'; '.join(instance.failures)}" if instance.failures else instance.reached
+        table.add_row(instance.name, instance.host, instance.network, instance.address, lease_after, instance.why, ping)
+    console.print(table)
+    for network, before in outcome.free_before.items():
+        console.print(f"free addresses of {network}: {before} before, {outcome.free_after[network]} after")
+    for failure in outcome.failures:
+        console.print(f"[red]did not hold:[/] {failure}", soft_wrap=True)
+    console.print(f"[{'green' if outcome.ok else 'red'}]{outcome.verdict}", soft_wrap=True)
