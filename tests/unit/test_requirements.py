@@ -1,0 +1,34 @@
+"""The lock installs the same everywhere: exact versions, hashes, and no machine's index (docs/adr/0002)."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCKS = ("run", "dev")
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package -> version with its marker, of requirements/<name>.txt."""
+    text = (ROOT / f"requirements/{name}.txt").read_text()
+    return dict(re.findall(r"^([a-z0-9-]+)==(.+?) \\$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_line_is_an_exact_version_or_a_hash(name: str) -> None:
+    lines = (ROOT / f"requirements/{name}.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[a-z0-9-]+==\S+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_no_index_is_named(name: str) -> None:
+    text = (ROOT / f"requirements/{name}.txt").read_text()
+    assert "://" not in text
+    assert "index" not in text
+
+
+def test_both_locks_agree() -> None:
+    run, dev = pins("run"), pins("dev")
+    assert run
+    assert run.items() <= dev.items()
