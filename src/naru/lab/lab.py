@@ -14,7 +14,6 @@ import msgspec
 from naru.lab import LabError
 from naru.lab.cloud import connect
 from naru.lab.hosts import Host, create_hosts, host_names
-from naru.lab.tools import with_sbin
 
 CONTROLLER = "controller01"
 _PORT = 9696
@@ -99,8 +98,7 @@ def _start_program(lab: Lab, name: str, host: Host, arguments: list[str], settin
 
 def _environment() -> dict[str, str]:
     """The caller's, without its settings of Naru and its proxies: neither is meant for the lab."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("NARU_") and not key.lower().endswith("_proxy")}
-    return kept | {"PATH": with_sbin(os.environ.get("PATH", os.defpath))}
+    return {key: value for key, value in os.environ.items() if not key.startswith("NARU_") and not key.lower().endswith("_proxy")}
 
 
 def _answers(url: str) -> bool:

@@ -36,13 +36,16 @@ def run_enclosed(body: Callable[[int], int]) -> int:
     `body` gets the PID of the lab's first process as the machine sees it. The calling process must have one thread only;
     without root it ends up in a user namespace where it is root. Raises LabError if namespaces cannot be had.
     """
+    try:
+        _unshare_pid()
+    except OSError as error:
+        raise LabError(NO_NAMESPACES.format(reason=error.strerror)) from error
     outside_pid, write_outside_pid = os.pipe()
-    _unshare(_CLONE_NEWPID | (0 if os.geteuid() == 0 else _CLONE_NEWUSER))
     first = os.fork()
     if first == 0:
         os.close(write_outside_pid)
         _be_first(outside_pid, body)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os.kill(first, signal.SIGKILL))
     os.write(write_outside_pid, str(first).encode())
     _, status = os.waitpid(first, 0)  # returns only when every process of the PID namespace is gone
@@ -51,13 +54,25 @@ def run_enclosed(body: Callable[[int], int]) -> int:
 
 
 def _unshare(flags: int) -> None:
-    uid, gid = os.geteuid(), os.getegid()
     if _libc.unshare(flags) != 0:
-        raise LabError(NO_NAMESPACES.format(reason=os.strerror(ctypes.get_errno())))
-    if flags & _CLONE_NEWUSER:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _unshare_pid() -> None:
+    try:
+        _unshare(_CLONE_NEWPID)
+    except PermissionError:
+        _become_root()
+        _unshare(_CLONE_NEWPID)
+
+
+def _become_root() -> None:
+    """Root of a user namespace, which is this user to the rest of the machine."""
+    uid, gid = os.geteuid(), os.getegid()
+    _unshare(_CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 
 
 def _be_first(outside_pid: int, body: Callable[[int], int]) -> NoReturn:
@@ -70,8 +85,9 @@ def _be_first(outside_pid: int, body: Callable[[int], int]) -> NoReturn:
     try:
         _unshare(_CLONE_NEWNS | _CLONE_NEWNET)
         _mount_own()
-    except LabError as error:
-        sys.stderr.write(f"naru: {error}\n")
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error.strerror
+        sys.stderr.write(f"naru: {NO_NAMESPACES.format(reason=reason)}\n")
         sys.stderr.flush()
         os._exit(1)
     worker = os.fork()
@@ -92,9 +108,7 @@ def _mount_own() -> None:
         f"mount -t tmpfs -o mode=755 tmpfs {SCRATCH}",
         "ip link set lo up",
     ):
-        done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise LabError(NO_NAMESPACES.format(reason=f"{command}: {done.stderr.strip()}"))
+        subprocess.run(command.split(), capture_output=True, text=True, check=True)
 
 
 def _work(body: Callable[[], int]) -> NoReturn:

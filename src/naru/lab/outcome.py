@@ -64,7 +64,7 @@ def judge(
 def _wrong_split(picked: list[Instance], free: Mapping[str, int]) -> list[str]:
     took = Counter(instance.network for instance in picked)
     return [
-        f"{network} had {free[network]} free addresses: {expected} of the instances without a network had to land there, {took[network]} did"
+        f"{network} had {free[network]} free addresses: {expected} instances that named no network had to go there, {took[network]} did"
         for network, expected in expected_split(free, len(picked)).items()
         if took[network] != expected
     ]

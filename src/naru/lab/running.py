@@ -95,7 +95,8 @@ def enter(running: RunningLab, host: str) -> list[str]:
     pid = outside_pids(running.pid).get(running.hosts[host])
     if pid is None:
         raise LabError(f"host {host} is gone; `naru lab down` and `naru lab up` make the lab anew")
-    user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+    same_user = Path(f"/proc/{pid}/ns/user").samefile("/proc/self/ns/user")
+    user = [] if same_user else ["--user", "--preserve-credentials"]
     return ["nsenter", "-t", str(pid), *user, "--net", "--mount", "--uts", "--pid", "--"]
 
 

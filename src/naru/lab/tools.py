@@ -23,13 +23,13 @@ PACKAGES = {
 
 
 def require_tools() -> None:
-    """Raises LabError naming every tool that is missing and its package, before anything is changed."""
-    path = with_sbin(os.environ.get("PATH", os.defpath))
+    """Raises LabError naming every tool that is missing and its package. From here on PATH has what Debian keeps in sbin."""
+    os.environ["PATH"] = path = with_sbin(os.environ.get("PATH", os.defpath))
     missing = {tool: package for tool, package in PACKAGES.items() if shutil.which(tool, path=path) is None}
     if missing:
         install = f"apt-get install {' '.join(sorted(set(missing.values())))}"
         raise LabError(f"missing here: {', '.join(missing)}. As root: {install}")
-    applets = subprocess.run(["busybox", "--list"], env={"PATH": path}, capture_output=True, text=True, check=False).stdout.split()
+    applets = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=False).stdout.split()
     if "udhcpc" not in applets:
         raise LabError("this busybox has no udhcpc, the DHCP client of the instances. As root: apt-get install busybox")
 
