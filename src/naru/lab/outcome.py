@@ -51,7 +51,7 @@ def judge(
     times = [instance.request_to_lease_s for instance in instances if instance.request_to_lease_s is not None]
     return Outcome(
         ok=not failures,
-        verdict=_verdict(instances, took, times, len(failures)),
+        verdict=_verdict(instances, took, times, failures),
         instances=instances,
         free_before=dict(free_before),
         free_after=dict(free_after),
@@ -64,16 +64,17 @@ def judge(
 def _wrong_split(picked: list[Instance], free: Mapping[str, int]) -> list[str]:
     took = Counter(instance.network for instance in picked)
     return [
-        f"{network} had {free[network]} free addresses: {expected} instances that named no network had to go there, {took[network]} did"
+        f"{network} had {free[network]} free addresses: {expected} of the picks belonged there, {took[network]} went there"
         for network, expected in expected_split(free, len(picked)).items()
         if took[network] != expected
     ]
 
 
-def _verdict(instances: list[Instance], took: Counter[str], times: list[float], failed: int) -> str:
+def _verdict(instances: list[Instance], took: Counter[str], times: list[float], failures: list[str]) -> str:
     good = sum(not instance.failures for instance in instances)
-    if failed:
-        return f"FAILED: {failed} things did not hold; {good} of {len(instances)} instances are all right"
+    if failures:
+        more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+        return f"FAILED: {good} of {len(instances)} instances are all right; {failures[0]}{more}"
     split = ", ".join(f"{network} {count}" for network, count in took.items())
     return (
         f"OK: all {good} instances got the address reserved for them and reached another host ({split}); "

@@ -1,0 +1,84 @@
+"""`naru demo` as a newcomer runs it: everything real, and nothing left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+DEMO = [sys.executable, "-m", "naru", "demo"]
+AS_NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    saved = tmp_path_factory.mktemp("saved")
+    done = subprocess.run(
+        [*DEMO, "--json"], capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"TMPDIR": str(saved)}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(saved.iterdir()) == []
+    return json.loads(done.stdout)
+
+
+def test_every_instance_got_its_address_and_reached_another_host(outcome):
+    assert outcome["ok"]
+    assert outcome["failures"] == []
+    assert len(outcome["instances"]) == 22
+    for instance in outcome["instances"]:
+        assert instance["failures"] == []
+        assert instance["reached"]
+        assert instance["host"] in ("compute01", "compute02")
+
+
+def test_no_address_was_given_twice(outcome):
+    assert len({instance["address"] for instance in outcome["instances"]}) == 22
+
+
+def test_the_split_follows_free_addresses(outcome):
+    networks = [instance["network"] for instance in outcome["instances"]]
+    free = outcome["free_before"]
+
+    assert free["NET1"] in (11, 12)
+    assert networks.count("NET1") == free["NET1"]
+    assert networks.count("NET2") == 20 - free["NET1"]
+    assert networks.count("MyFlatNetwork") == 2
+    assert outcome["free_after"] == {name: free[name] - networks.count(name) for name in free}
+
+
+def test_every_pick_has_its_reason(outcome):
+    on_net2 = [instance["why"] for instance in outcome["instances"] if instance["network"] == "NET2"]
+    assert all("NET1: full, 0 of" in why for why in on_net2)
+
+
+def test_the_demo_prints_a_table_sums_and_a_verdict():
+    done = subprocess.run([*DEMO, "--instances", "4"], capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("web04", "flat02", "free addresses of NET1: 12 before, 8 after", "OK: all 6 instances"):
+        assert words in done.stdout
+    assert "Bringing up three hosts" in done.stderr
+
+
+def test_it_runs_without_root():
+    reads_us = subprocess.run([*AS_NOBODY, sys.executable, "-c", "import naru"], capture_output=True, check=False)
+    if os.geteuid() != 0 or reads_us.returncode != 0:
+        pytest.skip("needs root, to try it as a user without rights who can read this folder")
+    done = subprocess.run([*AS_NOBODY, *DEMO, "--instances", "4"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_interrupted_at_work_it_leaves_nothing_and_runs_again(number, tmp_path):
+    demo = subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)})
+    assert demo.stderr.readline().startswith("Bringing up three hosts")  # the step has ended: the programs run
+    demo.send_signal(number)
+    _, said = demo.communicate(timeout=10)
+
+    assert demo.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+    again = subprocess.run([*DEMO, "--instances", "2"], capture_output=True, text=True, timeout=120, check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
