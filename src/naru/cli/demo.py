@@ -23,11 +23,16 @@ def command(instances: int, *, as_json: bool) -> None:
     get its reserved address by DHCP and reach an instance on another host. Exit code 0 only if all of it held. The lab lives in
     namespaces of its own: nothing of it is left, however it ends. Needs root, or a kernel that allows user namespaces.
     """
+    from importlib.util import find_spec
+
     from naru.cli.lab import plain_refusals
+    from naru.lab import LabError
     from naru.lab.namespaces import run_enclosed
     from naru.lab.tools import require_tools
 
     with plain_refusals():
+        if find_spec("rich") is None:
+            raise LabError("the demo draws with rich, which is not installed: pip install 'naru[demo]'")
         require_tools()
         code = run_enclosed(lambda _: _run(instances, as_json=as_json))
     if code == INTERRUPTED:
@@ -51,7 +56,7 @@ def _run(count: int, *, as_json: bool) -> int:
     try:
         outcome = run_demo(count, state_dir, progress.say)
     except LabError as error:
-        progress.end()
+        progress.end("failed after ")
         raise LabError(f"{error}\n{_save_logs(state_dir)}") from error
     progress.end()
     if as_json:
@@ -89,14 +94,13 @@ class Progress:
             self.step, self.began = step, time.monotonic()
         self.status.update(f"{step} … {detail}")
 
-    def end(self) -> None:
-        self._finish_step()
+    def end(self, how: str = "") -> None:
+        self._finish_step(how)
         self.status.stop()
 
-    def _finish_step(self) -> None:
+    def _finish_step(self, how: str = "") -> None:
         if self.step:
-            self.console.print(f"{self.step}: {time.monotonic() - self.began:.1f} s", highlight=False, soft_wrap=True)
-        self.step = ""
+            self.console.print(f"{self.step}: {how}{time.monotonic() - self.began:.1f} s", highlight=False, soft_wrap=True)
 
 
 def print_outcome(outcome: "Outcome") -> None:

@@ -127,10 +127,14 @@ def _found(state_dir: Path | None) -> Iterator["RunningLab"]:
 
 def _run_lab(host_count: int, state_dir: Path, outside_pid: int) -> int:
     """Inside the lab: start it, say how to use it, and tell of every program that ends."""
+    from naru.lab import LabError
     from naru.lab.lab import start_lab
     from naru.lab.running import publish
 
-    lab = start_lab(host_count, state_dir)
+    try:
+        lab = start_lab(host_count, state_dir)
+    except LabError as error:
+        raise LabError(f"{error}\nthe logs are in {state_dir}/logs") from error
     click.echo(HOW_TO_USE.format(hosts=", ".join(lab.hosts), url=lab.url, state_dir=state_dir))
     publish(lab, outside_pid)
     _watch(lab)
