@@ -16,27 +16,62 @@ from naru import __version__
 class Entry(NamedTuple):
     module: str  # exports `command`
     help: str  # one line, so that the list needs no import
+    examples: tuple[str, ...]
 
 
 COMMANDS = {
-    "up": Entry("naru.cli.up", "Run everything on this machine, in one process."),
-    "server": Entry("naru.cli.server", "Run the server: the API, the store, the feed to the hosts."),
-    "agent": Entry("naru.cli.agent", "Run the agent of one host: it wires what the server wants there."),
-    "demo": Entry("naru.cli.demo", "Boot instances in a private lab and say why each network was picked."),
-    "lab": Entry("naru.cli.lab", "Emulate several hosts on this machine."),
-    "db": Entry("naru.cli.db", "Upgrade the database's schema, or check what it holds."),
+    "up": Entry(
+        "naru.cli.up",
+        "Run everything on this machine, in one process.",
+        ("naru up --state-dir ./state", "naru up --no-dataplane          the API alone: needs no root"),
+    ),
+    "server": Entry(
+        "naru.cli.server",
+        "Run the server: the API, the store, the feed to the hosts.",
+        ("naru server --bind 10.0.0.30:9696 --state-dir /var/lib/naru",),
+    ),
+    "agent": Entry(
+        "naru.cli.agent",
+        "Run the agent of one host: it wires what the server wants there.",
+        ("naru agent --host compute01 --server http://10.0.0.30:9696 --token-file /etc/naru/agent-token",),
+    ),
+    "demo": Entry(
+        "naru.cli.demo",
+        "Boot instances in a private lab and say why each network was picked.",
+        ("naru demo", "naru demo --json > outcome.json"),
+    ),
+    "lab": Entry(
+        "naru.cli.lab",
+        "Emulate several hosts on this machine.",
+        ("naru lab up --detach", "naru lab exec compute01 -- ip -brief link", "naru lab down"),
+    ),
+    "db": Entry(
+        "naru.cli.db",
+        "Upgrade the database's schema, or check what it holds.",
+        ("naru db upgrade --state-dir ./state", "naru db check --state-dir ./state"),
+    ),
 }
 
-EXAMPLES = """\b
-Examples:
-  naru demo                              the whole way through; leaves nothing behind
-  naru up --state-dir ./state            a small cloud on this machine
-  naru up --no-dataplane                 the API alone: needs no root
-  naru server --help                     what a command takes
 
-`naru up` prints where its clouds.yaml is. The official client then works:
-`openstack --os-cloud naru-demo server create --image … --flavor … web1`.
+def epilog(examples: tuple[str, ...]) -> str:
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in examples)))
+
+
+EPILOG = (
+    epilog(
+        (
+            "naru demo                       the whole way through; leaves nothing behind",
+            "naru up --state-dir ./state     a small cloud on this machine",
+            "naru up --no-dataplane          the API alone: needs no root",
+            "naru server --help              what a command takes",
+        )
+    )
+    + """
+
+`naru up` says where its clouds.yaml is. The official client then works:
+`openstack --os-cloud naru-demo server create --image netns --flavor m1.tiny web1`.
 """
+)
 
 
 class CommandTable(click.Group):
@@ -48,9 +83,11 @@ class CommandTable(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(COMMANDS[cmd_name].module).command
+        entry = COMMANDS[cmd_name]
+        command = importlib.import_module(entry.module).command
         if not isinstance(command, click.Command):
-            raise TypeError(f"{COMMANDS[cmd_name].module}.command is {command!r}, not a click command")
+            raise TypeError(f"{entry.module}.command is {command!r}, not a click command")
+        command.epilog = command.epilog or epilog(entry.examples)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -58,7 +95,7 @@ class CommandTable(click.Group):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
-@click.group(cls=CommandTable, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandTable, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="naru")
 def naru() -> None:
     """An OpenStack-compatible network service.
