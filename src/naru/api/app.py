@@ -1,0 +1,55 @@
+"""The ASGI application: find the route, authenticate, run the endpoint, turn refusals into responses."""
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from naru.api.http import Call, Dispatch, network_refusal
+from naru.model.errors import NaruError, NotFound
+from naru.model.identity import Caller
+
+_log = structlog.get_logger("naru.api")
+
+Authenticate = Callable[[Request], Caller]  # raises Unauthenticated
+
+
+class App:
+    def __init__(self, dispatch: Dispatch, authenticate: Authenticate, max_body_bytes: int) -> None:
+        self._dispatch = dispatch
+        self._authenticate = authenticate
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        response = await self._respond(request)
+        response.headers["X-Openstack-Request-Id"] = _request_id(scope)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        """The boundary of a request: every error becomes a response here, and only surprises are logged."""
+        matched = self._dispatch.match(request.method, request.url.path)
+        if matched is None:
+            return network_refusal(NotFound(f"The resource could not be found: {request.method} {request.url.path}."))
+        try:
+            caller = None if matched.route.is_public else self._authenticate(request)
+            return await matched.route.endpoint(Call(request, caller, matched.ids, self._max_body_bytes))
+        except NaruError as error:
+            return matched.refuse(error)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception:
+            _log.exception("request failed", id=_request_id(request.scope), method=request.method, path=request.url.path)
+            return matched.refuse(NaruError("Request Failed: internal server error while processing your request."))
+
+
+def _request_id(scope: Any) -> str:
+    """One id per request: in the response, in the log."""
+    state = scope.setdefault("state", {})
+    return state.setdefault("request_id", f"req-{secrets.token_hex(16)}")  # type: ignore[no-any-return]

@@ -1,0 +1,78 @@
+"""Every refusal that a client can see, in one tree.
+
+    NaruError
+    |- Invalid              400  HTTPBadRequest, or the type that Neutron has for the case
+    |- Unauthenticated      401
+    |- Forbidden            403  PolicyNotAuthorized
+    |- NotFound             404  <Resource>NotFound
+    |- Conflict             409  in use, exhausted, over quota: the type that Neutron has for the case
+    |- StaleRevision        412  RevisionNumberConstraintFailed
+    |- TooLarge             413
+    `- Unavailable          503
+
+`type` is Neutron's exception name, because clients map on it (python-neutronclient, Nova). The message says
+what, which id, why, and what would help. `api/http.py` alone turns an error into a response.
+"""
+
+from typing import ClassVar
+
+
+class NaruError(Exception):
+    """A refusal. `type` is Neutron's name for it, `status` the HTTP status."""
+
+    status: ClassVar[int] = 500
+    type: str = "InternalServerError"
+
+    def __init__(self, message: str, type: str | None = None) -> None:
+        super().__init__(message)
+        if type is not None:
+            self.type = type
+
+
+class Invalid(NaruError):
+    status = 400
+    type = "HTTPBadRequest"
+
+
+class Unauthenticated(NaruError):
+    status = 401
+    type = "HTTPUnauthorized"
+
+
+class Forbidden(NaruError):
+    status = 403
+    type = "PolicyNotAuthorized"
+
+
+class NotFound(NaruError):
+    status = 404
+    type = "HTTPNotFound"
+
+
+class Conflict(NaruError):
+    status = 409
+    type = "Conflict"
+
+
+class StaleRevision(NaruError):
+    status = 412
+    type = "RevisionNumberConstraintFailed"
+
+
+class TooLarge(NaruError):
+    status = 413
+    type = "RequestTooLarge"
+
+
+class Unavailable(NaruError):
+    status = 503
+    type = "ServiceUnavailable"
+
+
+def not_found(kind: str, id: str) -> NotFound:
+    """Neutron's words: `Network <id> could not be found.`, type `NetworkNotFound`."""
+    return NotFound(f"{kind} {id} could not be found.", f"{kind}NotFound")
+
+
+def invalid_value(attribute: str, reason: str) -> Invalid:
+    return Invalid(f"Invalid input for {attribute}. Reason: {reason}.")

@@ -1,0 +1,81 @@
+"""Who calls, and the resources of the builtin identity service (Keystone v3's words)."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import field
+
+from naru.model.attributes import boolean, hidden, read_only, settable, text
+from naru.model.resources import Keys, Resource
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks: the outcome of authentication, the ground of every policy decision."""
+
+    user_id: str
+    project_id: str
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def is_admin(self) -> bool:
+        return "admin" in self.roles
+
+
+# What the service itself does, for nobody in particular.
+SERVICE = Caller("naru", "", frozenset({"admin", "service"}))
+
+
+class Project(Resource, frozen=True, kw_only=True):
+    """https://docs.openstack.org/api-ref/identity/v3/#projects"""
+
+    kind: ClassVar[str] = "Project"
+    singular: ClassVar[str] = "project"
+    plural: ClassVar[str] = "projects"
+
+    name: Annotated[str, settable(text(64), required=True)]
+    domain_id: Annotated[str, settable(text(64))] = "default"
+    enabled: Annotated[bool, settable(boolean)] = True
+
+    indexes: ClassVar[Mapping[str, Keys]] = {"name": lambda project: (project.name,)}
+
+    def claims(self) -> tuple[str, ...]:
+        return (f"project/{self.domain_id}/{self.name}",)
+
+
+class User(Resource, frozen=True, kw_only=True):
+    """https://docs.openstack.org/api-ref/identity/v3/#users
+
+    `password` is a salted hash; `roles` maps project id to role names.
+    """
+
+    kind: ClassVar[str] = "User"
+    singular: ClassVar[str] = "user"
+    plural: ClassVar[str] = "users"
+
+    name: Annotated[str, settable(text(255), required=True)]
+    domain_id: Annotated[str, settable(text(64))] = "default"
+    enabled: Annotated[bool, settable(boolean)] = True
+    password: Annotated[str, hidden()] = ""
+    roles: Annotated[dict[str, tuple[str, ...]], hidden()] = field(default_factory=dict)
+
+    indexes: ClassVar[Mapping[str, Keys]] = {"name": lambda user: (user.name,)}
+
+    def claims(self) -> tuple[str, ...]:
+        return (f"user/{self.domain_id}/{self.name}",)
+
+
+class Token(Resource, frozen=True, kw_only=True):
+    """A token that was given out; its id is the SHA-256 of the secret, so a stolen database opens nothing."""
+
+    kind: ClassVar[str] = "Token"
+    singular: ClassVar[str] = "token"
+    plural: ClassVar[str] = "tokens"
+
+    user_id: Annotated[str, hidden()]
+    methods: Annotated[tuple[str, ...], read_only()] = ("password",)
+    issued_at: Annotated[str, read_only()]
+    expires_at: Annotated[str, read_only()]  # ISO 8601, UTC, microseconds, "Z": text order is time order
+    audit_id: Annotated[str, read_only()]
+
+    indexes: ClassVar[Mapping[str, Keys]] = {"user_id": lambda token: (token.user_id,)}

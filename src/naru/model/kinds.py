@@ -1,0 +1,11 @@
+"""Every kind of resource that the store keeps, by its name."""
+
+from collections.abc import Mapping
+
+from naru.model.compute import Server
+from naru.model.identity import Project, Token, User
+from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
+
+KINDS: Mapping[str, type[Resource]] = {
+    kind.kind: kind for kind in (Network, Subnet, Port, Agent, Quota, Project, User, Token, Server)
+}

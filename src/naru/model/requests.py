@@ -1,0 +1,72 @@
+"""From a request body to checked values, by the description of the resource.
+
+The result maps struct fields to values, only those that were sent: what is absent takes the resource's default or is chosen by
+the service. Anything that the description does not allow is refused, so nothing is silently ignored.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from naru.model.attributes import Attribute
+from naru.model.errors import Forbidden, Invalid, invalid_value
+from naru.model.identity import Caller
+from naru.model.resources import Resource, attributes
+
+
+def decode_create(kind: type[Resource], body: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+    """The values of a POST body. Raises Invalid or Forbidden, naming the attribute."""
+    given = _decode(kind, body, caller, "post")
+    missing = [wire for wire, item in attributes(kind).items() if item.attribute.required and item.field not in given]
+    if missing:
+        raise Invalid(f"Failed to parse request. Required attribute '{missing[0]}' not specified")
+    project_id = given.setdefault("project_id", caller.project_id)
+    if project_id != caller.project_id and not caller.is_admin:
+        raise Forbidden(f"(rule:create_{kind.singular}) is disallowed by policy: only an administrator creates for another project")
+    return given
+
+
+def decode_update(kind: type[Resource], body: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+    """The values of a PUT body: what is to change."""
+    return _decode(kind, body, caller, "put")
+
+
+def _decode(kind: type[Resource], body: Mapping[str, Any], caller: Caller, method: str) -> dict[str, Any]:
+    described = attributes(kind)
+    given: dict[str, Any] = {}
+    for wire, value in body.items():
+        item = described.get(wire)
+        if item is None or item.attribute.see == "nobody":
+            raise Invalid(f"Unrecognized attribute(s) '{wire}'")
+        attribute = item.attribute
+        who = attribute.post if method == "post" else attribute.put
+        if who == "nobody":
+            if method == "post":
+                raise Invalid(f"Attribute '{wire}' not allowed in POST")
+            raise Invalid(f"Cannot update read-only attribute {wire}")
+        converted = _convert(attribute, wire, value)
+        if who == "admin" and not caller.is_admin and converted != _defaults(kind).get(item.field, msgspec.UNSET):
+            action = "create" if method == "post" else "update"
+            raise Forbidden(f"(rule:{action}_{kind.singular}:{wire}) is disallowed by policy")
+        if given.setdefault(item.field, converted) != converted:
+            raise Invalid(f"'project_id' and 'tenant_id' do not match in the request for {kind.singular}")
+    return given
+
+
+def _convert(attribute: Attribute, wire: str, value: Any) -> Any:
+    assert attribute.convert is not None
+    try:
+        return attribute.convert(value)
+    except ValueError as error:
+        raise invalid_value(wire, str(error)) from None
+
+
+@cache
+def _defaults(kind: type[Resource]) -> Mapping[str, Any]:
+    return {
+        item.name: item.default if item.default is not msgspec.NODEFAULT else item.default_factory()
+        for item in msgspec.structs.fields(kind)
+        if not item.required
+    }

@@ -1,0 +1,298 @@
+"""Every resource, described once: its fields, their wire names and defaults, who may set and see them.
+
+A resource is an immutable value. Where the wire name is not a Python name the field is renamed (`provider:mtu`). The source for
+names, defaults and who may do what is the Networking API v2.0 reference; a contract test holds this file against neutron-lib.
+"""
+
+import uuid
+from collections.abc import Callable, Generator, Mapping
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import field
+
+from naru.model.attributes import (
+    Attribute,
+    at_create,
+    boolean,
+    cidr,
+    hidden,
+    integer,
+    ip_address,
+    list_of,
+    mac_address,
+    mapping,
+    one_of,
+    or_none,
+    read_only,
+    settable,
+    struct_of,
+    text,
+    uuid_text,
+)
+
+NETWORK_TYPES = ("flat", "vxlan")
+DHCP_OWNER = "network:dhcp"
+
+
+Keys = Callable[[Any], tuple[str, ...]]
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """What all resources share. The store fills in times and revision; services choose the id."""
+
+    kind: ClassVar[str] = "resource"  # Neutron's CamelCase word for it, as in "<Kind>NotFound"
+    singular: ClassVar[str] = "resource"
+    plural: ClassVar[str] = "resources"
+
+    id: Annotated[str, read_only()]
+    project_id: Annotated[str, at_create(text(255))] = ""
+    description: Annotated[str, settable(text(255))] = ""
+    created_at: Annotated[str, read_only(sort=False)] = ""
+    updated_at: Annotated[str, read_only(sort=False)] = ""
+    revision_number: Annotated[int, read_only()] = 0
+
+    # What a resource is looked up by, beside its id: index name -> the keys under which it stands.
+    indexes: ClassVar[Mapping[str, Keys]] = {}
+
+    def claims(self) -> tuple[str, ...]:
+        """Texts that at most one resource may hold at a time; the database keeps them unique."""
+        return ()
+
+
+def segment_claim(network_type: str, physical_network: str | None, segmentation_id: int | None) -> str:
+    return f"segment/{network_type}/{physical_network or ''}/{'' if segmentation_id is None else segmentation_id}"
+
+
+def new_id() -> str:
+    """A random UUID: kernel names are cut from its first characters, so ids must differ there."""
+    return str(uuid.uuid4())
+
+
+class AllocationPool(msgspec.Struct, frozen=True, gc=False):
+    start: str
+    end: str
+
+
+class HostRoute(msgspec.Struct, frozen=True, gc=False):
+    destination: str
+    nexthop: str
+
+
+class FixedIp(msgspec.Struct, frozen=True, gc=False):
+    subnet_id: str
+    ip_address: str
+
+
+class WantedIp(msgspec.Struct, frozen=True, gc=False):
+    """What a request asks of a fixed IP: a subnet, an address, or both."""
+
+    subnet_id: str | None = None
+    ip_address: str | None = None
+
+
+class Network(Resource, frozen=True, kw_only=True):
+    """https://docs.openstack.org/api-ref/network/v2/#networks"""
+
+    kind: ClassVar[str] = "Network"
+    singular: ClassVar[str] = "network"
+    plural: ClassVar[str] = "networks"
+
+    name: Annotated[str, settable(text(255))] = ""
+    admin_state_up: Annotated[bool, settable(boolean)] = True
+    status: Annotated[str, read_only()] = "ACTIVE"
+    shared: Annotated[bool, settable(boolean, who="admin", sort=False)] = False
+    subnets: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()
+    mtu: Annotated[int, settable(integer(0))] = 0
+    router_external: Annotated[bool, settable(boolean, who="admin", sort=False)] = field(name="router:external", default=False)
+    provider_network_type: Annotated[str, at_create(text(32), who="admin", see="admin", sort=False)] = field(
+        name="provider:network_type", default=""
+    )
+    provider_physical_network: Annotated[str | None, at_create(or_none(text(64)), who="admin", see="admin", sort=False)] = field(
+        name="provider:physical_network", default=None
+    )
+    provider_segmentation_id: Annotated[
+        int | None, at_create(or_none(integer(0, 2**32 - 1)), who="admin", see="admin", sort=False)
+    ] = field(name="provider:segmentation_id", default=None)
+
+    indexes: ClassVar[Mapping[str, Keys]] = {
+        "project_id": lambda network: (network.project_id,),
+        "name": lambda network: (network.name,),
+        "claim": lambda network: network.claims(),
+    }
+
+    def claims(self) -> tuple[str, ...]:
+        return (segment_claim(self.provider_network_type, self.provider_physical_network, self.provider_segmentation_id),)
+
+
+class Subnet(Resource, frozen=True, kw_only=True):
+    """https://docs.openstack.org/api-ref/network/v2/#subnets"""
+
+    kind: ClassVar[str] = "Subnet"
+    singular: ClassVar[str] = "subnet"
+    plural: ClassVar[str] = "subnets"
+
+    name: Annotated[str, settable(text(255))] = ""
+    network_id: Annotated[str, at_create(uuid_text, required=True)]
+    ip_version: Annotated[int, at_create(integer(one_of=(4, 6)), required=True)]
+    cidr: Annotated[str, at_create(or_none(cidr))]
+    gateway_ip: Annotated[str | None, settable(or_none(ip_address))] = None
+    allocation_pools: Annotated[
+        tuple[AllocationPool, ...],
+        settable(list_of(struct_of(AllocationPool, start=ip_address, end=ip_address)), filter=False, sort=False),
+    ] = ()
+    dns_nameservers: Annotated[tuple[str, ...], settable(list_of(ip_address), filter=False, sort=False)] = ()
+    host_routes: Annotated[
+        tuple[HostRoute, ...],
+        settable(list_of(struct_of(HostRoute, destination=cidr, nexthop=ip_address)), filter=False, sort=False),
+    ] = ()
+    enable_dhcp: Annotated[bool, settable(boolean)] = True
+    ipv6_ra_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
+    ipv6_address_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
+    subnetpool_id: Annotated[str | None, at_create(or_none(text(36)))] = None
+
+    indexes: ClassVar[Mapping[str, Keys]] = {
+        "project_id": lambda subnet: (subnet.project_id,),
+        "name": lambda subnet: (subnet.name,),
+        "network_id": lambda subnet: (subnet.network_id,),
+    }
+
+
+VNIC_TYPES = ("normal",)
+
+
+class Port(Resource, frozen=True, kw_only=True):
+    """https://docs.openstack.org/api-ref/network/v2/#ports
+
+    `provisioned` names the parts that its hosts have reported done ("L2", "DHCP"); `status` follows from it.
+    """
+
+    kind: ClassVar[str] = "Port"
+    singular: ClassVar[str] = "port"
+    plural: ClassVar[str] = "ports"
+
+    name: Annotated[str, settable(text(255))] = ""
+    network_id: Annotated[str, at_create(uuid_text, required=True)]
+    admin_state_up: Annotated[bool, settable(boolean)] = True
+    mac_address: Annotated[str, settable(mac_address, put="admin")]
+    fixed_ips: Annotated[
+        tuple[FixedIp, ...],
+        settable(list_of(struct_of(WantedIp, subnet_id=uuid_text, ip_address=ip_address), unique=False), sort=False),
+    ] = ()
+    device_id: Annotated[str, settable(text(255))] = ""
+    device_owner: Annotated[str, settable(text(255))] = ""
+    status: Annotated[str, read_only()] = "DOWN"
+    binding_host_id: Annotated[str, settable(or_none(text(255)), who="admin", see="admin", sort=False)] = field(
+        name="binding:host_id", default=""
+    )
+    binding_profile: Annotated[dict[str, Any], settable(mapping, who="admin", see="admin", filter=False, sort=False)] = field(
+        name="binding:profile", default_factory=dict
+    )
+    binding_vif_type: Annotated[str, read_only(see="admin", filter=False, sort=False)] = field(
+        name="binding:vif_type", default="unbound"
+    )
+    binding_vif_details: Annotated[dict[str, Any], read_only(see="admin", filter=False, sort=False)] = field(
+        name="binding:vif_details", default_factory=dict
+    )
+    binding_vnic_type: Annotated[str, settable(one_of(VNIC_TYPES), filter=False, sort=False)] = field(
+        name="binding:vnic_type", default="normal"
+    )
+    provisioned: Annotated[tuple[str, ...], hidden()] = ()
+
+    indexes: ClassVar[Mapping[str, Keys]] = {
+        "project_id": lambda port: (port.project_id,),
+        "name": lambda port: (port.name,),
+        "network_id": lambda port: (port.network_id,),
+        "device_id": lambda port: (port.device_id,),
+        "mac_address": lambda port: (port.mac_address,),
+        "binding:host_id": lambda port: (port.binding_host_id,),
+        "subnet_id": lambda port: tuple({ip.subnet_id for ip in port.fixed_ips}),
+        "ip_address": lambda port: tuple(ip.ip_address for ip in port.fixed_ips),
+    }
+
+    def claims(self) -> tuple[str, ...]:
+        return (f"mac/{self.network_id}/{self.mac_address}", *(f"address/{ip.subnet_id}/{ip.ip_address}" for ip in self.fixed_ips))
+
+
+class Agent(Resource, frozen=True, kw_only=True):
+    """A host that runs `naru agent`. https://docs.openstack.org/api-ref/network/v2/#networking-agents-agents"""
+
+    kind: ClassVar[str] = "Agent"
+    singular: ClassVar[str] = "agent"
+    plural: ClassVar[str] = "agents"
+
+    agent_type: Annotated[str, read_only(sort=False)] = "Linux bridge agent"
+    binary: Annotated[str, read_only(sort=False)] = "naru-agent"
+    topic: Annotated[str, read_only(sort=False)] = "N/A"
+    host: Annotated[str, read_only(sort=False)]
+    admin_state_up: Annotated[bool, settable(boolean, who="admin", sort=False)] = True
+    alive: Annotated[bool, read_only(sort=False)] = True
+    started_at: Annotated[str, read_only(filter=False, sort=False)] = ""
+    heartbeat_timestamp: Annotated[str, read_only(filter=False, sort=False)] = ""
+    configurations: Annotated[dict[str, Any], read_only(filter=False, sort=False)] = field(default_factory=dict)
+    failures: Annotated[dict[str, str], hidden()] = field(default_factory=dict)  # HostState key -> reason
+
+    indexes: ClassVar[Mapping[str, Keys]] = {"host": lambda agent: (agent.host,)}
+
+    def claims(self) -> tuple[str, ...]:
+        return (f"agent/{self.host}",)
+
+
+class Quota(Resource, frozen=True, kw_only=True):
+    """A project's limits, where they differ from the defaults; its id is the project's."""
+
+    kind: ClassVar[str] = "Quota"
+    singular: ClassVar[str] = "quota"
+    plural: ClassVar[str] = "quotas"
+
+    limits: Annotated[dict[str, int], hidden()] = field(default_factory=dict)
+
+
+class Described(msgspec.Struct, frozen=True):
+    """One attribute of a kind: its wire name, the struct's field, the description."""
+
+    wire: str
+    field: str
+    attribute: Attribute
+
+
+@cache
+def attributes(kind: type[Resource]) -> Mapping[str, Described]:
+    """The attributes of `kind` by wire name. `tenant_id` is the old word for `project_id`."""
+    hints = get_type_hints(kind, include_extras=True)
+    found = {
+        item.encode_name: Described(item.encode_name, item.name, annotation)
+        for item in msgspec.structs.fields(kind)
+        for annotation in getattr(hints[item.name], "__metadata__", ())
+        if isinstance(annotation, Attribute)
+    }
+    return found | {"tenant_id": Described("tenant_id", "project_id", found["project_id"].attribute)}
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A resource put (`after`) or removed (`after` is None). The writer fills in `before`; None for a new one."""
+
+    before: Resource | None
+    after: Resource | None
+
+    @property
+    def resource(self) -> Resource:
+        resource = self.after or self.before
+        assert resource is not None
+        return resource
+
+
+def put(resource: Resource) -> Change:
+    return Change(None, resource)
+
+
+def remove(resource: Resource) -> Change:
+    return Change(resource, None)
+
+
+T = TypeVar("T")
+
+# What a service function is: it yields changes, each of which its view shows as soon as it is yielded, and returns
+# what was asked for. It raises a domain error to refuse; then the writer takes back what was yielded.
+Changes = Generator[Change, None, T]

@@ -1,0 +1,39 @@
+"""What planners and compilers may ask of the state: the read side of the store's snapshot, as a protocol."""
+
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
+
+from naru.model.resources import Resource
+
+R = TypeVar("R", bound=Resource)
+
+
+class Addresses(Protocol):
+    """The addresses of one subnet, as integers; usable = free + allocated. `outside`: taken, but in no pool."""
+
+    usable: int
+    free: int
+    outside: set[int]
+
+    @property
+    def allocated(self) -> int: ...
+
+    def choose(self) -> int | None: ...
+
+    def is_free(self, address: int) -> bool: ...
+
+
+class View(Protocol):
+    revision: int
+
+    def get(self, kind: type[R], id: str) -> R | None: ...
+
+    def all(self, kind: type[R]) -> Iterator[R]: ...
+
+    def find(self, kind: type[R], index: str, key: str) -> Iterator[R]: ...
+
+    def count(self, kind: type[Resource], index: str, key: str) -> int: ...
+
+    def size(self, kind: type[Resource]) -> int: ...
+
+    def addresses(self, subnet_id: str) -> Addresses: ...

@@ -1,0 +1,149 @@
+"""Addresses and MACs for ports: what a request asked for is checked, what it left open is chosen."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from naru.allocate.addresses import eui64, mac_from_bits
+from naru.model.errors import Conflict, Invalid, Unavailable, not_found
+from naru.model.resources import FixedIp, Port, Subnet, WantedIp
+from naru.model.view import View
+
+_AUTOMATIC = ("slaac", "dhcpv6-stateless")  # IPv6 modes in which the address follows from the MAC
+
+
+def choose_mac(view: View, network_id: str) -> str:
+    """A MAC that no port of the network has. Raises Unavailable after 16 collisions."""
+    for _ in range(16):
+        mac = mac_from_bits(secrets.randbits(24))
+        if not _mac_taken(view, network_id, mac):
+            return mac
+    raise Unavailable(f"Unable to generate unique mac on network {network_id}.", "MacAddressGenerationFailure")
+
+
+def check_mac(view: View, network_id: str, mac: str) -> None:
+    if _mac_taken(view, network_id, mac):
+        message = f"Unable to complete operation for network {network_id}. The mac address {mac} is in use."
+        raise Conflict(message, "MacAddressInUse")
+
+
+def _mac_taken(view: View, network_id: str, mac: str) -> bool:
+    return any(port.network_id == network_id for port in view.find(Port, "mac_address", mac))
+
+
+def choose_address(view: View, subnet: Subnet) -> str:
+    """The next free address of one subnet. Raises Conflict (IpAddressGenerationFailure) naming its pools."""
+    address = view.addresses(subnet.id).choose()
+    if address is None:
+        raise _exhausted(view, subnet.network_id, [subnet])
+    return _text(address, subnet)
+
+
+def choose_addresses(view: View, network_id: str, mac: str) -> tuple[FixedIp, ...]:
+    """What a port gets that asks for nothing: one address per IP version, and all automatic IPv6 addresses.
+
+    Subnets are tried in the order of their creation; the first with a free address gives it.
+    """
+    subnets = list(view.find(Subnet, "network_id", network_id))
+    chosen: list[FixedIp] = []
+    for version in (4, 6):
+        stateful = [subnet for subnet in subnets if subnet.ip_version == version and not _is_automatic(subnet)]
+        if stateful:
+            subnet = next((subnet for subnet in stateful if view.addresses(subnet.id).free), None)
+            if subnet is None:
+                raise _exhausted(view, network_id, stateful)
+            chosen.append(FixedIp(subnet.id, choose_address(view, subnet)))
+    chosen += [FixedIp(subnet.id, eui64(subnet.cidr, mac)) for subnet in subnets if _is_automatic(subnet)]
+    return tuple(chosen)
+
+
+def take_wanted(
+    view: View, network_id: str, mac: str, wanted: Sequence[WantedIp], held: Iterable[FixedIp] = ()
+) -> tuple[FixedIp, ...]:
+    """The addresses that a request names by subnet, address or both. `held` are those that the port has already."""
+    subnets = list(view.find(Subnet, "network_id", network_id))
+    mine = {ip.ip_address: ip for ip in held}
+    chosen: list[FixedIp] = []
+    for ask in wanted:
+        subnet = _subnet_of(view, network_id, subnets, ask)
+        if ask.ip_address is not None:
+            fixed = FixedIp(subnet.id, ask.ip_address)
+            if mine.get(ask.ip_address) != fixed:
+                _check_address(view, subnet, ask.ip_address)
+        elif _is_automatic(subnet):
+            fixed = FixedIp(subnet.id, eui64(subnet.cidr, mac))
+        else:
+            kept = next((ip for ip in mine.values() if ip.subnet_id == subnet.id and ip not in chosen), None)
+            fixed = kept or FixedIp(subnet.id, _choose_another(view, subnet, chosen))
+        if fixed in chosen:
+            raise Invalid(f"Invalid input for fixed_ips. Reason: Duplicate IP address '{fixed.ip_address}'.")
+        chosen.append(fixed)
+    return tuple(chosen)
+
+
+def _choose_another(view: View, subnet: Subnet, chosen: Sequence[FixedIp]) -> str:
+    """A free address of `subnet` beside those that this request has chosen but not yet taken."""
+    pending = {int(ip_address(ip.ip_address)) for ip in chosen if ip.subnet_id == subnet.id}
+    if not pending:
+        return choose_address(view, subnet)
+    space = view.addresses(subnet.id)
+    for pool in subnet.allocation_pools:
+        for address in range(int(ip_address(pool.start)), int(ip_address(pool.end)) + 1):
+            if address not in pending and space.is_free(address):
+                return _text(address, subnet)
+    raise _exhausted(view, subnet.network_id, [subnet])
+
+
+def _subnet_of(view: View, network_id: str, subnets: Sequence[Subnet], ask: WantedIp) -> Subnet:
+    if ask.subnet_id is not None:
+        subnet = next((subnet for subnet in subnets if subnet.id == ask.subnet_id), None)
+        if subnet is None:
+            if view.get(Subnet, ask.subnet_id) is None:
+                raise not_found("Subnet", ask.subnet_id)
+            raise Invalid(
+                f"Invalid input for operation: Failed to create port on network {network_id}, because fixed_ips included invalid "
+                f"subnet {ask.subnet_id}.",
+                "InvalidInput",
+            )
+        if ask.ip_address is not None and not _holds(subnet, ask.ip_address):
+            message = f"IP address {ask.ip_address} is not a valid IP for the specified subnet."
+            raise Invalid(message, "InvalidIpForSubnet")
+        return subnet
+    if ask.ip_address is None:
+        raise Invalid("Invalid input for operation: IP allocation requires subnet_id or ip_address.", "InvalidInput")
+    subnet = next((subnet for subnet in subnets if _holds(subnet, ask.ip_address)), None)
+    if subnet is None:
+        message = f"IP address {ask.ip_address} is not a valid IP for any of the subnets on the specified network."
+        raise Invalid(message, "InvalidIpForNetwork")
+    return subnet
+
+
+def _holds(subnet: Subnet, address: str) -> bool:
+    number, prefix = ip_address(address), ip_network(subnet.cidr)
+    if number not in prefix:
+        return False
+    return prefix.num_addresses <= 2 or subnet.ip_version == 6 or number not in (prefix.network_address, prefix.broadcast_address)
+
+
+def _check_address(view: View, subnet: Subnet, address: str) -> None:
+    if not view.addresses(subnet.id).is_free(int(ip_address(address))):
+        message = f"IP address {address} already allocated in subnet {subnet.id}"
+        raise Conflict(message, "IpAddressAlreadyAllocated")
+
+
+def _is_automatic(subnet: Subnet) -> bool:
+    return subnet.ipv6_address_mode in _AUTOMATIC
+
+
+def _text(address: int, subnet: Subnet) -> str:
+    return str(IPv4Address(address) if subnet.ip_version == 4 else IPv6Address(address))
+
+
+def _exhausted(view: View, network_id: str, subnets: Sequence[Subnet]) -> Conflict:
+    parts = []
+    for subnet in subnets:
+        space = view.addresses(subnet.id)
+        pools = ", ".join(f"{pool.start}-{pool.end}" for pool in subnet.allocation_pools)
+        parts.append(f"subnet {subnet.id} (pool {pools}): {space.allocated} of {space.usable} taken")
+    message = f"No more IP addresses available on network {network_id}. {'; '.join(parts)}. Add a subnet or delete unused ports."
+    return Conflict(message, "IpAddressGenerationFailure")

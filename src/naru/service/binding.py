@@ -1,0 +1,31 @@
+"""Binding: can this host carry this network, and how is a port plugged there."""
+
+from typing import Any
+
+from naru.model.resources import Agent, Network
+from naru.model.view import View
+
+
+def agent_of(view: View, host: str) -> Agent | None:
+    return next(view.find(Agent, "host", host), None)
+
+
+def why_unreachable(agent: Agent, network: Network) -> str | None:
+    """Why a host cannot carry a network, in words; None when it can."""
+    if network.provider_network_type == "vxlan" and not agent.configurations.get("tunneling_ip"):
+        return f"host {agent.host} has no tunnel address"
+    if network.provider_network_type == "flat":
+        mapped = agent.configurations.get("physical_networks", ())
+        if network.provider_physical_network not in mapped:
+            return f"host {agent.host} has no device for physical network {network.provider_physical_network}"
+    return None
+
+
+def bind(view: View, network: Network, host: str | None) -> tuple[str, dict[str, Any]]:
+    """-> vif_type and vif_details of a port of `network` on `host`: "unbound", "bridge" or "binding_failed"."""
+    if not host:
+        return "unbound", {}
+    agent = agent_of(view, host)
+    if agent is None or not agent.alive or why_unreachable(agent, network):
+        return "binding_failed", {}
+    return "bridge", {"port_filter": False, "connectivity": "l2"}

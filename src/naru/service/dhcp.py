@@ -1,0 +1,68 @@
+"""Which host serves DHCP for a network: one DHCP port per network, bound to a live host that reaches it.
+
+Level-triggered: `ensure_dhcp_server` looks at what is and yields what is missing, whatever happened before.
+"""
+
+import uuid
+
+from msgspec.structs import replace
+
+from naru.model.resources import DHCP_OWNER, Agent, Changes, FixedIp, Network, Port, Subnet, new_id, put, remove
+from naru.model.view import View
+from naru.service import binding
+from naru.service.addressing import choose_address, choose_mac
+
+
+def served_subnets(view: View, network_id: str) -> list[Subnet]:
+    """The subnets whose addresses are handed out by DHCP (IPv4; an IPv6 subnet is not served yet)."""
+    subnets = view.find(Subnet, "network_id", network_id)
+    return [subnet for subnet in subnets if subnet.enable_dhcp and subnet.ip_version == 4]
+
+
+def dhcp_ports(view: View, network_id: str) -> list[Port]:
+    return [port for port in view.find(Port, "network_id", network_id) if port.device_owner == DHCP_OWNER]
+
+
+def ensure_dhcp_server(view: View, network_id: str) -> Changes[None]:
+    """One DHCP port with an address in each served subnet, where a host can run the server; none where nothing is served."""
+    network = view.get(Network, network_id)
+    if network is None:
+        return
+    subnets = served_subnets(view, network_id)
+    ports = dhcp_ports(view, network_id)
+    if not subnets:
+        for port in ports:
+            yield remove(port)
+    elif ports:
+        missing = [subnet for subnet in subnets if all(ip.subnet_id != subnet.id for ip in ports[0].fixed_ips)]
+        kept = tuple(ip for ip in ports[0].fixed_ips if any(ip.subnet_id == subnet.id for subnet in subnets))
+        fixed_ips = kept + tuple(FixedIp(subnet.id, choose_address(view, subnet)) for subnet in missing)
+        if fixed_ips != ports[0].fixed_ips:
+            yield put(replace(ports[0], fixed_ips=fixed_ips))
+    elif host := _least_loaded(view, network):
+        vif_type, vif_details = binding.bind(view, network, host)
+        yield put(
+            Port(
+                id=new_id(),
+                project_id=network.project_id,
+                network_id=network_id,
+                mac_address=choose_mac(view, network_id),
+                fixed_ips=tuple(FixedIp(subnet.id, choose_address(view, subnet)) for subnet in subnets),
+                device_owner=DHCP_OWNER,
+                device_id=f"dhcp{uuid.uuid5(uuid.NAMESPACE_DNS, host)}-{network_id}",
+                binding_host_id=host,
+                binding_vif_type=vif_type,
+                binding_vif_details=vif_details,
+            )
+        )
+
+
+def _least_loaded(view: View, network: Network) -> str | None:
+    """The live host with the fewest DHCP servers among those that may run one for this network."""
+    hosts = [
+        agent.host
+        for agent in view.all(Agent)
+        if agent.alive and agent.admin_state_up and agent.configurations.get("dhcp") and not binding.why_unreachable(agent, network)
+    ]
+    servers = {host: sum(port.device_owner == DHCP_OWNER for port in view.find(Port, "binding:host_id", host)) for host in hosts}
+    return min(servers, key=lambda host: (servers[host], host), default=None)

@@ -1,0 +1,147 @@
+"""Hosts: they register, report what they achieved, and are missed when they fall silent."""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from naru.model.compute import Fault, Server
+from naru.model.errors import not_found
+from naru.model.hoststate import HostDescription, HostReport, InstanceReport
+from naru.model.identity import Caller
+from naru.model.resources import DHCP_OWNER, Agent, Changes, Network, Port, new_id, put, remove
+from naru.model.view import View
+from naru.service.binding import agent_of
+from naru.service.dhcp import dhcp_ports, ensure_dhcp_server
+from naru.service.policy import Cloud, fetch_own
+from naru.service.ports import port_status
+
+_HEARTBEAT_KEPT_S = 10  # a newer heartbeat than this is not worth a write
+
+# The part of a port that a HostState key of this kind provisions.
+_PARTS = {"tap": "L2", "lease": "DHCP"}
+
+
+def register_host(view: View, host: str, description: HostDescription, now: datetime) -> Changes[Agent]:
+    """A host says what it can do; networks that had no DHCP server may get one on it."""
+    agent = agent_of(view, host) or Agent(id=new_id(), host=host)
+    configurations = {
+        "mechanism": description.mechanism,
+        "physical_networks": list(description.physical_networks),
+        "tunneling_ip": description.tunnel_address,
+        "dhcp": description.dhcp,
+        "instance_drivers": list(description.instance_drivers),
+        "version": description.version,
+    }
+    agent = replace(
+        agent, alive=True, started_at=_text(now), heartbeat_timestamp=_text(now), configurations=configurations, failures={}
+    )
+    yield put(agent)
+    for network in list(view.all(Network)):
+        yield from ensure_dhcp_server(view, network.id)
+    return agent
+
+
+def record_report(view: View, host: str, report: HostReport, now: datetime) -> Changes[None]:
+    """Ports and instances take over what their host achieved. Raises NotFound for a host that never registered."""
+    agent = agent_of(view, host)
+    if agent is None:
+        raise not_found("Agent", host)
+    failures = {} if report.full else {k: v for k, v in agent.failures.items() if k not in report.ok and k not in report.gone}
+    failures |= report.failed
+    is_old = _age_s(agent.heartbeat_timestamp, now) > _HEARTBEAT_KEPT_S
+    if failures != agent.failures or is_old or not agent.alive:
+        yield put(replace(agent, failures=failures, alive=True, heartbeat_timestamp=_text(now)))
+    for key in report.ok:
+        yield from _settle(view, host, key, True)
+    for key in (*report.failed, *report.gone):
+        yield from _settle(view, host, key, False)
+    if report.full:
+        yield from _forget_the_rest(view, host, set(report.ok))
+    for id, seen in report.instances.items():
+        yield from _record_instance(view, host, id, seen, now)
+    for key, reason in report.failed.items():
+        if key.startswith("instance/"):
+            yield from _record_fault(view, host, key.partition("/")[2], reason, now)
+
+
+def mark_silent_hosts(view: View, cloud: Cloud, now: datetime) -> Changes[None]:
+    """Agents not heard of for `agent_down_time_s` are not alive."""
+    for agent in list(view.all(Agent)):
+        if agent.alive and _age_s(agent.heartbeat_timestamp, now) > cloud.agent_down_time_s:
+            yield put(replace(agent, alive=False))
+
+
+def update_agent(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Agent]:
+    agent = fetch_own(view, caller, Agent, id, "update")
+    changed = replace(agent, **given)
+    yield put(changed)
+    return changed
+
+
+def delete_agent(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
+    """A host that still runs registers again."""
+    yield remove(fetch_own(view, caller, Agent, id, "delete"))
+
+
+def _settle(view: View, host: str, key: str, achieved: bool) -> Changes[None]:
+    """A port's part is done, or not any more. A host speaks only for what it was asked to do."""
+    kind, _, id = key.partition("/")
+    part = _PARTS.get(kind)
+    port = view.get(Port, id) if part is not None else None
+    if part is None or port is None or host not in _responsible(view, port, part):
+        return
+    provisioned = tuple(sorted({*port.provisioned, part} if achieved else {*port.provisioned} - {part}))
+    if provisioned != port.provisioned:
+        changed = replace(port, provisioned=provisioned)
+        yield put(replace(changed, status=port_status(view, changed)))
+
+
+def _responsible(view: View, port: Port, part: str) -> set[str]:
+    if part == "L2":
+        return {port.binding_host_id}
+    return {server.binding_host_id for server in dhcp_ports(view, port.network_id)}
+
+
+def _forget_the_rest(view: View, host: str, achieved: set[str]) -> Changes[None]:
+    """After a full report: what the host did not name, it does not have."""
+    here = list(view.find(Port, "binding:host_id", host))
+    served = {port.network_id for port in here if port.device_owner == DHCP_OWNER}
+    for port in here:
+        if f"tap/{port.id}" not in achieved:
+            yield from _settle(view, host, f"tap/{port.id}", False)
+    for network_id in served:
+        for port in list(view.find(Port, "network_id", network_id)):
+            if f"lease/{port.id}" not in achieved:
+                yield from _settle(view, host, f"lease/{port.id}", False)
+
+
+def _record_instance(view: View, host: str, id: str, seen: InstanceReport, now: datetime) -> Changes[None]:
+    server = view.get(Server, id)
+    if server is None or server.host != host:
+        return
+    changed = replace(server, addresses=seen.addresses)
+    if seen.state == "running":
+        changed = replace(changed, status="ACTIVE", fault=None, launched_at=server.launched_at or now.strftime("%Y-%m-%dT%H:%M:%S.%f"))
+    if changed != server:
+        yield put(changed)
+
+
+def _record_fault(view: View, host: str, id: str, reason: str, now: datetime) -> Changes[None]:
+    server = view.get(Server, id)
+    if server is not None and server.host == host and server.status != "ERROR":
+        fault = Fault(500, reason, now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        yield put(replace(server, status="ERROR", fault=fault))
+
+
+def _text(moment: datetime) -> str:
+    """Neutron's form of an agent's times: UTC, a blank between date and time, no zone."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _age_s(text: str, now: datetime) -> float:
+    if not text:
+        return float("inf")
+    return (now - datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=now.tzinfo)).total_seconds()
+
+

@@ -1,0 +1,228 @@
+"""Instances of our own: the network is picked and its address taken in the same step, so what was free stays ours."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from naru.model.compute import FLAVORS, IMAGES, Flavor, Image, Server
+from naru.model.errors import Conflict, Forbidden, Invalid
+from naru.model.identity import Caller
+from naru.model.resources import Agent, Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
+from naru.model.view import View
+from naru.schedule.hosts import HostCandidate, choose_host
+from naru.schedule.networks import Candidate, Pick, pick_network
+from naru.service import binding
+from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
+from naru.service.ports import check_unused, create_port, update_port
+
+_AVAILABILITY_ZONE = "nova"
+
+
+class WantedNic(msgspec.Struct, frozen=True):
+    """One interface that a request names: a port, or a network with perhaps an address."""
+
+    network_id: str | None = None
+    port_id: str | None = None
+    fixed_ip: str | None = None
+    tag: str | None = None
+
+
+class ServerRequest(msgspec.Struct, frozen=True):
+    """`nics` None: pick a network for me. Empty: no interface at all."""
+
+    name: str
+    flavor_id: str
+    image_id: str
+    nics: tuple[WantedNic, ...] | None = None
+    metadata: dict[str, str] = {}
+    tags: tuple[str, ...] = ()
+    availability_zone: str | None = None
+
+
+def create_servers(view: View, caller: Caller, request: ServerRequest, least: int, most: int, cloud: Cloud) -> Changes[list[Server]]:
+    """Between `least` and `most` servers, all with addresses; fewer than `least` are none.
+
+    Raises Conflict when no network has a free address (naming each network that was looked at and why it was refused) or no host can
+    run the instance, Forbidden when the port quota is used up.
+    """
+    if most > 1 and any(nic.port_id or nic.fixed_ip for nic in request.nics or ()):
+        raise Invalid("Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one.")
+    servers: list[Server] = []
+    for number in range(1, most + 1):
+        name = request.name if most == 1 else f"{request.name}-{number}"
+        try:
+            servers.append((yield from _create_server(view, caller, replace(request, name=name), cloud)))
+        except Conflict:
+            if len(servers) < least:
+                raise
+            break
+    return servers
+
+
+def delete_server(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
+    """Ports that were made for it go with it; ports that came from outside are set free."""
+    server = fetch_own(view, caller, Server, id, "delete")
+    for port in server_ports(view, server):
+        yield from _detach(view, server, port)
+    yield remove(server)
+
+
+def update_server(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Server]:
+    changed = replace(fetch_own(view, caller, Server, id, "update"), **given)
+    yield put(changed)
+    return changed
+
+
+def server_ports(view: View, server: Server) -> list[Port]:
+    """Its interfaces in the order in which they were attached: eth0, eth1, …"""
+    ports = (view.get(Port, id) for id in server.interfaces)
+    return [port for port in ports if port is not None]
+
+
+def find_image(id_or_name: str) -> Image | None:
+    return next((image for image in IMAGES if id_or_name in (image.id, image.name)), None)
+
+
+def find_flavor(id_or_name: str) -> Flavor | None:
+    return next((flavor for flavor in FLAVORS if id_or_name in (flavor.id, flavor.name)), None)
+
+
+def pick_for(view: View, caller: Caller, project_id: str) -> Pick:
+    """The network that the scheduler would choose for the project now, with the verdict on each one that it may use."""
+    return pick_network(_candidate(view, network, project_id) for network in _usable_networks(view, caller, project_id))
+
+
+def _create_server(view: View, caller: Caller, request: ServerRequest, cloud: Cloud) -> Changes[Server]:
+    image, flavor = find_image(request.image_id), find_flavor(request.flavor_id)
+    if image is None:
+        raise Invalid(f"Can not find requested image {request.image_id}. There is one per instance driver: {_names(IMAGES)}.")
+    if flavor is None:
+        raise Invalid(f"Flavor {request.flavor_id} could not be found. There are: {_names(FLAVORS)}.")
+    nics, pick = request.nics, None
+    if nics is None:
+        pick = pick_for(view, caller, caller.project_id)
+        if pick.network_id is None:
+            looked_at = pick.explain() or "no network is visible to the project; create one with a subnet"
+            raise Conflict(f"No network has a free address for instance {request.name}: {looked_at}.", "NoFreeAddress")
+        nics = (WantedNic(network_id=pick.network_id),)
+    networks = [_network_of(view, caller, nic) for nic in nics]
+    host = _choose_host(view, image, networks, request)
+    server = Server(
+        id=new_id(),
+        project_id=caller.project_id,
+        user_id=caller.user_id,
+        name=request.name,
+        host=host,
+        flavor_id=flavor.id,
+        image_id=image.id,
+        metadata=request.metadata,
+        tags=request.tags,
+        pick=pick.explain() if pick is not None else "",
+    )
+    yield put(server)
+    for nic, network in zip(nics, networks, strict=True):
+        yield from _attach(view, caller, server, nic, network, cloud)
+    return server
+
+
+def _attach(view: View, caller: Caller, server: Server, nic: WantedNic, network: Network, cloud: Cloud) -> Changes[None]:
+    plugged = {"device_id": server.id, "device_owner": f"compute:{_AVAILABILITY_ZONE}", "binding_host_id": server.host}
+    if nic.port_id is not None:
+        check_unused(fetch(view, caller, Port, nic.port_id))
+        port = yield from update_port(view, caller, nic.port_id, plugged, cloud)
+        created: tuple[str, ...] = ()
+    else:
+        port = yield from _create_port(view, caller, network, nic, plugged, cloud)
+        created = (port.id,)
+    fresh = view.get(Server, server.id) or server
+    yield put(replace(fresh, interfaces=(*fresh.interfaces, port.id), created_ports=fresh.created_ports + created))
+
+
+def _create_port(
+    view: View, caller: Caller, network: Network, nic: WantedNic, plugged: dict[str, Any], cloud: Cloud
+) -> Changes[Port]:
+    try:
+        check_quota(view, cloud, Port, caller.project_id)
+    except Conflict as full:
+        raise Forbidden(f"Maximum number of ports exceeded. {full}", "OverQuota") from None
+    given = plugged | {"network_id": network.id, "project_id": caller.project_id}
+    if nic.fixed_ip is not None:
+        given["fixed_ips"] = (WantedIp(ip_address=nic.fixed_ip),)
+    return (yield from create_port(view, caller, given, cloud))
+
+
+def _detach(view: View, server: Server, port: Port) -> Changes[None]:
+    if port.id in server.created_ports:
+        yield remove(port)
+        return
+    free = replace(port, device_id="", device_owner="", binding_host_id="", binding_vif_type="unbound", binding_vif_details={})
+    yield put(replace(free, provisioned=(), status="DOWN"))
+
+
+def _network_of(view: View, caller: Caller, nic: WantedNic) -> Network:
+    if nic.port_id is not None:
+        port = fetch(view, caller, Port, nic.port_id)
+        return fetch(view, caller, Network, port.network_id)
+    network = fetch(view, caller, Network, nic.network_id or "")
+    if not network.subnets:
+        raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", "NetworkRequiresSubnet")
+    return network
+
+
+def _usable_networks(view: View, caller: Caller, project_id: str) -> Iterable[Network]:
+    """A project's own networks and shared ones; an administrator's right to see all does not make them his."""
+    member = Caller(caller.user_id, project_id, caller.roles - {"admin"})
+    return (network for network in view.all(Network) if can_see(view, member, network))
+
+
+def _candidate(view: View, network: Network, project_id: str) -> Candidate:
+    subnets = list(view.find(Subnet, "network_id", network.id))
+    spaces = [view.addresses(subnet.id) for subnet in subnets if subnet.ip_version == 4]
+    spaces = spaces or [view.addresses(subnet.id) for subnet in subnets]
+    reasons = [binding.why_unreachable(agent, network) for agent in view.all(Agent) if agent.alive]
+    unreachable = None if None in reasons else "no live host carries it" + "".join(f"; {reason}" for reason in reasons if reason)
+    return Candidate(
+        network_id=network.id,
+        name=network.name,
+        own=network.project_id == project_id,
+        admin_state_up=network.admin_state_up,
+        external=network.router_external,
+        has_subnet=bool(subnets),
+        usable=sum(space.usable for space in spaces),
+        free=sum(space.free for space in spaces),
+        unreachable=unreachable,
+    )
+
+
+def _choose_host(view: View, image: Image, networks: Sequence[Network], request: ServerRequest) -> str:
+    """`availability_zone` may name a host as Nova's administrators do: `nova:compute01`."""
+    _, _, forced = (request.availability_zone or "").partition(":")
+    candidates = [
+        _host_candidate(view, agent, image, networks) for agent in view.all(Agent) if not forced or agent.host == forced
+    ]
+    choice = choose_host(candidates)
+    if choice.host is None:
+        refused = "; ".join(f"{host}: {why}" for host, why in choice.refused.items()) or "no agent has registered"
+        raise Conflict(f"No valid host was found for instance {request.name}: {refused}.", "NoValidHost")
+    return choice.host
+
+
+def _host_candidate(view: View, agent: Agent, image: Image, networks: Sequence[Network]) -> HostCandidate:
+    ids = {network.id for network in networks}
+    return HostCandidate(
+        host=agent.host,
+        alive=agent.alive,
+        admin_state_up=agent.admin_state_up,
+        has_driver=image.driver in agent.configurations.get("instance_drivers", ()),
+        unreachable=tuple(reason for network in networks if (reason := binding.why_unreachable(agent, network))),
+        instances=view.count(Server, "host", agent.host),
+        instances_on_network=sum(
+            port.network_id in ids and bool(port.device_id) for port in view.find(Port, "binding:host_id", agent.host)
+        ),
+    )
+
+
+def _names(items: Iterable[Flavor | Image]) -> str:
+    return ", ".join(f"{item.name} ({item.id})" for item in items)

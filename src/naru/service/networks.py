@@ -1,0 +1,80 @@
+"""Networks: a segment is chosen at create, and subnets and DHCP ports go with the network at delete."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from naru.allocate.segments import Segment, choose_segment, max_mtu
+from naru.model.errors import Conflict, invalid_value
+from naru.model.identity import Caller
+from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove, segment_claim
+from naru.model.view import View
+from naru.service.policy import Cloud, check_quota, fetch_own
+
+
+def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Network]:
+    """Raises Conflict for a segment in use or a full quota, Invalid for a segment that cannot be."""
+    check_quota(view, cloud, Network, given["project_id"])
+    segment = choose_segment(
+        given.get("provider_network_type"),
+        given.get("provider_physical_network"),
+        given.get("provider_segmentation_id"),
+        cloud.ranges,
+        lambda candidate: view.count(Network, "claim", _claim(candidate)) > 0,
+    )
+    network = Network(
+        id=new_id(),
+        **given
+        | {
+            "mtu": _mtu(given.get("mtu", 0), segment.network_type, cloud),
+            "provider_network_type": segment.network_type,
+            "provider_physical_network": segment.physical_network,
+            "provider_segmentation_id": segment.segmentation_id,
+        },
+    )
+    yield put(network)
+    return network
+
+
+def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Network]:
+    network = fetch_own(view, caller, Network, id, "update")
+    if "mtu" in given:
+        given = given | {"mtu": _mtu(given["mtu"], network.provider_network_type, cloud)}
+    if network.shared and given.get("shared") is False:
+        foreign = (port for port in view.find(Port, "network_id", id) if port.project_id != network.project_id)
+        if any(port.device_owner != DHCP_OWNER for port in foreign):
+            message = f"Unable to reconfigure sharing settings for network {id}. Multiple projects are using it."
+            raise Conflict(message, "InvalidSharedSetting")
+    changed = replace(network, **given)
+    yield put(changed)
+    return changed
+
+
+def delete_network(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
+    """Raises Conflict (NetworkInUse) while a port other than a DHCP server's is on it."""
+    network = fetch_own(view, caller, Network, id, "delete")
+    ports = list(view.find(Port, "network_id", id))
+    if in_use := [port.id for port in ports if port.device_owner != DHCP_OWNER]:
+        message = (
+            f"Unable to complete operation on network {id}. There are one or more ports still in use on the network, "
+            f"id for these ports is {','.join(in_use[:20])}."
+        )
+        raise Conflict(message, "NetworkInUse")
+    for part in [*ports, *view.find(Subnet, "network_id", id), network]:
+        yield remove(part)
+
+
+def _claim(segment: Segment) -> str:
+    return segment_claim(segment.network_type, segment.physical_network, segment.segmentation_id)
+
+
+def _mtu(asked: int, network_type: str, cloud: Cloud) -> int:
+    """0 means the largest that the segment can carry."""
+    largest = max_mtu(network_type, cloud.ranges)
+    if asked == 0:
+        return largest
+    if asked > largest:
+        raise invalid_value("mtu", f"Requested MTU is too big, maximum is {largest}")
+    if asked < 68:  # RFC 791: every IPv4 link carries 68 bytes
+        raise invalid_value("mtu", "Requested MTU is too small, minimum is 68")
+    return asked

@@ -1,0 +1,84 @@
+"""Who may see and change what: Neutron's default policies for administrators and members.
+
+What a caller may not see does not exist for him: 404, never 403.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from naru.allocate.segments import SegmentRanges
+from naru.model.errors import Conflict, Forbidden, not_found
+from naru.model.identity import Caller
+from naru.model.resources import Network, Port, Quota, Resource, Subnet
+from naru.model.view import View
+
+R = TypeVar("R", bound=Resource)
+
+
+class Cloud(msgspec.Struct, frozen=True):
+    """What the operator decided: the ranges to allocate from and the default quotas (-1: unlimited)."""
+
+    ranges: SegmentRanges
+    quotas: dict[str, int]
+    agent_down_time_s: float = 75.0
+
+
+def owns(caller: Caller, resource: Resource) -> bool:
+    return caller.is_admin or resource.project_id == caller.project_id
+
+
+def owns_network(view: View, caller: Caller, network_id: str) -> bool:
+    network = view.get(Network, network_id)
+    return network is not None and owns(caller, network)
+
+
+def can_see(view: View, caller: Caller, resource: Resource) -> bool:
+    """Own and shared networks and their subnets; own ports and those on own networks; of the rest, one's own."""
+    if owns(caller, resource):
+        return True
+    if isinstance(resource, Network):
+        return resource.shared or resource.router_external
+    if isinstance(resource, Subnet):
+        network = view.get(Network, resource.network_id)
+        return network is not None and network.shared
+    if isinstance(resource, Port):
+        return owns_network(view, caller, resource.network_id)
+    return False
+
+
+def visible(view: View, caller: Caller) -> Callable[[Resource], bool] | None:
+    """A filter for lists; None: the caller sees all."""
+    return None if caller.is_admin else lambda resource: can_see(view, caller, resource)
+
+
+def fetch(view: View, caller: Caller, kind: type[R], id: str) -> R:
+    """A resource to look at. Raises NotFound, also for what the caller may not see."""
+    resource = view.get(kind, id)
+    if resource is None or not can_see(view, caller, resource):
+        raise not_found(kind.kind, id)
+    return resource
+
+
+def fetch_own(view: View, caller: Caller, kind: type[R], id: str, action: str) -> R:
+    """A resource to change. Raises NotFound, and Forbidden for what may be seen but not changed."""
+    resource = fetch(view, caller, kind, id)
+    may_manage = isinstance(resource, Subnet | Port) and owns_network(view, caller, resource.network_id)
+    if not (owns(caller, resource) or may_manage):
+        raise Forbidden(f"(rule:{action}_{kind.singular}) is disallowed by policy: {kind.kind} {id} belongs to another project")
+    return resource
+
+
+def quota_limits(view: View, cloud: Cloud, project_id: str) -> dict[str, int]:
+    quota = view.get(Quota, project_id)
+    return cloud.quotas | (quota.limits if quota is not None else {})
+
+
+def check_quota(view: View, cloud: Cloud, kind: type[Resource], project_id: str) -> None:
+    """Raises Conflict (OverQuota) when the project has all it may have of this kind."""
+    limit = quota_limits(view, cloud, project_id).get(kind.singular, -1)
+    used = view.count(kind, "project_id", project_id)
+    if 0 <= limit <= used:
+        message = f"Quota exceeded for resources: ['{kind.singular}']. Project {project_id} has {used} of {limit}; an administrator may raise it."
+        raise Conflict(message, "OverQuota")

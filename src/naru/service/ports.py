@@ -1,0 +1,99 @@
+"""Ports: the hot path. An address, a MAC, a binding; status follows from what hosts report."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from naru.model.errors import Conflict, Forbidden
+from naru.model.identity import Caller
+from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove
+from naru.model.view import View
+from naru.service import binding
+from naru.service.addressing import check_mac, choose_addresses, choose_mac, take_wanted
+from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+
+
+def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Port]:
+    """Raises NotFound for a network that the caller may not see, Conflict when it has no free address."""
+    network = fetch(view, caller, Network, given["network_id"])
+    if not owns(caller, network):
+        _refuse_reserved(given, "create")
+    check_quota(view, cloud, Port, given["project_id"])
+    mac = given.get("mac_address")
+    if mac is None:
+        mac = choose_mac(view, network.id)
+    else:
+        check_mac(view, network.id, mac)
+    wanted = given.get("fixed_ips")
+    fixed_ips = choose_addresses(view, network.id, mac) if wanted is None else take_wanted(view, network.id, mac, wanted)
+    port = Port(id=new_id(), **given | {"mac_address": mac, "fixed_ips": fixed_ips})
+    port = _bound(view, network, port)
+    yield put(port)
+    return port
+
+
+def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Port]:
+    """A port that moves to another host starts over as DOWN."""
+    port = fetch_own(view, caller, Port, id, "update")
+    network = fetch(view, caller, Network, port.network_id)
+    if not owns(caller, network):
+        _refuse_reserved(given, "update")
+    given = dict(given)
+    if given.get("mac_address", port.mac_address) != port.mac_address:
+        check_mac(view, network.id, given["mac_address"])
+    if "fixed_ips" in given:
+        mac = given.get("mac_address", port.mac_address)
+        given["fixed_ips"] = take_wanted(view, network.id, mac, given["fixed_ips"], held=port.fixed_ips)
+    changed = replace(port, **given)
+    if (changed.binding_host_id or "") != port.binding_host_id:
+        changed = _bound(view, network, replace(changed, provisioned=()))
+    changed = replace(changed, status=port_status(view, changed))
+    yield put(changed)
+    return changed
+
+
+def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
+    yield remove(fetch_own(view, caller, Port, id, "delete"))
+
+
+def check_unused(port: Port) -> None:
+    """Raises Conflict (PortInUse) when something is plugged into the port already."""
+    if port.device_id:
+        message = (
+            f"Unable to complete operation on port {port.id} for network {port.network_id}. "
+            f"Port already has an attached device {port.device_id}."
+        )
+        raise Conflict(message, "PortInUse")
+
+
+def port_status(view: View, port: Port) -> str:
+    """ACTIVE only when L2 is wired and, where DHCP serves it, its reservation is loaded."""
+    needed = {"L2"}
+    if port.device_owner != DHCP_OWNER and needs_lease(view, port):
+        needed.add("DHCP")
+    return "ACTIVE" if port.admin_state_up and needed <= set(port.provisioned) else "DOWN"
+
+
+def needs_lease(view: View, port: Port) -> bool:
+    subnets = (view.get(Subnet, ip.subnet_id) for ip in port.fixed_ips)
+    return any(subnet is not None and subnet.enable_dhcp and subnet.ip_version == 4 for subnet in subnets)
+
+
+def _bound(view: View, network: Network, port: Port) -> Port:
+    vif_type, vif_details = binding.bind(view, network, port.binding_host_id)
+    return replace(
+        port, binding_host_id=port.binding_host_id or "", binding_vif_type=vif_type, binding_vif_details=vif_details, status="DOWN"
+    )
+
+
+def _refuse_reserved(given: dict[str, Any], action: str) -> None:
+    """On somebody else's shared network a caller takes the addresses and MACs that he is given."""
+    asks_address = any(ask.ip_address is not None for ask in given.get("fixed_ips") or ())
+    reserved = {
+        "mac_address": "mac_address" in given,
+        "fixed_ips": asks_address,
+        "device_owner": str(given.get("device_owner", "")).startswith("network:"),
+    }
+    for attribute, is_asked in reserved.items():
+        if is_asked:
+            raise Forbidden(f"(rule:{action}_port:{attribute}) is disallowed by policy: the network belongs to another project")

@@ -1,0 +1,146 @@
+"""Subnets: prefix, gateway and pools that fit together; the network's DHCP server follows."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from msgspec.structs import replace
+
+from naru.allocate.addresses import default_pools
+from naru.model.errors import Conflict, Forbidden, Invalid
+from naru.model.identity import Caller
+from naru.model.resources import DHCP_OWNER, AllocationPool, Changes, Network, Port, Subnet, new_id, put, remove
+from naru.model.view import View
+from naru.service.dhcp import ensure_dhcp_server
+from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+
+Prefix = IPv4Network | IPv6Network
+
+MAX_DNS_NAMESERVERS = 5
+MAX_HOST_ROUTES = 20
+
+
+def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Subnet]:
+    """Raises Invalid or Conflict, with Neutron's types, for parts that do not fit together."""
+    network = fetch(view, caller, Network, given["network_id"])
+    if not owns(caller, network):
+        raise Forbidden(f"(rule:create_subnet) is disallowed by policy: network {network.id} belongs to another project")
+    given = {"cidr": None} | given
+    if given["cidr"] is None:
+        raise Invalid("Bad subnets request: a subnetpool must be specified in the absence of a cidr.", "BadRequest")
+    check_quota(view, cloud, Subnet, given["project_id"])
+    prefix = ip_network(given["cidr"])
+    if prefix.version != given["ip_version"]:
+        raise _invalid(f"cidr '{prefix}' is not an IPv{given['ip_version']} prefix as ip_version says")
+    for other in view.find(Subnet, "network_id", network.id):
+        if prefix.overlaps(ip_network(other.cidr)):  # type: ignore[arg-type]
+            raise _invalid(
+                f"Requested subnet with cidr: {prefix} for network: {network.id} overlaps with another subnet: {other.id} ({other.cidr})"
+            )
+    subnet = Subnet(id=new_id(), **_with_gateway_and_pools(given, prefix))
+    _check(subnet, prefix)
+    yield put(subnet)
+    yield put(replace(network, subnets=(*network.subnets, subnet.id)))
+    yield from ensure_dhcp_server(view, network.id)
+    return subnet
+
+
+def update_subnet(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Subnet]:
+    subnet = fetch_own(view, caller, Subnet, id, "update")
+    changed = replace(subnet, **given)
+    _check(changed, ip_network(subnet.cidr))
+    yield put(changed)
+    if changed.enable_dhcp != subnet.enable_dhcp:
+        yield from ensure_dhcp_server(view, subnet.network_id)
+    return changed
+
+
+def delete_subnet(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
+    """Raises Conflict (SubnetInUse) while a port other than a DHCP server's has an address of it."""
+    subnet = fetch_own(view, caller, Subnet, id, "delete")
+    ports = list(view.find(Port, "subnet_id", id))
+    if in_use := [port.id for port in ports if port.device_owner != DHCP_OWNER]:
+        message = (
+            f"Unable to complete operation on subnet {id}: One or more ports have an IP allocation from this subnet "
+            f"({', '.join(in_use[:20])})."
+        )
+        raise Conflict(message, "SubnetInUse")
+    network = fetch(view, caller, Network, subnet.network_id)
+    yield remove(subnet)
+    yield put(replace(network, subnets=tuple(other for other in network.subnets if other != id)))
+    for port in ports:
+        rest = tuple(ip for ip in port.fixed_ips if ip.subnet_id != id)
+        yield put(replace(port, fixed_ips=rest)) if rest else remove(port)
+
+
+def _with_gateway_and_pools(given: dict[str, Any], prefix: Prefix) -> dict[str, Any]:
+    """Gateway absent: the first host. Gateway null: none. Pools absent: everything but the gateway."""
+    given = dict(given)
+    if "gateway_ip" not in given:
+        hosts = default_pools(prefix, None)[0]
+        given["gateway_ip"] = str(ip_address(hosts[0])) if prefix.version == 4 else str(prefix.network_address + 1)
+    if not given.get("allocation_pools"):
+        gateway = int(ip_address(given["gateway_ip"])) if given["gateway_ip"] is not None else None
+        pools = default_pools(prefix, gateway)
+        family = ip_address(prefix.network_address).__class__
+        given["allocation_pools"] = tuple(AllocationPool(str(family(start)), str(family(end))) for start, end in pools)
+    return given
+
+
+def _check(subnet: Subnet, prefix: Prefix) -> None:
+    _check_gateway(subnet, prefix)
+    _check_pools(subnet, prefix)
+    if len(subnet.dns_nameservers) > MAX_DNS_NAMESERVERS:
+        message = f"Unable to complete operation for {subnet.id}. The number of DNS nameservers exceeds the limit {MAX_DNS_NAMESERVERS}."
+        raise Invalid(message, "DNSNameServersExhausted")
+    if len(subnet.host_routes) > MAX_HOST_ROUTES:
+        message = f"Unable to complete operation for {subnet.id}. The number of host routes exceeds the limit {MAX_HOST_ROUTES}."
+        raise Invalid(message, "HostRoutesExhausted")
+    if (subnet.ipv6_ra_mode or subnet.ipv6_address_mode) and (prefix.version == 4 or not subnet.enable_dhcp):
+        raise _invalid("ipv6_ra_mode and ipv6_address_mode go with an IPv6 subnet that has enable_dhcp set")
+    modes = {subnet.ipv6_ra_mode, subnet.ipv6_address_mode} - {None}
+    if len(modes) > 1:
+        raise _invalid(f"ipv6_ra_mode set to '{subnet.ipv6_ra_mode}' with ipv6_address_mode set to '{subnet.ipv6_address_mode}' is not valid")
+    for route in subnet.host_routes:
+        if ip_network(route.destination).version != prefix.version or ip_address(route.nexthop).version != prefix.version:
+            raise _invalid(f"host route {route.destination} via {route.nexthop} is not IPv{prefix.version}")
+    for server in subnet.dns_nameservers:
+        if ip_address(server).version != prefix.version:
+            raise _invalid(f"dns_nameservers holds {server}, which is not IPv{prefix.version}")
+
+
+def _check_gateway(subnet: Subnet, prefix: Prefix) -> None:
+    if subnet.gateway_ip is None:
+        return
+    gateway = ip_address(subnet.gateway_ip)
+    if gateway.version != prefix.version:
+        raise _invalid(f"gateway_ip '{gateway}' is not an IPv{prefix.version} address")
+    unusable = (prefix.network_address, prefix.broadcast_address) if prefix.version == 4 else ()
+    if prefix.prefixlen < 31 and gateway in unusable:
+        raise _invalid(f"Gateway is not valid on subnet: {gateway} is the network or broadcast address of {prefix}")
+
+
+def _check_pools(subnet: Subnet, prefix: Prefix) -> None:
+    gateway = ip_address(subnet.gateway_ip) if subnet.gateway_ip is not None else None
+    ordered = []
+    for pool in subnet.allocation_pools:
+        start, end = ip_address(pool.start), ip_address(pool.end)
+        name = f"{pool.start}-{pool.end}"
+        if start.version != prefix.version or end.version != prefix.version or int(end) < int(start):
+            raise Invalid(f"The allocation pool {name} is not valid.", "InvalidAllocationPool")
+        hosts_first, hosts_last = default_pools(prefix, None)[0]
+        if int(start) < hosts_first or int(end) > hosts_last:
+            raise Invalid(f"The allocation pool {name} spans beyond the subnet cidr {prefix}.", "OutOfBoundsAllocationPool")
+        if gateway is not None and int(start) <= int(gateway) <= int(end):
+            raise Conflict(f"Gateway ip {gateway} conflicts with allocation pool {name}.", "GatewayConflictWithAllocationPools")
+        ordered.append((int(start), int(end), name))
+    ordered.sort()
+    for (_, end, first), (start, _, second) in zip(ordered, ordered[1:], strict=False):
+        if start <= end:
+            message = f"Found overlapping allocation pools: {first} {second} for subnet {prefix}."
+            raise Conflict(message, "OverlappingAllocationPools")
+
+
+def _invalid(reason: str) -> Invalid:
+    return Invalid(f"Invalid input for operation: {reason}.", "InvalidInput")
+
+

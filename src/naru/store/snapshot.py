@@ -1,0 +1,146 @@
+"""Everything there is, in memory, with the indexes that planners and readers look things up by.
+
+A snapshot belongs to one thread. The writer plans on its own (the draft), the event loop reads another (the published one);
+both apply the same changes in the same order and share the immutable resources. So there is no lock and no dirty read, and
+a batch that could not be committed is undone on the draft by applying its changes backwards.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from naru.allocate.addresses import AddressSpace
+from naru.model.resources import Change, Port, Resource, Subnet
+
+R = TypeVar("R", bound=Resource)
+
+
+class _Index:
+    """key -> ids. A key held by one resource keeps the bare id: most keys of a port are its own."""
+
+    __slots__ = ("_ids",)
+
+    def __init__(self) -> None:
+        self._ids: dict[str, str | dict[str, None]] = {}
+
+    def add(self, key: str, id: str) -> None:
+        present = self._ids.setdefault(key, id)
+        if isinstance(present, dict):
+            present[id] = None
+        elif present != id:
+            self._ids[key] = {present: None, id: None}
+
+    def remove(self, key: str, id: str) -> None:
+        present = self._ids.get(key)
+        if isinstance(present, dict):
+            present.pop(id, None)
+            if not present:
+                del self._ids[key]
+        elif present == id:
+            del self._ids[key]
+
+    def ids(self, key: str) -> tuple[str, ...] | dict[str, None]:
+        present = self._ids.get(key)
+        return () if present is None else (present,) if isinstance(present, str) else present
+
+
+class Snapshot:
+    """The resources by kind and id, their indexes, and the address space of each subnet."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self._resources: dict[type[Resource], dict[str, Resource]] = {}
+        self._indexes: dict[tuple[type[Resource], str], _Index] = {}
+        self._spaces: dict[str, AddressSpace] = {}
+
+    # -- reading
+
+    def get(self, kind: type[R], id: str) -> R | None:
+        return self._resources.get(kind, {}).get(id)  # type: ignore[return-value]
+
+    def all(self, kind: type[R]) -> Iterator[R]:
+        """All resources of a kind, oldest first."""
+        return iter(self._resources.get(kind, {}).values())  # type: ignore[arg-type]
+
+    def find(self, kind: type[R], index: str, key: str) -> Iterator[R]:
+        """The resources that stand under `key` in one of the kind's indexes."""
+        of_kind = self._resources.get(kind, {})
+        return (of_kind[id] for id in self._index(kind, index).ids(key))  # type: ignore[misc]
+
+    def count(self, kind: type[Resource], index: str, key: str) -> int:
+        return len(self._index(kind, index).ids(key))
+
+    def size(self, kind: type[Resource]) -> int:
+        return len(self._resources.get(kind, {}))
+
+    def addresses(self, subnet_id: str) -> AddressSpace:
+        return self._spaces[subnet_id]
+
+    # -- writing
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            self._replace(change.before, change.after)
+
+    def undo(self, changes: Iterable[Change]) -> None:
+        """Take back changes that were applied last, newest first."""
+        for change in reversed(list(changes)):
+            self._replace(change.after, change.before)
+
+    def _replace(self, before: Resource | None, after: Resource | None) -> None:
+        resource = after or before
+        assert resource is not None
+        kind = type(resource)
+        of_kind = self._resources.setdefault(kind, {})
+        for index, keys in kind.indexes.items():
+            old = keys(before) if before is not None else ()
+            new = keys(after) if after is not None else ()
+            if old != new:
+                entries = self._index(kind, index)
+                for key in old:
+                    entries.remove(key, resource.id)
+                for key in new:
+                    entries.add(key, resource.id)
+        if after is None:
+            of_kind.pop(resource.id, None)
+        else:
+            of_kind[resource.id] = after
+        if kind is Subnet:
+            self._respace(before, after)  # type: ignore[arg-type]
+        elif kind is Port:
+            self._account(before, after)  # type: ignore[arg-type]
+
+    def _index(self, kind: type[Resource], index: str) -> _Index:
+        entries = self._indexes.get((kind, index))
+        if entries is None:
+            if index not in kind.indexes:
+                raise LookupError(f"{kind.__name__} has no index '{index}'")
+            entries = self._indexes[kind, index] = _Index()
+        return entries
+
+    def _respace(self, before: Subnet | None, after: Subnet | None) -> None:
+        """A subnet came, went or changed its pools: lay out its address space again."""
+        if after is None:
+            if before is not None:
+                self._spaces.pop(before.id, None)
+        elif before is None or before.allocation_pools != after.allocation_pools or after.id not in self._spaces:
+            pools = ((_number(pool.start), _number(pool.end)) for pool in after.allocation_pools)
+            ports = self.find(Port, "subnet_id", after.id)
+            taken = (_number(ip.ip_address) for port in ports for ip in port.fixed_ips if ip.subnet_id == after.id)
+            self._spaces[after.id] = AddressSpace(pools, taken)
+
+    def _account(self, before: Port | None, after: Port | None) -> None:
+        old = before.fixed_ips if before is not None else ()
+        new = after.fixed_ips if after is not None else ()
+        if old == new:
+            return
+        for ip in old:
+            if ip not in new and ip.subnet_id in self._spaces:
+                self._spaces[ip.subnet_id].release(_number(ip.ip_address))
+        for ip in new:
+            if ip not in old and ip.subnet_id in self._spaces:
+                self._spaces[ip.subnet_id].take(_number(ip.ip_address))
+
+
+def _number(address: str) -> int:
+    return int(ipaddress.ip_address(address))
