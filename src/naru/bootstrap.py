@@ -5,7 +5,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
@@ -74,22 +74,22 @@ class Server:
             await self.store.write(lambda view: mark_silent_hosts(view, self.backend.cloud, utc_now()))
 
 
-def run_server(settings: Settings) -> None:
-    """`naru server`: until SIGTERM or SIGINT."""
+def run_server(settings: Settings, announce: Callable[[], None]) -> None:
+    """`naru server`: until SIGTERM or SIGINT. `announce` is called when the first request would be answered."""
     configure_logging()
     server = Server(settings)
 
     async def run() -> None:
         ready = asyncio.Event()
-        async with _in_background(_announce(ready, settings)):
+        async with _in_background(_announce(ready, announce)):
             await server.run(ready)
 
     uvloop.run(run())
 
 
-async def _announce(ready: asyncio.Event, settings: Settings) -> None:
+async def _announce(ready: asyncio.Event, announce: Callable[[], None]) -> None:
     await ready.wait()
-    print(f"naru is ready at http://{settings.bind}", flush=True)
+    announce()
 
 
 class _Http(uvicorn.Server):

@@ -44,7 +44,7 @@ class App:
             return matched.refuse(error)
         except ClientDisconnect:
             return Response(status_code=400)
-        except Exception:
+        except Exception:  # noqa: BLE001  (the boundary of a request)
             _log.exception("request failed", id=_request_id(request.scope), method=request.method, path=request.url.path)
             return matched.refuse(NaruError("Request Failed: internal server error while processing your request."))
 

@@ -122,7 +122,7 @@ async def _create(backend: Backend, kind: type[Resource], create: Plan, call: Ca
     def plan(view: View) -> Changes[list[Resource]]:
         made = []
         for given in wanted:
-            made.append((yield from create(view, call.caller, given, backend.cloud)))
+            made.append((yield from create(view, call.caller, given, backend.cloud)))  # noqa: PERF401  (a plan cannot yield in a comprehension)
         return made
 
     made = await backend.store.write(plan)
@@ -159,7 +159,7 @@ async def _delete(backend: Backend, delete: Plan, call: Call) -> Response:
 def _document(backend: Backend, call: Call, resource: Resource) -> bytes:
     """As published; a resource that was deleted a moment ago is rendered once more."""
     document = backend.documents(type(resource)).get(resource.id) or render(resource)[0]
-    return document.seen_by(call.caller.is_admin)
+    return document.seen_by(admin=call.caller.is_admin)
 
 
 def _wrap(kind: type[Resource], document: bytes) -> bytes:

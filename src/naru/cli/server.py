@@ -17,4 +17,7 @@ def command(config: Path | None, bind: str | None, state_dir: str | None) -> Non
     from naru.bootstrap import run_server
     from naru.settings import load
 
-    run_server(load(config, bind=bind, state_dir=state_dir))
+    settings = load(config, bind=bind, state_dir=state_dir)
+    run_server(
+        settings, lambda: click.echo(f"naru is ready at http://{settings.bind}; credentials are in {settings.state_dir}/clouds.yaml")
+    )

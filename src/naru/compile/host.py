@@ -1,8 +1,8 @@
 """From intent to one host's desired state: pure, from scratch every time.
 
-    compile_host(view, host) = for each network with a port on the host: its bridge, the host's taps, the peers
-                               elsewhere, and, where the host serves DHCP, the server and its reservations
-                             + the host's instances
+compile_host(view, host) = for each network with a port on the host: its bridge, the host's taps, the peers
+                           elsewhere, and, where the host serves DHCP, the server and its reservations
+                         + the host's instances
 """
 
 from collections.abc import Iterator

@@ -6,6 +6,4 @@ from naru.model.compute import Server
 from naru.model.identity import Project, Token, User
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
 
-KINDS: Mapping[str, type[Resource]] = {
-    kind.kind: kind for kind in (Network, Subnet, Port, Agent, Quota, Project, User, Token, Server)
-}
+KINDS: Mapping[str, type[Resource]] = {kind.kind: kind for kind in (Network, Subnet, Port, Agent, Quota, Project, User, Token, Server)}

@@ -112,9 +112,9 @@ class Network(Resource, frozen=True, kw_only=True):
     provider_physical_network: Annotated[str | None, at_create(or_none(text(64)), who="admin", see="admin", sort=False)] = field(
         name="provider:physical_network", default=None
     )
-    provider_segmentation_id: Annotated[
-        int | None, at_create(or_none(integer(0, 2**32 - 1)), who="admin", see="admin", sort=False)
-    ] = field(name="provider:segmentation_id", default=None)
+    provider_segmentation_id: Annotated[int | None, at_create(or_none(integer(0, 2**32 - 1)), who="admin", see="admin", sort=False)] = (
+        field(name="provider:segmentation_id", default=None)
+    )
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda network: (network.project_id,),
@@ -189,9 +189,7 @@ class Port(Resource, frozen=True, kw_only=True):
     binding_profile: Annotated[dict[str, Any], settable(mapping, who="admin", see="admin", filter=False, sort=False)] = field(
         name="binding:profile", default_factory=dict
     )
-    binding_vif_type: Annotated[str, read_only(see="admin", filter=False, sort=False)] = field(
-        name="binding:vif_type", default="unbound"
-    )
+    binding_vif_type: Annotated[str, read_only(see="admin", filter=False, sort=False)] = field(name="binding:vif_type", default="unbound")
     binding_vif_details: Annotated[dict[str, Any], read_only(see="admin", filter=False, sort=False)] = field(
         name="binding:vif_details", default_factory=dict
     )

@@ -57,9 +57,7 @@ def choose_addresses(view: View, network_id: str, mac: str) -> tuple[FixedIp, ..
     return tuple(chosen)
 
 
-def take_wanted(
-    view: View, network_id: str, mac: str, wanted: Sequence[WantedIp], held: Iterable[FixedIp] = ()
-) -> tuple[FixedIp, ...]:
+def take_wanted(view: View, network_id: str, mac: str, wanted: Sequence[WantedIp], held: Iterable[FixedIp] = ()) -> tuple[FixedIp, ...]:
     """The addresses that a request names by subnet, address or both. `held` are those that the port has already."""
     subnets = list(view.find(Subnet, "network_id", network_id))
     mine = {ip.ip_address: ip for ip in held}

@@ -33,9 +33,7 @@ def register_host(view: View, host: str, description: HostDescription, now: date
         "instance_drivers": list(description.instance_drivers),
         "version": description.version,
     }
-    agent = replace(
-        agent, alive=True, started_at=_text(now), heartbeat_timestamp=_text(now), configurations=configurations, failures={}
-    )
+    agent = replace(agent, alive=True, started_at=_text(now), heartbeat_timestamp=_text(now), configurations=configurations, failures={})
     yield put(agent)
     for network in list(view.all(Network)):
         yield from ensure_dhcp_server(view, network.id)
@@ -53,9 +51,9 @@ def record_report(view: View, host: str, report: HostReport, now: datetime) -> C
     if failures != agent.failures or is_old or not agent.alive:
         yield put(replace(agent, failures=failures, alive=True, heartbeat_timestamp=_text(now)))
     for key in report.ok:
-        yield from _settle(view, host, key, True)
+        yield from _settle(view, host, key, achieved=True)
     for key in (*report.failed, *report.gone):
-        yield from _settle(view, host, key, False)
+        yield from _settle(view, host, key, achieved=False)
     if report.full:
         yield from _forget_the_rest(view, host, set(report.ok))
     for id, seen in report.instances.items():
@@ -84,7 +82,7 @@ def delete_agent(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[N
     yield remove(fetch_own(view, caller, Agent, id, "delete"))
 
 
-def _settle(view: View, host: str, key: str, achieved: bool) -> Changes[None]:
+def _settle(view: View, host: str, key: str, *, achieved: bool) -> Changes[None]:
     """A port's part is done, or not any more. A host speaks only for what it was asked to do."""
     kind, _, id = key.partition("/")
     part = _PARTS.get(kind)
@@ -109,11 +107,11 @@ def _forget_the_rest(view: View, host: str, achieved: set[str]) -> Changes[None]
     served = {port.network_id for port in here if port.device_owner == DHCP_OWNER}
     for port in here:
         if f"tap/{port.id}" not in achieved:
-            yield from _settle(view, host, f"tap/{port.id}", False)
+            yield from _settle(view, host, f"tap/{port.id}", achieved=False)
     for network_id in served:
         for port in list(view.find(Port, "network_id", network_id)):
             if f"lease/{port.id}" not in achieved:
-                yield from _settle(view, host, f"lease/{port.id}", False)
+                yield from _settle(view, host, f"lease/{port.id}", achieved=False)
 
 
 def _record_instance(view: View, host: str, id: str, seen: InstanceReport, now: datetime) -> Changes[None]:
@@ -143,5 +141,3 @@ def _age_s(text: str, now: datetime) -> float:
     if not text:
         return float("inf")
     return (now - datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=now.tzinfo)).total_seconds()
-
-

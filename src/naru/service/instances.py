@@ -140,9 +140,7 @@ def _attach(view: View, caller: Caller, server: Server, nic: WantedNic, network:
     yield put(replace(fresh, interfaces=(*fresh.interfaces, port.id), created_ports=fresh.created_ports + created))
 
 
-def _create_port(
-    view: View, caller: Caller, network: Network, nic: WantedNic, plugged: dict[str, Any], cloud: Cloud
-) -> Changes[Port]:
+def _create_port(view: View, caller: Caller, network: Network, nic: WantedNic, plugged: dict[str, Any], cloud: Cloud) -> Changes[Port]:
     try:
         check_quota(view, cloud, Port, caller.project_id)
     except Conflict as full:
@@ -199,9 +197,7 @@ def _candidate(view: View, network: Network, project_id: str) -> Candidate:
 def _choose_host(view: View, image: Image, networks: Sequence[Network], request: ServerRequest) -> str:
     """`availability_zone` may name a host as Nova's administrators do: `nova:compute01`."""
     _, _, forced = (request.availability_zone or "").partition(":")
-    candidates = [
-        _host_candidate(view, agent, image, networks) for agent in view.all(Agent) if not forced or agent.host == forced
-    ]
+    candidates = [_host_candidate(view, agent, image, networks) for agent in view.all(Agent) if not forced or agent.host == forced]
     choice = choose_host(candidates)
     if choice.host is None:
         refused = "; ".join(f"{host}: {why}" for host, why in choice.refused.items()) or "no agent has registered"

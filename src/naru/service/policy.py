@@ -80,5 +80,7 @@ def check_quota(view: View, cloud: Cloud, kind: type[Resource], project_id: str)
     limit = quota_limits(view, cloud, project_id).get(kind.singular, -1)
     used = view.count(kind, "project_id", project_id)
     if 0 <= limit <= used:
-        message = f"Quota exceeded for resources: ['{kind.singular}']. Project {project_id} has {used} of {limit}; an administrator may raise it."
+        message = (
+            f"Quota exceeded for resources: ['{kind.singular}']. Project {project_id} has {used} of {limit}; an administrator may raise it."
+        )
         raise Conflict(message, "OverQuota")

@@ -1,5 +1,7 @@
 """Quotas: a project's limits, where they differ from the defaults, and what it uses."""
 
+from typing import Any
+
 from naru.model.attributes import integer
 from naru.model.errors import Forbidden, Invalid, invalid_value
 from naru.model.identity import Caller
@@ -21,8 +23,7 @@ def quota_details(view: View, caller: Caller, project_id: str, cloud: Cloud) -> 
     """For each counted resource its limit, what is used, and what is reserved (always 0: a plan needs no reservation)."""
     limits = show_quota(view, caller, project_id, cloud)
     return {
-        name: {"limit": limits[name], "used": view.count(kind, "project_id", project_id), "reserved": 0}
-        for name, kind in COUNTED.items()
+        name: {"limit": limits[name], "used": view.count(kind, "project_id", project_id), "reserved": 0} for name, kind in COUNTED.items()
     }
 
 
@@ -58,10 +59,8 @@ def _require_access(caller: Caller, project_id: str) -> None:
         raise Forbidden("(rule:get_quota) is disallowed by policy: the quota belongs to another project")
 
 
-def list_quotas(view: View, caller: Caller, cloud: Cloud) -> list[dict[str, object]]:
+def list_quotas(view: View, caller: Caller, cloud: Cloud) -> list[dict[str, Any]]:
     """Of the projects whose limits differ from the defaults."""
     if not caller.is_admin:
         raise Forbidden("(rule:get_quota) is disallowed by policy: an administrator may list quotas")
-    return [
-        {"project_id": quota.id, "tenant_id": quota.id} | quota_limits(view, cloud, quota.id) for quota in view.all(Quota)
-    ]
+    return [{"project_id": quota.id, "tenant_id": quota.id, **quota_limits(view, cloud, quota.id)} for quota in view.all(Quota)]

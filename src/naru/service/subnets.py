@@ -1,6 +1,7 @@
 """Subnets: prefix, gateway and pools that fit together; the network's DHCP server follows."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from itertools import pairwise
 from typing import Any
 
 from msgspec.structs import replace
@@ -32,7 +33,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     if prefix.version != given["ip_version"]:
         raise _invalid(f"cidr '{prefix}' is not an IPv{given['ip_version']} prefix as ip_version says")
     for other in view.find(Subnet, "network_id", network.id):
-        if prefix.overlaps(ip_network(other.cidr)):  # type: ignore[arg-type]
+        if prefix.overlaps(ip_network(other.cidr)):
             raise _invalid(
                 f"Requested subnet with cidr: {prefix} for network: {network.id} overlaps with another subnet: {other.id} ({other.cidr})"
             )
@@ -99,7 +100,9 @@ def _check(subnet: Subnet, prefix: Prefix) -> None:
         raise _invalid("ipv6_ra_mode and ipv6_address_mode go with an IPv6 subnet that has enable_dhcp set")
     modes = {subnet.ipv6_ra_mode, subnet.ipv6_address_mode} - {None}
     if len(modes) > 1:
-        raise _invalid(f"ipv6_ra_mode set to '{subnet.ipv6_ra_mode}' with ipv6_address_mode set to '{subnet.ipv6_address_mode}' is not valid")
+        raise _invalid(
+            f"ipv6_ra_mode set to '{subnet.ipv6_ra_mode}' with ipv6_address_mode set to '{subnet.ipv6_address_mode}' is not valid"
+        )
     for route in subnet.host_routes:
         if ip_network(route.destination).version != prefix.version or ip_address(route.nexthop).version != prefix.version:
             raise _invalid(f"host route {route.destination} via {route.nexthop} is not IPv{prefix.version}")
@@ -134,13 +137,11 @@ def _check_pools(subnet: Subnet, prefix: Prefix) -> None:
             raise Conflict(f"Gateway ip {gateway} conflicts with allocation pool {name}.", "GatewayConflictWithAllocationPools")
         ordered.append((int(start), int(end), name))
     ordered.sort()
-    for (_, end, first), (start, _, second) in zip(ordered, ordered[1:], strict=False):
-        if start <= end:
+    for (_, end_before, first), (start_after, _, second) in pairwise(ordered):
+        if start_after <= end_before:
             message = f"Found overlapping allocation pools: {first} {second} for subnet {prefix}."
             raise Conflict(message, "OverlappingAllocationPools")
 
 
 def _invalid(reason: str) -> Invalid:
     return Invalid(f"Invalid input for operation: {reason}.", "InvalidInput")
-
-

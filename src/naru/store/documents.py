@@ -17,7 +17,7 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     public: bytes  # {"id":"…","name":"…"      (no closing brace)
     admin: bytes  # ,"binding:host_id":"…"     (or empty)
 
-    def seen_by(self, admin: bool) -> bytes:
+    def seen_by(self, *, admin: bool) -> bytes:
         return self.public + self.admin + b"}" if admin else self.public + b"}"
 
 

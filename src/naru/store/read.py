@@ -98,7 +98,7 @@ def select(view: Snapshot, kind: type[Resource], query: ListQuery, sees: Sees) -
     order = [*query.sort, ("id", True)] if is_paged else list(query.sort)
     for wire, ascending in reversed(order):
         field = attributes(kind)[wire].field
-        resources.sort(key=lambda resource: _sort_value(getattr(resource, field)), reverse=not ascending)  # noqa: B023
+        resources.sort(key=lambda resource: _sort_value(getattr(resource, field)), reverse=not ascending)
     if not is_paged:
         return resources, False
     return _page(view, kind, resources, query)
@@ -119,7 +119,9 @@ def _page(view: Snapshot, kind: type[Resource], resources: list[Resource], query
     return page, has_more
 
 
-def list_page(view: Snapshot, documents: Mapping[str, Document], kind: type[Resource], query: ListQuery, sees: Sees, *, admin: bool) -> Page:
+def list_page(
+    view: Snapshot, documents: Mapping[str, Document], kind: type[Resource], query: ListQuery, sees: Sees, *, admin: bool
+) -> Page:
     resources, has_more = select(view, kind, query, sees)
     if query.fields:
         rows = [project(resource, query.fields, admin=admin) for resource in resources]

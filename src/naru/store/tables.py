@@ -1,9 +1,9 @@
 """The database: every resource as one document, the claims that keep them apart, and the log of changes.
 
-    resources  what is, to rebuild the snapshot from
-    claims     texts that at most one resource may hold: the safety net under the planner
-    changes    what happened, in order; followers and hosts tail it
-    lease      who may write: each commit checks that its epoch is still the newest
+resources  what is, to rebuild the snapshot from
+claims     texts that at most one resource may hold: the safety net under the planner
+changes    what happened, in order; followers and hosts tail it
+lease      who may write: each commit checks that its epoch is still the newest
 """
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table

@@ -1,8 +1,8 @@
 """The writer: one thread that plans requests in order and commits them in groups.
 
 A request is a *plan*: a generator over the view that yields changes, each applied to the draft as soon as it is yielded, or
-raises a domain error. All of a request happens or nothing of it. Requests that arrive while a commit is running form the next batch, so the cost of a durable commit
-is shared by whoever waits: with one client a batch is one request, with many it is many.
+raises a domain error. All of a request happens or nothing of it. Requests that arrive while a commit is running form the next
+batch, so the cost of a durable commit is shared by whoever waits: with one client a batch is one request, with many it is many.
 
 For a batch: plan each request on the draft, write resources, claims and change log in one transaction, commit, then hand
 the batch to the event loop, which applies it to the published snapshot and answers. Nothing is visible before it is durable.
@@ -64,9 +64,7 @@ class Batch(msgspec.Struct, frozen=True):
 class Writer:
     """Owns the draft and the connection; only its thread touches them."""
 
-    def __init__(
-        self, engine: Engine, draft: Snapshot, epoch: int, publish: Callable[[Batch], None], now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, engine: Engine, draft: Snapshot, epoch: int, publish: Callable[[Batch], None], now: Callable[[], datetime]) -> None:
         self._engine = engine
         self._draft = draft
         self._epoch = epoch
@@ -154,7 +152,7 @@ class Writer:
                 done.append(change)
         except NaruError as refusal:
             request.refusal = refusal
-        except Exception:
+        except Exception:  # noqa: BLE001  (the boundary of a write batch)
             _log.exception("plan failed")
             request.refusal = NaruError("The server could not plan this request; its log says why.")
         self._draft.undo(done)
