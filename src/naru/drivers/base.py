@@ -1,16 +1,17 @@
 """The contract of a driver: facts in, actions out.
 
 A *fact* is one thing that is or should be true of a host: a link, a forwarding entry, a namespace, a running
-dnsmasq. A driver says which facts the desired state wants (`want`, pure) and which facts of ours the host
-has (`read`); `plan` is the same set difference for every driver; `apply` runs the actions. An action is the very line
+dnsmasq. A driver says which facts the desired state wants (`want`, pure) and which facts the host has (`read`);
+`plan` is the same set difference for every driver; `apply` runs the actions. An action is the very line
 that runs, so a dry run, a log, a golden test and a bug report show the same text.
 
 What a driver keeps to, and the conformance suite checks for each:
-- `read` returns only what carries our proof of ownership; what is not ours is never changed or removed.
-- After `apply(plan(want, have))`, `read` equals `want`; planning again gives nothing.
+- Only what carries our proof of ownership is ever changed or removed. What is not ours but bears a name that we
+  might want is read as `Foreign`: whoever wants that name gets a `Failure`.
+- After `apply`, every wanted fact is met by what `read` returns; planning again gives nothing.
 - A driver keeps no memory that it could not read back: a fresh one on a wired host plans nothing.
 - Removing the absent and adding the equal succeed. One failing fact does not stop the others: `apply`
-  returns a `Failure` for its key. A driver raises only when its tool cannot run at all.
+  returns a `Failure` for its key. A driver raises (`ToolError`) only when its tool cannot run at all.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,10 +22,31 @@ import msgspec
 from naru.model.hoststate import HostState
 
 
+class ToolError(Exception):
+    """A tool that a driver needs is missing or does not work at all; says which and what it answered."""
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One line for one tool; neighbours with the same tool run in one batch."""
+
+    key: str
+    tool: tuple[str, ...]  # ("ip",), ("ip", "-n", "qdhcp-…"), ("bridge",), ("sh",): see drivers/tools.py
+    line: str
+
+
+class Failure(msgspec.Struct, frozen=True):
+    key: str
+    reason: str  # for the operator: what, which, why, and what would help
+
+
+Step = Action | Failure
+
+
 class Fact(msgspec.Struct, frozen=True):
     """One thing that is true of a host. Subclasses add fields and say which lines make and remove it.
 
-    `key` is the HostState key that it serves; facts whose value differs only in `key` are different.
+    `key` is the HostState key that it serves. The kernel does not keep keys of small facts (a forwarding entry):
+    read back, such a fact bears its own name as its key, and `is_met_by` looks at everything but the key.
     """
 
     key: str
@@ -34,30 +56,35 @@ class Fact(msgspec.Struct, frozen=True):
         """Unique among the driver's facts: wanted and present facts of one name are compared."""
         raise NotImplementedError
 
-    def add(self) -> Iterable["Action"]:
-        """The actions that make it true where nothing of this name exists."""
+    def is_met_by(self, have: "Fact") -> bool:
+        """Whether `have`, of the same name, is all that is wanted."""
+        return self == have or (type(self) is type(have) and self == msgspec.structs.replace(have, key=self.key))
+
+    def add(self) -> Iterable[Step]:
+        """The actions that make it true where nothing of this name exists, or the Failure that says why not."""
         raise NotImplementedError
 
-    def change(self, have: "Fact") -> Iterable["Action"]:
+    def change(self, have: "Fact") -> Iterable[Step]:
         """The actions that turn `have`, of the same name, into this fact. Default: remove, then add."""
         return [*have.remove(), *self.add()]
 
-    def remove(self) -> Iterable["Action"]:
+    def remove(self) -> Iterable[Action]:
         """The actions that undo it."""
         raise NotImplementedError
 
 
-class Action(msgspec.Struct, frozen=True):
-    """One line for one tool; neighbours with the same tool run in one batch."""
+class Foreign(Fact, frozen=True):
+    """Something that is not ours, under a name that we may want: never changed, never removed."""
 
-    key: str
-    tool: tuple[str, ...]  # ("ip",), ("ip", "-n", "qdhcp-…"), ("bridge",), ("dnsmasq",)
-    line: str
+    title: str
+    reason: str  # what it is, and what would help
 
+    @property
+    def name(self) -> str:
+        return self.title
 
-class Failure(msgspec.Struct, frozen=True):
-    key: str
-    reason: str  # for the operator: what, which, why, and what would help
+    def remove(self) -> Iterable[Action]:
+        return ()
 
 
 class Driver(Protocol):
@@ -68,26 +95,45 @@ class Driver(Protocol):
         """
 
     def read(self) -> dict[str, Fact]:
-        """The facts of ours that the host has, by name, in any order."""
+        """The facts that the host has, by name, in the order in which they could have been made."""
 
     def apply(self, actions: list[Action]) -> list[Failure]:
         """Run the actions in order, batched; return what failed."""
 
+    def pids(self) -> list[int]:
+        """The daemons that it keeps running now; the agent makes a pass as soon as one of them dies."""
 
-def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> list[Action]:
-    """The actions from `have` to `want`: changes and additions in `want`'s order, after removals in reverse.
+
+class Plan(msgspec.Struct):
+    """What to do, in two parts, because removals of all drivers (in reverse) come before anything is made."""
+
+    removals: list[Action] = []
+    additions: list[Action] = []
+    failures: list[Failure] = []
+
+
+def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> Plan:
+    """The actions from `have` to `want`: removals in reverse, then changes and additions in `want`'s order.
 
     Nothing is removed unless `prune`: an agent that has not heard the whole desired state yet only adds.
     """
-    actions: list[Action] = []
+    planned = Plan()
     if prune:
-        for name, fact in reversed(list(have.items())):
+        for name in reversed(list(have)):
             if name not in want:
-                actions.extend(fact.remove())
+                planned.removals.extend(have[name].remove())
     for name, fact in want.items():
-        present = have.get(name)
-        if present is None:
-            actions.extend(fact.add())
-        elif present != fact:
-            actions.extend(fact.change(present))
-    return actions
+        for step in _steps(fact, have.get(name)):
+            if isinstance(step, Action):
+                planned.additions.append(step)
+            else:
+                planned.failures.append(step)
+    return planned
+
+
+def _steps(fact: Fact, present: Fact | None) -> Iterable[Step]:
+    if present is None:
+        return fact.add()
+    if isinstance(present, Foreign):
+        return (Failure(fact.key, present.reason),)
+    return () if fact.is_met_by(present) else fact.change(present)

@@ -1,0 +1,136 @@
+"""Instances of our own: network namespaces with a real DHCP client in them, one per device.
+
+The client is `busybox udhcpc`; it outlives the agent, renews its leases, and runs udhcpc.sh, which configures the device
+and writes what it was given to `<run_dir>/instances/<instance id>/<device>.lease`. Nothing else configures the devices.
+The namespaces themselves and the taps are made by the driver of the links.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from naru.drivers import daemons, iproute
+from naru.drivers.base import Action, Fact, Failure, Step
+from naru.drivers.tools import run_actions
+from naru.model.hoststate import HostState, InstanceReport, InstanceState
+
+SCRIPT = Path(__file__).with_name("udhcpc.sh")
+WAKE = "wake"  # under the run directory: the FIFO into which the script says that there is a new lease
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """What the script wrote; it holds more than is needed here."""
+
+    address: str  # "10.0.0.5/28"
+
+
+class DhcpClient(Fact, frozen=True):
+    """The DHCP client of one device of a running instance."""
+
+    directory: str
+    device: str
+    netns: str  # read: "" if nothing runs, or if it runs in a namespace that has lost its name
+    argv: tuple[str, ...]
+    wake: str
+    deprived: bool = False  # read: the device has lost the leased address, be it that it was made anew
+
+    @property
+    def name(self) -> str:
+        return f"{self.key}/{self.device}"
+
+    def add(self) -> Iterable[Step]:
+        environment = ("env", f"NARU_INSTANCE={self.directory}", f"NARU_WAKE={self.wake}")
+        client = shlex.join(("nsenter", f"--net={iproute.NETNS_DIR / self.netns}", *environment, *self.argv))
+        # The shell writes the pid, so that it is known when this line has ended; each of these commands becomes the next.
+        yield Action(self.key, ("sh",), f"mkdir -p {self.directory} && {{ {client} >/dev/null 2>&1 & echo $! >{self._file('pid')}; }}")
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        yield self._end()
+        yield from self.add()
+
+    def remove(self) -> Iterable[Action]:
+        yield self._end()
+        if self.netns:
+            yield Action(self.key, ("ip", "-n", self.netns), f"link set dev {self.device} down")
+            yield Action(self.key, ("ip", "-n", self.netns), f"addr flush dev {self.device} scope global")
+        rest = f"rm -f {self._file('pid')} {self._file('lease')} && rmdir --ignore-fail-on-non-empty {self.directory}"
+        yield Action(self.key, ("sh",), rest)
+
+    def _end(self) -> Action:
+        return Action(self.key, ("signal", self._file("pid")), "TERM")
+
+    def _file(self, suffix: str) -> str:
+        return f"{self.directory}/{self.device}.{suffix}"
+
+
+class Instances:
+    """The driver: InstanceState -> a DhcpClient per device, while the instance is to run."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._directory = run_dir / "instances"
+        self._wake = str(run_dir / WAKE)
+
+    def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
+        clients = [
+            self._want_client(value, device)
+            for value in desired.values()
+            if isinstance(value, InstanceState) and value.running
+            for device in value.devices
+        ]
+        return {client.name: client for client in clients}, []
+
+    def _want_client(self, instance: InstanceState, device: str) -> DhcpClient:
+        directory = str(self._directory / instance.instance_id)
+        argv = (
+            *("busybox", "udhcpc", "-f", "-i", device, "-p", f"{directory}/{device}.pid", "-s", str(SCRIPT)),
+            *("-t", "10", "-T", "1", "-A", "1", "-R"),  # ask each second for as long as it takes; give the lease back at the end
+            *("-O", "mtu", "-O", "staticroutes", "-O", "dns", "-x", f"hostname:{instance.name}"),
+        )
+        return DhcpClient(instance.key, directory, device, instance.netns, argv, self._wake)
+
+    def read(self) -> dict[str, Fact]:
+        paths = sorted(self._directory.glob("*/*.pid"))
+        names = {inode: name for name, inode in iproute.netns_inodes().items()} if paths else {}
+        clients = [self._observe(path, names) for path in paths]
+        return {client.name: client for client in clients}
+
+    def _observe(self, pid_file: Path, netns_names: Mapping[int, str]) -> DhcpClient:
+        daemon = daemons.find(pid_file)
+        lease = _read_lease(pid_file.with_suffix(".lease"))
+        return DhcpClient(
+            key=f"instance/{pid_file.parent.name}",
+            directory=str(pid_file.parent),
+            device=pid_file.stem,
+            netns=netns_names.get(daemon.netns, "") if daemon else "",
+            argv=daemon.argv if daemon else (),
+            wake=self._wake,
+            deprived=bool(daemon and lease and lease.address.partition("/")[0] not in daemon.addresses),
+        )
+
+    def apply(self, actions: list[Action]) -> list[Failure]:
+        return run_actions(actions)
+
+    def pids(self) -> list[int]:
+        found = [daemons.find(path) for path in self._directory.glob("*/*.pid")]
+        return [daemon.pid for daemon in found if daemon is not None]
+
+    def reports(self, desired: HostState) -> dict[str, InstanceReport]:
+        """What is seen of each instance: running once all its clients run, with the addresses they were given so far."""
+        return {value.instance_id: self._report(value) for value in desired.values() if isinstance(value, InstanceState)}
+
+    def _report(self, instance: InstanceState) -> InstanceReport:
+        directory = self._directory / instance.instance_id
+        runs = instance.running and all(daemons.find(directory / f"{device}.pid") for device in instance.devices)
+        if not runs:
+            return InstanceReport("stopped")
+        leases = {device: _read_lease(directory / f"{device}.lease") for device in instance.devices}
+        return InstanceReport("running", {device: lease.address for device, lease in leases.items() if lease})
+
+
+def _read_lease(path: Path) -> Lease | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Lease)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,155 @@
+"""The agent of a host: follow the server's desired state, keep the kernel like it, report what was achieved.
+
+    a reason to look -> one pass in a thread -> ledger -> report
+
+It leaves everything in place when it ends and recognises it when it starts again. A burst is one pass: whatever arrived
+while a pass ran is taken together by the next.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import structlog
+
+from naru import __version__
+from naru.agent.instances import WAKE, Instances
+from naru.agent.reconcile import Pass, Reconciler
+from naru.agent.report import Ledger
+from naru.agent.start import find_local_address, only_agent
+from naru.agent.wake import Wake, Why
+from naru.drivers.base import Driver, ToolError
+from naru.drivers.dnsmasq import Dnsmasq
+from naru.drivers.linuxbridge import LinuxBridge
+from naru.feed.subscribe import Feed
+from naru.model.hoststate import HostDescription
+from naru.settings import Agent as AgentSettings
+from naru.settings import Settings
+
+SETTLE_S = 1.0  # what others changed during a pass of ours cannot be told from our own changes: look once more
+TRY_AGAIN_S = 1.0
+
+log = structlog.get_logger()
+
+
+async def run_agent(host: str, server: str, token: str, settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Raises StartError, before anything is changed, if another agent runs here."""
+    run_dir, agent = Path(settings.agent.run_dir), settings.agent
+    tunnel_address = agent.local_ip or find_local_address(server)
+    description = HostDescription(
+        mechanism=agent.mechanism,
+        physical_networks=tuple(agent.physical_interface_mappings),
+        tunnel_address=tunnel_address,
+        dhcp=agent.dhcp,
+        instance_drivers=agent.instance_drivers,
+        version=__version__,
+    )
+    with only_agent(run_dir):
+        feed = Feed(server, token, host, description, saved=Path(settings.state_dir) / "agent" / f"{host}.json")
+        instances = Instances(run_dir)
+        drivers: list[Driver] = [LinuxBridge(run_dir, agent.physical_interface_mappings, tunnel_address), Dnsmasq(run_dir), instances]
+        wake = Wake(run_dir / WAKE)
+        try:
+            log.info("agent started", host=host, server=server, tunnel_address=tunnel_address)
+            await HostAgent(feed, drivers, instances, wake, agent).run()
+            log.info("agent stopped; what is wired stays wired", host=host)
+        finally:
+            wake.close()
+            await feed.close()
+
+
+class HostAgent:
+    """The loop, over its parts."""
+
+    def __init__(self, feed: Feed, drivers: list[Driver], instances: Instances, wake: Wake, settings: AgentSettings) -> None:
+        self._feed = feed
+        self._drivers = drivers
+        self._instances = instances
+        self._wake = wake
+        self._settings = settings
+        self._reconciler = Reconciler(drivers, time.monotonic)
+        self._ledger = Ledger()
+        self._news = asyncio.Event()  # there is something to report
+        self._told: dict[str, str] = {}  # failures that were logged
+        feed.on_change = lambda: wake.note(Why.FEED)
+        feed.on_register = self._ledger.restart
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._wake.note, Why.STOP)
+        self._feed.load()
+        async with asyncio.TaskGroup() as tasks:
+            others = [tasks.create_task(self._feed.run()), tasks.create_task(self._report())]
+            await self._reconcile()
+            for task in others:
+                task.cancel()
+
+    async def _reconcile(self) -> None:
+        why = Why.FEED
+        next_look_s = 0.0
+        while Why.STOP not in why:
+            if why != Why.LEASE:
+                next_look_s = await self._look(why)
+            self._ledger.instances = await asyncio.to_thread(self._instances.reports, dict(self._feed.state))
+            if Why.FEED in why or self._ledger.has_news():
+                self._news.set()
+            why = await self._wake.wait(next_look_s - time.monotonic())
+
+    async def _look(self, why: Why) -> float:
+        """Make a pass; return when to look again, by time.monotonic(), if nothing happens before."""
+        started_s, revision = time.monotonic(), self._feed.revision
+        try:
+            done = await asyncio.to_thread(self._reconciler.run_pass, dict(self._feed.state), prune=self._feed.in_sync)
+            pids = await asyncio.to_thread(lambda: [pid for driver in self._drivers for pid in driver.pids()])
+            await asyncio.to_thread(self._feed.save)
+        except ToolError as error:
+            log.warning("pass failed", reason=str(error))
+            return time.monotonic() + TRY_AGAIN_S
+        except Exception:
+            log.exception("pass failed; this is a bug")
+            return time.monotonic() + TRY_AGAIN_S
+        disturbed = self._wake.ignore_own_links()
+        self._wake.watch(pids)
+        self._ledger.current, self._ledger.revision = done.achieved, revision
+        self._log(done, why, time.monotonic() - started_s)
+        due_s = [time.monotonic() + (SETTLE_S if disturbed else self._settings.resync_interval_s)]
+        if (retry_s := self._reconciler.next_retry_s()) is not None:
+            due_s.append(retry_s)
+        return min(due_s)
+
+    async def _report(self) -> None:
+        told = ""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), self._settings.report_interval_s)
+            self._news.clear()
+            if not self._feed.in_sync:  # what was achieved so far may be a part
+                continue
+            report = self._ledger.next_report()
+            try:
+                await self._feed.report(report)
+                self._ledger.accept(report)
+                told = ""
+            except httpx.HTTPError as error:
+                if told != (told := f"{type(error).__name__}: {error}"):
+                    log.warning("the server did not take the report", reason=told)
+                await asyncio.sleep(TRY_AGAIN_S)
+                self._news.set()
+
+    def _log(self, done: Pass, why: Why, took_s: float) -> None:
+        if done.actions:
+            kinds = Counter(action.key.partition("/")[0] for action in done.actions)
+            log.info("wired", why=why.name or "TICK", ms=round(took_s * 1000), actions=len(done.actions), **kinds)
+            for action in done.actions:
+                log.debug("action", key=action.key, tool=" ".join(action.tool), line=action.line)
+        for key, reason in done.failed.items():
+            if self._told.get(key) != reason:
+                log.warning("failed", key=key, reason=reason)
+        for key in self._told.keys() - done.failed.keys():
+            log.info("recovered", key=key)
+        self._told = dict(done.failed)

@@ -1,0 +1,135 @@
+"""One pass: read what is, plan, apply, and say what was achieved. Level-triggered: a pass needs no memory to be right.
+
+What is remembered only saves work: a plan that failed waits before it is tried again, longer each time, while a different
+plan for the same key runs at once. So a failing key neither spins nor blocks others, and a cause that is repaired (a
+device that turned up, a corrected value) is acted on in the next pass.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from naru.drivers.base import Action, Driver, Plan, plan
+from naru.model.hoststate import DhcpState, HostState, LeaseState, PeerState, TapState, Value
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 60.0
+
+
+class Pass(msgspec.Struct):
+    """What one pass did."""
+
+    actions: list[Action]
+    failed: dict[str, str]  # key -> reason, of wanted keys and of leftovers that could not be removed
+    achieved: dict[str, str]  # key -> "" if it is as wanted, else the reason; without keys that still wait for others
+
+
+class Reconciler:
+    """Runs passes over `drivers`, given in the order in which things can be made; removals run in reverse."""
+
+    def __init__(self, drivers: Sequence[Driver], clock: Callable[[], float]) -> None:
+        self._drivers = [(driver, Backoff(clock)) for driver in drivers]
+
+    def run_pass(self, desired: HostState, *, prune: bool) -> Pass:
+        """Bring the host to `desired`; remove what is not in it only if `prune`. Raises ToolError if a tool does not work at all."""
+        work = [(driver, backoff, *_plan_driver(driver, desired, prune=prune)) for driver, backoff in self._drivers]
+        ready = [(driver, backoff.ready(planned, reasons), reasons) for driver, backoff, planned, reasons in work]
+        done: list[Action] = []
+        for driver, planned, reasons in reversed(ready):
+            _apply(driver, planned.removals, reasons, done)
+        for driver, planned, reasons in ready:
+            _apply(driver, planned.additions, reasons, done)
+        failed: dict[str, str] = {}
+        for _, backoff, planned, reasons in work:
+            backoff.note(planned, reasons)
+            failed = reasons | failed  # the first driver's reason is the cause, the rest follow from it
+        return Pass(done, failed, achieved(desired, failed))
+
+    def next_retry_s(self) -> float | None:
+        """When the next plan that failed is due, by the clock; None if there is none."""
+        return min((due_s for _, backoff in self._drivers for due_s in backoff.due_s()), default=None)
+
+
+def _plan_driver(driver: Driver, desired: HostState, *, prune: bool) -> tuple[Plan, dict[str, str]]:
+    want, failures = driver.want(desired)
+    planned = plan(want, driver.read(), prune=prune)
+    return planned, {failure.key: failure.reason for failure in (*failures, *planned.failures)}
+
+
+def _apply(driver: Driver, actions: list[Action], reasons: dict[str, str], done: list[Action]) -> None:
+    if actions:
+        for failure in driver.apply(actions):
+            reasons.setdefault(failure.key, failure.reason)
+        done += actions
+
+
+class Retry(msgspec.Struct):
+    actions: list[Action]
+    reason: str
+    wait_s: float
+    due_s: float
+
+
+class Backoff:
+    """Of one driver: which plans failed, and when each is due again."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._retries: dict[str, Retry] = {}
+
+    def ready(self, planned: Plan, reasons: dict[str, str]) -> Plan:
+        """The plan without what failed before and is not due; those keys' reasons still hold and join `reasons`."""
+        waiting = {key for key, actions in _by_key(planned).items() if self._is_waiting(key, actions)}
+        for key in waiting:
+            reasons.setdefault(key, self._retries[key].reason)
+        return Plan(
+            [action for action in planned.removals if action.key not in waiting],
+            [action for action in planned.additions if action.key not in waiting],
+        )
+
+    def note(self, planned: Plan, reasons: Mapping[str, str]) -> None:
+        """Remember what failed in this pass; forget the rest."""
+        by_key = _by_key(planned)
+        self._retries = {key: self._next(key, by_key.get(key, []), reason) for key, reason in reasons.items()}
+
+    def due_s(self) -> list[float]:
+        return [retry.due_s for retry in self._retries.values()]
+
+    def _is_waiting(self, key: str, actions: list[Action]) -> bool:
+        retry = self._retries.get(key)
+        return retry is not None and retry.actions == actions and self._clock() < retry.due_s
+
+    def _next(self, key: str, actions: list[Action], reason: str) -> Retry:
+        if self._is_waiting(key, actions):
+            return self._retries[key]
+        before = self._retries.get(key)
+        again = before is not None and before.actions == actions
+        wait_s = min(before.wait_s * 2, LONGEST_WAIT_S) if before and again else FIRST_WAIT_S
+        return Retry(actions, reason, wait_s, self._clock() + wait_s)
+
+
+def _by_key(planned: Plan) -> dict[str, list[Action]]:
+    by_key: dict[str, list[Action]] = {}
+    for action in (*planned.removals, *planned.additions):
+        by_key.setdefault(action.key, []).append(action)
+    return by_key
+
+
+def achieved(desired: HostState, failed: Mapping[str, str]) -> dict[str, str]:
+    """What a pass achieved: a key is as wanted if it did not fail and neither did what it rests on."""
+    statuses = {key: reason for key, reason in failed.items() if key not in desired}
+    for key, value in desired.items():
+        needed = _rests_on(value)
+        if needed is None or needed in desired:
+            statuses[key] = failed.get(key) or failed.get(needed or "", "")
+    return statuses
+
+
+def _rests_on(value: Value) -> str | None:
+    """The key without which a value is of no use: a tap in a bridge that leads nowhere carries nothing."""
+    match value:
+        case LeaseState():
+            return f"dhcp/{value.network_id}"
+        case TapState() | PeerState() | DhcpState():
+            return f"network/{value.network_id}"
+    return None

@@ -1,0 +1,67 @@
+"""What must be so before the agent touches anything: rights, tools, no second agent; and which address is this host's."""
+
+import contextlib
+import fcntl
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from naru.settings import Agent
+
+CAPABILITIES = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}  # linux/capability.h; the second: named network namespaces are mounts
+
+
+class StartError(Exception):
+    """Why the agent cannot start; nothing has been changed."""
+
+
+def check_host(settings: Agent) -> None:
+    """Raise StartError with one line that names all that is missing and how to get it."""
+    needed = {"ip": "iproute2", "bridge": "iproute2", "nsenter": "util-linux"}
+    if settings.dhcp:
+        needed["dnsmasq"] = "dnsmasq-base"
+    if "netns" in settings.instance_drivers:
+        needed["busybox"] = "busybox"
+    missing = {tool: package for tool, package in needed.items() if shutil.which(tool) is None}
+    if missing:
+        packages = " ".join(sorted(set(missing.values())))
+        raise StartError(f"this host lacks {', '.join(missing)}; on Debian: apt-get install {packages}")
+    effective = _effective_capabilities()
+    absent = [name for bit, name in CAPABILITIES.items() if not effective >> bit & 1]
+    if absent:
+        raise StartError(f"wiring a host needs {' and '.join(absent)}; run the agent as root")
+
+
+def _effective_capabilities() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
+
+
+def find_local_address(server: str) -> str | None:
+    """The address from which this host reaches the server, hence other hosts too; None if there is no way there yet."""
+    url = urlsplit(server)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    with contextlib.suppress(OSError):
+        for family, kind, protocol, _, address in socket.getaddrinfo(url.hostname, port, type=socket.SOCK_DGRAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.connect(address)  # of a datagram socket: asks the routing table, sends nothing
+                return str(probe.getsockname()[0])
+    return None
+
+
+@contextlib.contextmanager
+def only_agent(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory for this agent alone. Raises StartError if another has it, or if it cannot be made."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (run_dir / "lock").open("w")
+    except OSError as error:
+        raise StartError(f"cannot use run_dir {run_dir}: {error.strerror}; set [agent] run_dir") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(f"another agent is running with run_dir {run_dir}") from None
+        yield

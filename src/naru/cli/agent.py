@@ -1,0 +1,51 @@
+"""`naru agent`: the process of one host."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("agent", short_help="Run the agent of one host.")
+@click.option("--host", required=True, help="The name of this host, as the server knows it.")
+@click.option("--server", required=True, metavar="URL", help="The server, for example http://controller:9696.")
+@click.option(
+    "--token-file", required=True, type=click.Path(path_type=Path), help="The file with this host's token.", metavar="FILE"
+)  # fmt: skip
+@click.option("--config", type=click.Path(path_type=Path), help="naru.toml; every key has a default.", metavar="FILE")
+@click.option("-v", "--verbose", is_flag=True, help="Log each action too.")
+def command(host: str, server: str, token_file: Path, config: Path | None, *, verbose: bool) -> None:
+    """Wire this host as the server wants it, until stopped. What is wired stays when the agent ends."""
+    import asyncio
+
+    from naru import settings
+    from naru.agent.main import run_agent
+    from naru.agent.start import StartError, check_host
+
+    chosen = settings.load(config)
+    try:
+        token = token_file.read_text().strip()
+    except OSError as error:
+        raise click.ClickException(f"cannot read the token from {token_file}: {error.strerror}") from error
+    _log_to_stderr(verbose=verbose)
+    try:
+        check_host(chosen.agent)
+        asyncio.run(run_agent(host, server, token, chosen))
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    import logging
+    import sys
+
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f"),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,67 @@
+"""Daemons that outlive the agent: found again by pid file, never mistaken for another that got the same pid.
+
+The proof that a pid is ours is that its command line names its own pid file. Source: proc(5), pidfd_open(2).
+"""
+
+import os
+import select
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+STOP_S = 2.0  # after SIGTERM, before SIGKILL
+
+
+class Daemon(NamedTuple):
+    pid: int
+    argv: tuple[str, ...]
+    netns: int  # inode of its network namespace
+    addresses: frozenset[str]  # IPv4 addresses that are local there, loopback left out
+
+
+def find(pid_file: Path) -> Daemon | None:
+    """The living daemon of a pid file; None if it is gone, a zombie, or the pid is another's by now."""
+    try:
+        pid = int(pid_file.read_text())
+        proc = Path(f"/proc/{pid}")
+        argv = proc.joinpath("cmdline").read_text().split("\0")[:-1]
+        if not any(str(pid_file) in argument for argument in argv):
+            return None
+        return Daemon(pid, tuple(argv), proc.joinpath("ns/net").stat().st_ino, _local(proc.joinpath("net/fib_trie").read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def _local(fib_trie: str) -> frozenset[str]:
+    # /proc/PID/net shows the namespace of the process: no tool needs to be started inside it. An address is followed
+    # by "/32 host LOCAL" for as long as its device is up.
+    found, address = set(), ""
+    for line in fib_trie.splitlines():
+        words = line.split()
+        if words[0] == "|--":
+            address = words[1]
+        elif words[:3] == ["/32", "host", "LOCAL"] and not address.startswith("127."):
+            found.add(address)
+    return frozenset(found)
+
+
+def send(pid_file: Path, name: str) -> None:
+    """Send a signal by name ("HUP"); with "TERM", wait for the end, and force it after `STOP_S`. A dead one is no error."""
+    daemon = find(pid_file)
+    if daemon is None:
+        return
+    try:
+        pidfd = os.pidfd_open(daemon.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if find(pid_file) is None:  # it died before the pidfd held the pid, which may be another's now
+            return
+        signal.pidfd_send_signal(pidfd, signal.Signals[f"SIG{name}"])
+        if name == "TERM" and not select.select([pidfd], [], [], STOP_S)[0]:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            select.select([pidfd], [], [], STOP_S)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)

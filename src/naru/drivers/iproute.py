@@ -1,0 +1,145 @@
+"""iproute2: JSON dumps in, batches of lines out, and the named network namespaces.
+
+Sources: ip-link(8), ip-netns(8), bridge(8). A batch run with `-force` goes on after a failing line and says
+`Command failed -:N` for it, on standard error, after the reason.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from naru.drivers.base import ToolError
+
+NETNS_DIR = Path("/run/netns")
+COMMAND_S = 60.0  # no tool of ours takes so long; a hung one must not hang the agent
+
+T = TypeVar("T")
+
+
+class Address(msgspec.Struct, frozen=True):
+    local: str = ""
+    prefixlen: int = 0
+    scope: str = ""
+
+
+class LinkKind(msgspec.Struct, frozen=True):
+    """`linkinfo` of a link: its kind with the kind's own attributes, and those of a port of a bridge."""
+
+    info_kind: str = ""
+    info_data: dict[str, Any] = {}
+    info_slave_kind: str = ""
+    info_slave_data: dict[str, Any] = {}
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One entry of `ip -details -json address`; fields that we do not use are left out."""
+
+    ifname: str
+    mtu: int = 0
+    flags: list[str] = []
+    group: str = ""
+    address: str = ""
+    ifalias: str = ""
+    master: str = ""
+    link_netnsid: int | None = None  # of a veth: the namespace of its far end
+    linkinfo: LinkKind = LinkKind()
+    addr_info: list[Address] = []
+
+    @property
+    def is_up(self) -> bool:
+        return "UP" in self.flags
+
+
+class FdbEntry(msgspec.Struct, frozen=True):
+    mac: str
+    ifname: str = ""
+    dst: str = ""
+
+
+class NeighEntry(msgspec.Struct, frozen=True):
+    dst: str
+    dev: str
+    lladdr: str = ""
+
+
+class _NetnsId(msgspec.Struct, frozen=True):
+    nsid: int
+    name: str = ""
+
+
+def links() -> list[Link]:
+    return _dump(("ip", "-details", "-json", "address"), list[Link])
+
+
+def fdb() -> list[FdbEntry]:
+    return _dump(("bridge", "-json", "fdb"), list[FdbEntry])
+
+
+def permanent_neighbours() -> list[NeighEntry]:
+    return _dump(("ip", "-json", "neighbour", "show", "nud", "permanent"), list[NeighEntry])
+
+
+def netns_names_by_id() -> dict[int, str]:
+    """`link_netnsid` -> name, of the namespaces that a link of this host leads to."""
+    return {entry.nsid: entry.name for entry in _dump(("ip", "-json", "netns", "list-id"), list[_NetnsId])}
+
+
+def netns_inodes() -> dict[str, int]:
+    """Name -> inode of each named network namespace; 0 for a file left over by an `ip netns add` that was killed.
+
+    `ip netns add` makes a file and mounts the namespace over it: without the mount, the file lies on its directory's device.
+    """
+    if not NETNS_DIR.is_dir():
+        return {}
+    device = NETNS_DIR.stat().st_dev
+    with os.scandir(NETNS_DIR) as entries:
+        stats = {entry.name: os.stat(entry.path) for entry in entries}  # noqa: PTH116 - DirEntry.stat() does not see the mount
+    return {name: 0 if stat.st_dev == device else stat.st_ino for name, stat in stats.items()}
+
+
+def batch(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
+    """Run the lines in one `tool -force -batch -`; return the reason of each that failed, by its index."""
+    ran = run((*tool, "-force", "-batch", "-"), "".join(f"{line}\n" for line in lines))
+    failed = parse_failures(ran.stderr)
+    if ran.returncode and not failed:  # the tool stopped before the first line: no such namespace, not permitted
+        failed = dict.fromkeys(range(len(lines)), ran.stderr.strip() or f"{tool[0]} ended with {ran.returncode}")
+    return {index: reason for index, reason in failed.items() if not _removes_absent(lines[index], reason)}
+
+
+def parse_failures(stderr: str) -> dict[int, str]:
+    """Index of the line -> reason, from what `-force -batch -` wrote."""
+    failed: dict[int, str] = {}
+    reason: list[str] = []
+    for text in stderr.splitlines():
+        if match := re.fullmatch(r"Command failed -:(\d+)", text):
+            failed[int(match[1]) - 1] = " ".join(reason).removeprefix("RTNETLINK answers: ") or "failed without a reason"
+            reason = []
+        else:
+            reason.append(text.strip())
+    return failed
+
+
+def _removes_absent(line: str, reason: str) -> bool:
+    absent = ("Cannot find device", "No such file or directory", "No such process", "No such device")
+    return re.match(r"(link|netns|fdb|neigh) del ", line) is not None and any(text in reason for text in absent)
+
+
+def run(argv: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run one command in a session of its own, so that a Ctrl-C at the agent does not reach what it leaves running."""
+    try:
+        return subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, timeout=COMMAND_S, check=False, start_new_session=True
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolError(f"cannot run {argv[0]}: {error}") from error
+
+
+def _dump(argv: tuple[str, ...], shape: type[T]) -> T:
+    ran = run(argv)
+    if ran.returncode:
+        raise ToolError(f"{' '.join(argv)}: {ran.stderr.strip()}")
+    return msgspec.json.decode(ran.stdout or "[]", type=shape)

@@ -1,0 +1,261 @@
+"""The facts of the kernel's network that Naru makes: namespaces, links, forwarding entries; each with its `ip` lines.
+
+Two lines bring a link to its settled state, whatever it was: the first sets everything, the second sets it up or down.
+They stay apart because the kernel acts on "up" before it reads `addrgenmode none`, without which a bridge gives itself
+an IPv6 address and talks on the tenant's network. Sources: ip-link(8), ip-netns(8), bridge(8), ip-neighbour(8).
+"""
+
+from collections.abc import Iterable
+
+from naru.drivers.base import Action, Fact, Failure, Step
+
+GROUP = "6278"  # the group of every link of ours ("naru" on a telephone's keys): the proof that it is ours
+
+IP = ("ip",)
+BRIDGE_TOOL = ("bridge",)
+BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0"  # forward from the first frame on; no querier is here to snoop for
+TUNNEL_PORT_OPTIONS = "learning off neigh_suppress on"  # the server says where MACs are; ARP for peers is answered here
+FLOOD_MAC = "00:00:00:00:00:00"  # the entries that broadcasts and unknown addresses follow, one per VTEP
+
+
+class Namespace(Fact, frozen=True):
+    """A named network namespace; `mark` is the file that says it is ours, written before it is made."""
+
+    netns: str
+    mark: str
+    exists: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"netns/{self.netns}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, ("write", self.mark), self.key)
+        yield Action(self.key, IP, f"netns add {self.netns}")
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        # Marked but not there: it was never made, was deleted, or `ip` was killed between the file and the mount.
+        yield Action(self.key, IP, f"netns del {self.netns}")
+        yield Action(self.key, IP, f"netns add {self.netns}")
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, IP, f"netns del {self.netns}")
+        yield Action(self.key, ("sh",), f"rm -f {self.mark}")
+
+
+class Bridge(Fact, frozen=True):
+    device: str
+    alias: str
+    mtu_bytes: int
+    tuned: bool = True  # BRIDGE_OPTIONS are in force
+    up: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"link/{self.device}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, IP, f"link add name {self.device} group {GROUP} type bridge {BRIDGE_OPTIONS}")
+        yield from self._settle()
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        return self._settle() if isinstance(have, Bridge) else super().change(have)
+
+    def _settle(self) -> Iterable[Step]:
+        settings = f"alias {self.alias} mtu {self.mtu_bytes} addrgenmode none type bridge {BRIDGE_OPTIONS}"
+        yield Action(self.key, IP, f"link set dev {self.device} {settings}")
+        yield Action(self.key, IP, f"link set dev {self.device} up")
+
+    def remove(self) -> Iterable[Action]:
+        yield _delete_link(self.key, self.device)
+
+
+class Vxlan(Fact, frozen=True):
+    device: str
+    alias: str
+    bridge: str
+    mtu_bytes: int
+    options: str  # as on the line that makes it; they cannot be changed later
+    tuned: bool = True  # TUNNEL_PORT_OPTIONS are in force
+    up: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"link/{self.device}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, IP, f"link add name {self.device} mtu {self.mtu_bytes} group {GROUP} type vxlan {self.options}")
+        yield from self._settle()
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        return self._settle() if isinstance(have, Vxlan) and have.options == self.options else super().change(have)
+
+    def _settle(self) -> Iterable[Step]:
+        yield Action(
+            self.key, IP, f"link set dev {self.device} alias {self.alias} mtu {self.mtu_bytes} addrgenmode none master {self.bridge}"
+        )
+        yield Action(self.key, IP, f"link set dev {self.device} type bridge_slave {TUNNEL_PORT_OPTIONS}")
+        yield Action(self.key, IP, f"link set dev {self.device} up")
+
+    def remove(self) -> Iterable[Action]:
+        yield _delete_link(self.key, self.device)
+
+
+class Tap(Fact, frozen=True):
+    """A veth pair: this end in the bridge, the far end under the port's MAC in the namespace where the port lives.
+
+    What cannot be seen of the far end from here, its name and its MAC, this end's alias says.
+    """
+
+    device: str
+    port_id: str
+    far: str
+    mac: str  # of the far end
+    netns: str  # of the far end
+    bridge: str
+    mtu_bytes: int  # of both ends
+    up: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"link/{self.device}"
+
+    def add(self) -> Iterable[Step]:
+        near = f"name {self.device} group {GROUP} address {near_address(self.mac)} mtu {self.mtu_bytes}"
+        far = f"name {self.far} address {self.mac} mtu {self.mtu_bytes} netns {self.netns}"
+        yield Action(self.key, IP, f"link add {near} type veth peer {far}")
+        yield from self._settle()
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        if not isinstance(have, Tap) or (have.far, have.mac, have.netns) != (self.far, self.mac, self.netns):
+            yield from super().change(have)
+            return
+        yield from self._settle()
+        if have.mtu_bytes != self.mtu_bytes:
+            yield Action(self.key, ("ip", "-n", self.netns), f"link set dev {self.far} mtu {self.mtu_bytes}")
+
+    def _settle(self) -> Iterable[Step]:
+        alias = f"naru:{self.port_id}/{self.far}/{self.mac}"
+        yield Action(self.key, IP, f"link set dev {self.device} alias {alias} mtu {self.mtu_bytes} addrgenmode none master {self.bridge}")
+        yield Action(self.key, IP, f"link set dev {self.device} {'up' if self.up else 'down'}")
+
+    def remove(self) -> Iterable[Action]:
+        yield _delete_link(self.key, self.device)
+
+
+class Port(Fact, frozen=True):
+    """A device that we did not make, in a bridge of ours: the uplink of a flat network, or a hypervisor's tap.
+
+    `mark` is the file that says we put it there. Every device that is not ours is read as a Port without a mark.
+    """
+
+    device: str
+    bridge: str  # of ours; "" for none
+    mark: str
+    up: bool = True
+    mtu_bytes: int | None = None  # None: leave it
+    missing: str = ""  # wanted: what to say where the device does not exist
+    exists: bool = True  # read: the rest of it
+    marked: bool = True
+    foreign_bridge: str = ""
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"port/{self.device}"
+
+    def is_met_by(self, have: Fact) -> bool:
+        return (
+            isinstance(have, Port)
+            and (have.bridge, have.up, have.marked, have.exists) == (self.bridge, self.up, True, True)
+            and self.mtu_bytes in (None, have.mtu_bytes)
+        )
+
+    def add(self) -> Iterable[Step]:
+        yield Failure(self.key, self.missing)
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        if obstacle := self._obstacle(have):
+            yield Failure(self.key, obstacle)
+            return
+        mtu = f" mtu {self.mtu_bytes}" if self.mtu_bytes else ""
+        yield Action(self.key, ("write", self.mark), self.key)
+        yield Action(self.key, IP, f"link set dev {self.device}{mtu} master {self.bridge}")
+        yield Action(self.key, IP, f"link set dev {self.device} {'up' if self.up else 'down'}")
+
+    def _obstacle(self, have: Fact) -> str:
+        if not isinstance(have, Port) or not have.exists:
+            return self.missing
+        if have.foreign_bridge:
+            return (
+                f"{self.device} is in bridge {have.foreign_bridge}, which is not Naru's; take it out (ip link set {self.device} nomaster)"
+            )
+        if have.addresses and have.bridge != self.bridge:
+            addresses = ", ".join(have.addresses)
+            return (
+                f"{self.device} carries {addresses}: in a bridge it would cut this host off; "
+                "move the address elsewhere, or map the physical network to another device"
+            )
+        return ""
+
+    def remove(self) -> Iterable[Action]:
+        if self.marked and self.bridge:
+            yield Action(self.key, IP, f"link set dev {self.device} nomaster")
+        if self.marked:
+            yield Action(self.key, ("sh",), f"rm -f {self.mark}")
+
+
+class Neighbour(Fact, frozen=True):
+    """The answer to ARP and neighbour solicitations for a port elsewhere, given by the VXLAN device."""
+
+    device: str
+    address: str
+    mac: str
+
+    @property
+    def name(self) -> str:
+        return f"neigh/{self.device}/{self.address}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, IP, f"neigh replace {self.address} lladdr {self.mac} dev {self.device} nud permanent")
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        return self.add()
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, IP, f"neigh del {self.address} dev {self.device}")
+
+
+class Forward(Fact, frozen=True):
+    """Where the VXLAN device sends frames for a MAC. A MAC has one VTEP; the flood entry has one fact per VTEP."""
+
+    device: str
+    mac: str
+    vtep: str
+
+    @property
+    def name(self) -> str:
+        return f"fdb/{self.device}/{self.mac}" + (f"/{self.vtep}" if self.mac == FLOOD_MAC else "")
+
+    def add(self) -> Iterable[Step]:
+        verb = "append" if self.mac == FLOOD_MAC else "replace"
+        yield Action(self.key, BRIDGE_TOOL, f"fdb {verb} {self.mac} dev {self.device} dst {self.vtep}")
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        return self.add()
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, BRIDGE_TOOL, f"fdb del {self.mac} dev {self.device} dst {self.vtep}")
+
+
+def near_address(mac_address: str) -> str:
+    """The MAC of a tap whose far end has `mac_address`: the same but for the first byte, as libvirt does it.
+
+    Two devices of one pair must differ: a bridge takes frames for a port's own MAC as its own. fe is high, so that the
+    bridge, which takes the lowest MAC of its ports, does not change its own with every tap.
+    """
+    return f"{'fa' if mac_address.startswith('fe') else 'fe'}{mac_address[2:]}"
+
+
+def _delete_link(key: str, device: str) -> Action:
+    return Action(key, IP, f"link del dev {device}")

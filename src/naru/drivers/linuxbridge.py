@@ -1,0 +1,216 @@
+"""Linux bridges: a bridge per network, a veth pair per port, VXLAN with a forwarding table that the server fills.
+
+Names are those of the field (`brq…`, `tap…`, `vxlan-…`). The proof that a link is ours is its group, set in the very
+message that creates it; its alias `naru:<network id>` or `naru:<port id>/…` says whose it is. Namespaces and devices that
+we adopt can carry neither: for them a file under the run directory, written first, is the proof. See links.py.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from naru.drivers import iproute
+from naru.drivers.base import Action, Fact, Failure, Foreign
+from naru.drivers.links import FLOOD_MAC, GROUP, Bridge, Forward, Namespace, Neighbour, Port, Tap, Vxlan
+from naru.drivers.tools import run_actions
+from naru.model.hoststate import (
+    DhcpState,
+    HostState,
+    InstanceState,
+    NetworkState,
+    PeerState,
+    TapState,
+    bridge_name,
+    tap_name,
+    vxlan_name,
+)
+
+MAKING_ORDER = (Foreign, Namespace, Bridge, Vxlan, Port, Tap)
+
+
+class LinuxBridge:
+    """The driver. `interfaces`: physical network -> device; `tunnel_address`: this host's VTEP, None for no VXLAN."""
+
+    def __init__(self, run_dir: Path, interfaces: Mapping[str, str], tunnel_address: str | None) -> None:
+        self._netns_marks = run_dir / "netns"
+        self._port_marks = run_dir / "adopted"
+        self._interfaces = interfaces
+        self._tunnel_address = tunnel_address
+
+    def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
+        facts: dict[str, Fact] = {}
+        failures: list[Failure] = []
+        for wanted in self._want(desired):
+            if isinstance(wanted, Failure):
+                failures.append(wanted)
+            elif (first := facts.setdefault(wanted.name, wanted)) != wanted:
+                failures.append(Failure(wanted.key, f"{wanted.name} already serves {first.key}; one of the two must go"))
+        return facts, failures
+
+    def _want(self, desired: HostState) -> Iterator[Fact | Failure]:
+        values = desired.values()
+        networks = {value.network_id: value for value in values if isinstance(value, NetworkState)}
+        for value in values:
+            if isinstance(value, TapState | DhcpState | InstanceState) and value.netns:
+                yield self._want_namespace(value.netns)
+        for network in networks.values():
+            yield from self._want_network(network)
+        for value in values:
+            if isinstance(value, TapState):
+                yield self._want_tap(value)
+        peers = [(peer, networks[peer.network_id]) for peer in values if isinstance(peer, PeerState) and peer.network_id in networks]
+        for peer, network in peers:
+            yield from _want_neighbours(peer, network)
+        for peer, network in peers:  # apart from the neighbours: another tool, another batch
+            yield from _want_forwards(peer, network)
+
+    def _want_namespace(self, netns: str) -> Namespace:
+        return Namespace(_namespace_key(netns), netns, str(self._netns_marks / netns))
+
+    def _want_network(self, network: NetworkState) -> Iterator[Fact | Failure]:
+        bridge, alias = bridge_name(network.network_id), f"naru:{network.network_id}"
+        yield Bridge(network.key, bridge, alias, network.mtu_bytes)
+        if network.network_type == "flat":
+            yield self._want_uplink(network, bridge)
+        elif self._tunnel_address is None:
+            yield Failure(network.key, "this host has no tunnel address, hence no VXLAN; set [agent] local_ip")
+        else:
+            options = _vxlan_options(network.vni, self._tunnel_address)
+            yield Vxlan(network.key, vxlan_name(network.vni or 0), alias, bridge, network.mtu_bytes, options)
+
+    def _want_uplink(self, network: NetworkState, bridge: str) -> Fact | Failure:
+        physical = network.physical_network or ""
+        device = self._interfaces.get(physical)
+        if device is None:
+            mapped = ", ".join(sorted(self._interfaces)) or "none"
+            return Failure(
+                network.key,
+                f"physical network {physical} is not mapped to a device of this host (mapped: {mapped}); "
+                "add it to [agent] physical_interface_mappings",
+            )
+        missing = (
+            f"device {device} of physical network {physical} does not exist on this host; "
+            "create it, or correct [agent] physical_interface_mappings"
+        )
+        return Port(network.key, device, bridge, str(self._port_marks / device), missing=missing)
+
+    def _want_tap(self, tap: TapState) -> Fact:
+        device, bridge = tap_name(tap.port_id), bridge_name(tap.network_id)
+        if tap.netns is None:
+            mark = str(self._port_marks / device)
+            missing = f"not plugged yet: {device} does not exist; the hypervisor makes it when it starts the instance"
+            return Port(tap.key, device, bridge, mark, up=tap.admin_state_up, mtu_bytes=tap.mtu_bytes, missing=missing)
+        far = tap.device or "eth0"
+        return Tap(tap.key, device, tap.port_id, far, tap.mac_address, tap.netns, bridge, tap.mtu_bytes, up=tap.admin_state_up)
+
+    def read(self) -> dict[str, Fact]:
+        links = iproute.links()
+        facts = [*self._read_namespaces(), *self._read_links(links)]
+        facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)))
+        facts += _read_tunnels({fact.device for fact in facts if isinstance(fact, Vxlan)})
+        return {fact.name: fact for fact in facts}
+
+    def _read_namespaces(self) -> Iterator[Fact]:
+        inodes = iproute.netns_inodes()
+        marked = _file_names(self._netns_marks)
+        for netns in inodes.keys() | marked:
+            if netns in marked:
+                yield Namespace(_namespace_key(netns), netns, str(self._netns_marks / netns), exists=inodes.get(netns, 0) != 0)
+            else:
+                reason = f"network namespace {netns} exists and is not Naru's; delete it (ip netns del {netns}) if nothing uses it"
+                yield Foreign("", f"netns/{netns}", reason)
+
+    def _read_links(self, links: list[iproute.Link]) -> Iterator[Fact]:
+        names = iproute.netns_names_by_id() if any(link.link_netnsid is not None for link in links) else {}
+        ours = {link.ifname for link in links if link.group == GROUP}
+        marked = _file_names(self._port_marks)
+        for link in links:
+            fact = _observe_our_link(link, names) if link.ifname in ours else None
+            if fact is not None:
+                yield fact
+                continue
+            reason = f"device {link.ifname} exists and is not Naru's; rename or remove it if nothing uses it"
+            yield Foreign("", f"link/{link.ifname}", reason)
+            yield self._observe_port(link, ours, marked)
+        for device in marked - {link.ifname for link in links}:
+            yield Port(f"port/{device}", device, "", str(self._port_marks / device), exists=False)
+
+    def _observe_port(self, link: iproute.Link, ours: set[str], marked: set[str]) -> Port:
+        in_ours = link.master in ours
+        return Port(
+            f"port/{link.ifname}",
+            link.ifname,
+            link.master if in_ours else "",
+            str(self._port_marks / link.ifname),
+            up=link.is_up,
+            mtu_bytes=link.mtu,
+            marked=link.ifname in marked,
+            foreign_bridge="" if in_ours else link.master,
+            addresses=tuple(f"{address.local}/{address.prefixlen}" for address in link.addr_info if address.scope == "global"),
+        )
+
+    def apply(self, actions: list[Action]) -> list[Failure]:
+        return run_actions(actions)
+
+    def pids(self) -> list[int]:
+        return []
+
+
+def _want_neighbours(peer: PeerState, network: NetworkState) -> Iterator[Fact]:
+    if network.network_type == "vxlan":
+        for address in peer.ip_addresses:
+            yield Neighbour(peer.key, vxlan_name(network.vni or 0), address, peer.mac_address)
+
+
+def _want_forwards(peer: PeerState, network: NetworkState) -> Iterator[Fact]:
+    if network.network_type == "vxlan":
+        yield Forward(network.key, vxlan_name(network.vni or 0), FLOOD_MAC, peer.vtep)
+        yield Forward(peer.key, vxlan_name(network.vni or 0), peer.mac_address, peer.vtep)
+
+
+def _observe_our_link(link: iproute.Link, netns_names: Mapping[int, str]) -> Fact | None:
+    """A link of our group as a fact; one whose alias is not set yet serves no key and differs from all that is wanted."""
+    kind, port = link.linkinfo.info_data, link.linkinfo.info_slave_data
+    owner, _, far = link.ifalias.removeprefix("naru:").partition("/")
+    match link.linkinfo.info_kind:
+        case "bridge":
+            tuned = (kind.get("forward_delay"), kind.get("stp_state"), kind.get("mcast_snooping")) == (0, 0, 0)
+            return Bridge(f"network/{owner}", link.ifname, link.ifalias, link.mtu, tuned, link.is_up)
+        case "vxlan":
+            options = _vxlan_options(kind.get("id"), kind.get("local") or kind.get("local6", ""))
+            plain = (kind.get("port"), kind.get("learning"), kind.get("proxy")) == (4789, False, True)
+            tuned = (port.get("learning"), port.get("neigh_suppress")) == (False, True)
+            return Vxlan(f"network/{owner}", link.ifname, link.ifalias, link.master, link.mtu, options if plain else "", tuned, link.is_up)
+        case "veth":
+            device, _, mac = far.partition("/")
+            netns = netns_names.get(-1 if link.link_netnsid is None else link.link_netnsid, "")
+            return Tap(f"tap/{owner}", link.ifname, owner, device, mac, netns, link.master, link.mtu, link.is_up)
+    return None
+
+
+def _vxlan_options(vni: int | None, local: str) -> str:
+    return f"id {vni} local {local} dstport 4789 nolearning proxy"  # the port of RFC 7348; no learning: the server says where MACs are
+
+
+def _read_tunnels(vxlans: set[str]) -> list[Fact]:
+    if not vxlans:
+        return []
+    facts: list[Fact] = [
+        Neighbour(f"neigh/{entry.dev}/{entry.dst}", entry.dev, entry.dst, entry.lladdr)
+        for entry in iproute.permanent_neighbours()
+        if entry.dev in vxlans
+    ]
+    facts += [
+        Forward(f"fdb/{entry.ifname}/{entry.mac}/{entry.dst}", entry.ifname, entry.mac, entry.dst)
+        for entry in iproute.fdb()
+        if entry.ifname in vxlans and entry.dst
+    ]
+    return facts
+
+
+def _namespace_key(netns: str) -> str:
+    kind, _, owner = netns.partition("-")
+    return {"qdhcp": f"dhcp/{owner}", "instance": f"instance/{owner}"}.get(kind, f"netns/{netns}")
+
+
+def _file_names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir() if not path.name.startswith(".")} if directory.is_dir() else set()

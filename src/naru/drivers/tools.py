@@ -1,0 +1,79 @@
+"""Where actions turn into effects: the tools, and the one function that runs lines of several of them in order.
+
+("ip",), ("ip", "-n", NETNS), ("bridge",)   lines of a batch
+("sh",)                                     a command line
+("write", PATH)                             the lines are the whole content of the file, replaced atomically
+("signal", PID_FILE)                        the name of a signal for the daemon; TERM waits until it has ended
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from naru.drivers import daemons, iproute
+from naru.drivers.base import Action, Failure
+
+
+def run_actions(actions: list[Action]) -> list[Failure]:
+    """Run actions in order, neighbours of one tool in one batch; return the first failure of each key.
+
+    After a failure, actions of the same key in later batches are left out. A file may be written before the `ip` lines
+    that precede it: a mark of ownership per namespace must not cut a batch of a hundred lines into a hundred batches.
+    """
+    failures: dict[str, str] = {}
+    for tool, batch in _batches(actions):
+        runnable = [action for action in batch if action.key not in failures]
+        for index, reason in _run(tool, [action.line for action in runnable]).items():
+            failures.setdefault(runnable[index].key, reason)
+    return [Failure(key, reason) for key, reason in failures.items()]
+
+
+def _batches(actions: list[Action]) -> Iterator[tuple[tuple[str, ...], list[Action]]]:
+    waiting: list[Action] = []
+    for tool, group in groupby(actions, key=lambda action: action.tool):
+        batch = list(group)
+        if tool[0] == "write" and (not waiting or waiting[0].tool == ("ip",)):
+            yield tool, batch
+        elif waiting and waiting[0].tool == tool:
+            waiting += batch
+        else:
+            if waiting:
+                yield waiting[0].tool, waiting
+            waiting = batch
+    if waiting:
+        yield waiting[0].tool, waiting
+
+
+def _run(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
+    if not lines:
+        return {}
+    match tool[0]:
+        case "ip" | "bridge":
+            return iproute.batch(tool, lines)
+        case "sh":
+            return {index: reason for index, line in enumerate(lines) if (reason := _run_shell(line))}
+        case "write":
+            reason = _write(Path(tool[1]), "".join(f"{line}\n" for line in lines if line))
+            return dict.fromkeys(range(len(lines)), reason) if reason else {}
+        case "signal":
+            for line in lines:
+                daemons.send(Path(tool[1]), line)
+            return {}
+        case _:
+            raise ValueError(f"no such tool: {tool}")
+
+
+def _run_shell(line: str) -> str:
+    ran = iproute.run(("sh", "-c", line))
+    return (ran.stderr.strip() or f"ended with {ran.returncode}: {line}") if ran.returncode else ""
+
+
+def _write(path: Path, content: str) -> str:
+    new = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(content)
+        new.replace(path)
+    except OSError as error:
+        return f"cannot write {path}: {error.strerror}"
+    return ""
