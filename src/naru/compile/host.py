@@ -6,7 +6,6 @@ compile_host(view, host) = for each network with a port on the host: its bridge,
 """
 
 from collections.abc import Iterator
-from ipaddress import ip_network
 
 from naru.model.compute import Server
 from naru.model.hoststate import (
@@ -128,7 +127,7 @@ def _dhcp_server(view: View, network: Network, server: Port) -> Iterator[Value]:
             subnets[subnet.id] = DhcpSubnet(
                 subnet_id=subnet.id,
                 cidr=subnet.cidr,
-                server_address=f"{ip.ip_address}/{ip_network(subnet.cidr).prefixlen}",
+                server_address=ip.ip_address,
                 gateway_ip=subnet.gateway_ip,
                 dns_nameservers=subnet.dns_nameservers,
                 host_routes=tuple(Route(route.destination, route.nexthop) for route in subnet.host_routes),
