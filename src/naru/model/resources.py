@@ -65,6 +65,11 @@ def segment_claim(network_type: str, physical_network: str | None, segmentation_
     return f"segment/{network_type}/{physical_network or ''}/{'' if segmentation_id is None else segmentation_id}"
 
 
+def place(network_id: str, host: str) -> str:
+    """Index key of the ports of one network on one host."""
+    return f"{network_id}@{host}"
+
+
 def new_id() -> str:
     """A random UUID: kernel names are cut from its first characters, so ids must differ there."""
     return str(uuid.uuid4())
@@ -205,6 +210,7 @@ class Port(Resource, frozen=True, kw_only=True):
         "device_id": lambda port: (port.device_id,),
         "mac_address": lambda port: (port.mac_address,),
         "binding:host_id": lambda port: (port.binding_host_id,),
+        "place": lambda port: (place(port.network_id, port.binding_host_id),) if port.binding_host_id else (),
         "subnet_id": lambda port: tuple({ip.subnet_id for ip in port.fixed_ips}),
         "ip_address": lambda port: tuple(ip.ip_address for ip in port.fixed_ips),
     }
