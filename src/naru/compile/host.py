@@ -22,7 +22,7 @@ from naru.model.hoststate import (
     dhcp_netns,
     instance_netns,
 )
-from naru.model.resources import DHCP_OWNER, Agent, Change, Network, Port, Subnet
+from naru.model.resources import DHCP_OWNER, Agent, Change, Network, Port, Subnet, place
 from naru.model.view import View
 
 
@@ -66,7 +66,8 @@ def _configurations(agent: object) -> object:
 
 
 def _hosts_on(view: View, network_id: str) -> set[str]:
-    return {port.binding_host_id for port in view.find(Port, "network_id", network_id)} - {""}
+    """By counting on each host, not by looking at each port: every change asks this, and a network may have very many ports."""
+    return {agent.host for agent in view.all(Agent) if view.count(Port, "place", place(network_id, agent.host))}
 
 
 def _network(view: View, host: str, network: Network, ports: list[Port], ends: dict[str, list[str]]) -> Iterator[Value]:
