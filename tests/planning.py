@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from naru.allocate.segments import SegmentRanges
+from naru.model.errors import NaruError
 from naru.model.hoststate import HostDescription, HostReport
 from naru.model.identity import Caller
-from naru.model.resources import Change, Changes, Network, Port, Resource, Subnet
+from naru.model.resources import Change, Changes, Network, Port, Subnet
 from naru.service.hosts import record_report, register_host
 from naru.service.networks import create_network
 from naru.service.policy import Cloud
@@ -31,16 +32,21 @@ class PlainCloud:
         self.changes: list[Change] = []
 
     def run(self, steps: Changes[T]) -> T:
-        while True:
-            try:
+        """What the plan returned. A plan that raises leaves nothing behind."""
+        done: list[Change] = []
+        try:
+            while True:
                 step = next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            before: Resource | None = self.view.get(type(step.resource), step.resource.id)
-            change = Change(before, step.after)
-            self.view.apply([change])
-            self.view.revision += 1
-            self.changes.append(change)
+                change = Change(self.view.get(type(step.resource), step.resource.id), step.after)
+                self.view.apply([change])
+                done.append(change)
+        except StopIteration as end:
+            self.changes += done
+            self.view.revision += len(done)
+            return end.value  # type: ignore[no-any-return]
+        except NaruError:
+            self.view.undo(done)
+            raise
 
     def host(self, name: str, tunnel_address: str, *, dhcp: bool = False) -> None:
         description = HostDescription(("linuxbridge"), ("physnet2",), tunnel_address, dhcp, () if dhcp else ("netns",))

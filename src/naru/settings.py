@@ -29,6 +29,7 @@ class Segments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flat: Flat = Flat()
     vxlan: Vxlan = Vxlan()
     tenant_network_types: tuple[str, ...] = ("vxlan",)  # tried in order where a network names no type
+    auto_network_cidr: str = "10.10.0.0/24"  # of the network that a project without any gets at its first instance
     global_physnet_mtu: int = 1500  # bytes, of the underlay; VXLAN networks get 50 less
 
 

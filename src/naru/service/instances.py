@@ -14,8 +14,10 @@ from naru.model.view import View
 from naru.schedule.hosts import HostCandidate, choose_host
 from naru.schedule.networks import Candidate, Pick, pick_network
 from naru.service import binding
+from naru.service.networks import create_network
 from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
 from naru.service.ports import check_unused, create_port, update_port
+from naru.service.subnets import create_subnet
 
 _AVAILABILITY_ZONE = "nova"
 
@@ -51,12 +53,14 @@ def create_servers(view: View, caller: Caller, request: ServerRequest, least: in
         raise Invalid("Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one.")
     servers: list[Server] = []
     for number in range(1, most + 1):
-        name = request.name if most == 1 else f"{request.name}-{number}"
+        id, name = new_id(), request.name if most == 1 else f"{request.name}-{number}"
         try:
-            servers.append((yield from _create_server(view, caller, replace(request, name=name), cloud)))
+            servers.append((yield from _create_server(view, caller, id, replace(request, name=name), cloud)))
         except Conflict:
             if len(servers) < least:
                 raise
+            if view.get(Server, id) is not None:  # its first interfaces were made, the next one could not be
+                yield from delete_server(view, caller, id, cloud)
             break
     return servers
 
@@ -89,28 +93,29 @@ def find_flavor(id_or_name: str) -> Flavor | None:
     return next((flavor for flavor in FLAVORS if id_or_name in (flavor.id, flavor.name)), None)
 
 
-def pick_for(view: View, caller: Caller, project_id: str) -> Pick:
+def pick_for(view: View, caller: Caller, project_id: str, image: Image) -> Pick:
     """The network that the scheduler would choose for the project now, with the verdict on each one that it may use."""
-    return pick_network(_candidate(view, network, project_id) for network in _usable_networks(view, caller, project_id))
+    hosts = [agent for agent in view.all(Agent) if agent.alive and image.driver in agent.configurations.get("instance_drivers", ())]
+    networks = _usable_networks(view, caller, project_id)
+    return pick_network(_candidate(view, network, project_id, hosts) for network in networks)
 
 
-def _create_server(view: View, caller: Caller, request: ServerRequest, cloud: Cloud) -> Changes[Server]:
+def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, cloud: Cloud) -> Changes[Server]:
     image, flavor = find_image(request.image_id), find_flavor(request.flavor_id)
     if image is None:
         raise Invalid(f"Can not find requested image {request.image_id}. There is one per instance driver: {_names(IMAGES)}.")
     if flavor is None:
         raise Invalid(f"Flavor {request.flavor_id} could not be found. There are: {_names(FLAVORS)}.")
-    nics, pick = request.nics, None
+    nics, why = request.nics, ""
     if nics is None:
-        pick = pick_for(view, caller, caller.project_id)
+        pick = yield from _pick_or_make(view, caller, image, cloud)
         if pick.network_id is None:
-            looked_at = pick.explain() or "no network is visible to the project; create one with a subnet"
-            raise Conflict(f"No network has a free address for instance {request.name}: {looked_at}.", "NoFreeAddress")
-        nics = (WantedNic(network_id=pick.network_id),)
+            raise Conflict(f"No network has a free address for instance {request.name}: {pick.explain()}.", "NoFreeAddress")
+        nics, why = (WantedNic(network_id=pick.network_id),), pick.explain()
     networks = [_network_of(view, caller, nic) for nic in nics]
     host = _choose_host(view, image, networks, request)
     server = Server(
-        id=new_id(),
+        id=id,
         project_id=caller.project_id,
         user_id=caller.user_id,
         name=request.name,
@@ -119,12 +124,22 @@ def _create_server(view: View, caller: Caller, request: ServerRequest, cloud: Cl
         image_id=image.id,
         metadata=request.metadata,
         tags=request.tags,
-        pick=pick.explain() if pick is not None else "",
+        pick=why,
     )
     yield put(server)
     for nic, network in zip(nics, networks, strict=True):
         yield from _attach(view, caller, server, nic, network, cloud)
     return server
+
+
+def _pick_or_make(view: View, caller: Caller, image: Image, cloud: Cloud) -> Changes[Pick]:
+    """Pick; a project that has no network at all gets one of its own, as Neutron's auto-allocated topology gives it."""
+    if not any(_usable_networks(view, caller, caller.project_id)):
+        mine = {"project_id": caller.project_id}
+        network = yield from create_network(view, caller, mine | {"name": "auto_allocated_network"}, cloud)
+        subnet = {"name": "auto_allocated_subnet_v4", "network_id": network.id, "ip_version": 4, "cidr": cloud.auto_network_cidr}
+        yield from create_subnet(view, caller, mine | subnet, cloud)
+    return pick_for(view, caller, caller.project_id, image)
 
 
 def _attach(view: View, caller: Caller, server: Server, nic: WantedNic, network: Network, cloud: Cloud) -> Changes[None]:
@@ -171,16 +186,16 @@ def _network_of(view: View, caller: Caller, nic: WantedNic) -> Network:
 
 def _usable_networks(view: View, caller: Caller, project_id: str) -> Iterable[Network]:
     """A project's own networks and shared ones; an administrator's right to see all does not make them his."""
-    member = Caller(caller.user_id, project_id, caller.roles - {"admin"})
+    member = Caller(caller.user_id, project_id)
     return (network for network in view.all(Network) if can_see(view, member, network))
 
 
-def _candidate(view: View, network: Network, project_id: str) -> Candidate:
+def _candidate(view: View, network: Network, project_id: str, hosts: Sequence[Agent]) -> Candidate:
     subnets = list(view.find(Subnet, "network_id", network.id))
     spaces = [view.addresses(subnet.id) for subnet in subnets if subnet.ip_version == 4]
     spaces = spaces or [view.addresses(subnet.id) for subnet in subnets]
-    reasons = [binding.why_unreachable(agent, network) for agent in view.all(Agent) if agent.alive]
-    unreachable = None if None in reasons else "no live host carries it" + "".join(f"; {reason}" for reason in reasons if reason)
+    reasons = [binding.why_unreachable(agent, network) for agent in hosts]
+    unreachable = None if None in reasons else ", ".join(["no live host for instances carries it", *filter(None, reasons)])
     return Candidate(
         network_id=network.id,
         name=network.name,

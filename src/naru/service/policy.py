@@ -23,6 +23,7 @@ class Cloud(msgspec.Struct, frozen=True):
     ranges: SegmentRanges
     quotas: dict[str, int]
     agent_down_time_s: float = 75.0
+    auto_network_cidr: str = "10.10.0.0/24"  # of the network that a project without any gets at its first instance
 
 
 def owns(caller: Caller, resource: Resource) -> bool:

@@ -1,0 +1,110 @@
+"""Instances: which network they get, and what is left when a request can be met only in part."""
+
+import pytest
+from planning import ADMIN, CLOUD, MEMBER, PlainCloud
+
+from naru.model.compute import Server
+from naru.model.errors import Conflict, Forbidden
+from naru.model.resources import Network, Port
+from naru.service.instances import ServerRequest, WantedNic, create_servers
+from naru.service.policy import Cloud
+
+WEB = ServerRequest("web", "1", "netns")
+
+
+def cloud_with_host() -> PlainCloud:
+    cloud = PlainCloud()
+    cloud.host("compute01", "172.18.0.31")
+    return cloud
+
+
+def boot(cloud, request=WEB, least=1, most=1, caller=MEMBER, policy=CLOUD):
+    return cloud.run(create_servers(cloud.view, caller, request, least, most, policy))
+
+
+def networks_of(cloud, servers):
+    return [cloud.view.get(Network, port.network_id).name for s in servers for port in cloud.view.find(Port, "device_id", s.id)]
+
+
+def test_the_first_network_by_name_is_filled_to_its_last_address_then_the_next():
+    cloud = cloud_with_host()
+    for name in ("NET2", "NET1"):
+        cloud.subnet(cloud.network(name, MEMBER), "10.0.0.0/29", MEMBER)
+
+    servers = boot(cloud, least=8, most=8)
+
+    assert networks_of(cloud, servers) == ["NET1"] * 5 + ["NET2"] * 3
+    assert servers[5].pick == "NET2: chosen, 5 of 5 free; NET1: full, 0 of 5 free"
+
+
+def test_own_networks_come_before_shared_ones():
+    cloud = cloud_with_host()
+    cloud.subnet(cloud.network("A-shared", ADMIN, shared=True), "10.0.0.0/29")
+    cloud.subnet(cloud.network("own", MEMBER), "10.1.0.0/29", MEMBER)
+
+    assert networks_of(cloud, boot(cloud)) == ["own"]
+
+
+def test_a_refusal_names_every_network_and_why():
+    cloud = cloud_with_host()
+    cloud.subnet(cloud.network("full", MEMBER), "10.0.0.0/30", MEMBER)
+    cloud.network("bare", MEMBER)
+    cloud.subnet(cloud.network("down", MEMBER, admin_state_up=False), "10.1.0.0/29", MEMBER)
+    elsewhere = cloud.network("elsewhere", ADMIN, shared=True, provider_network_type="flat", provider_physical_network="physnet9")
+    cloud.subnet(elsewhere, "10.2.0.0/29")
+    boot(cloud)
+
+    with pytest.raises(Conflict) as refusal:
+        boot(cloud)
+
+    assert str(refusal.value) == (
+        "No network has a free address for instance web: bare: no subnet; down: administratively down; full: full, 0 of 1 free; "
+        "elsewhere: no live host for instances carries it, host compute01 has no device for physical network physnet9."
+    )
+
+
+def test_an_administrators_sight_of_all_networks_does_not_make_them_his():
+    cloud = cloud_with_host()
+    cloud.subnet(cloud.network("A-foreign", MEMBER), "10.0.0.0/29", MEMBER)
+    cloud.subnet(cloud.network("own", ADMIN), "10.1.0.0/29")
+
+    assert networks_of(cloud, boot(cloud, caller=ADMIN)) == ["own"]
+
+
+def test_a_project_without_any_network_gets_one_of_its_own():
+    cloud = cloud_with_host()
+
+    servers = boot(cloud, least=2, most=2)
+
+    assert networks_of(cloud, servers) == ["auto_allocated_network"] * 2
+    assert cloud.view.size(Network) == 1
+
+
+def test_fewer_than_the_least_are_none():
+    cloud = cloud_with_host()
+    cloud.subnet(cloud.network("NET1", MEMBER), "10.0.0.0/29", MEMBER)
+
+    with pytest.raises(Conflict):
+        boot(cloud, least=6, most=6)
+
+    assert cloud.view.size(Server) == cloud.view.size(Port) == 0
+
+
+def test_as_many_as_there_are_addresses_when_that_is_enough():
+    cloud = cloud_with_host()
+    network = cloud.network("NET1", MEMBER)
+    cloud.subnet(network, "10.0.0.0/29", MEMBER)
+    named = ServerRequest("web", "1", "netns", nics=(WantedNic(network_id=network.id),))
+
+    servers = boot(cloud, named, least=2, most=9)
+
+    assert len(servers) == 5
+    assert {server.id for server in cloud.view.all(Server)} == {server.id for server in servers}
+
+
+def test_a_full_port_quota_is_refused_as_nova_refuses_it():
+    cloud = cloud_with_host()
+    cloud.subnet(cloud.network("NET1", MEMBER), "10.0.0.0/29", MEMBER)
+
+    with pytest.raises(Forbidden, match="Maximum number of ports exceeded"):
+        boot(cloud, policy=Cloud(CLOUD.ranges, {"port": 0}))
