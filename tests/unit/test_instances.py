@@ -1,13 +1,13 @@
 """Instances: which network they get, and what is left when a request can be met only in part."""
 
 import pytest
-from planning import ADMIN, CLOUD, MEMBER, PlainCloud
 
 from naru.model.compute import Server
 from naru.model.errors import Conflict, Forbidden
 from naru.model.resources import Network, Port
 from naru.service.instances import ServerRequest, WantedNic, create_servers
 from naru.service.policy import Cloud
+from planning import ADMIN, CLOUD, MEMBER, PlainCloud
 
 WEB = ServerRequest("web", "1", "netns")
 

@@ -47,8 +47,10 @@ def affected_hosts(view: View, change: Change) -> set[str]:
     """The hosts whose desired state a change may touch; `view` already shows it."""
     resource = change.resource
     if isinstance(resource, Port):
-        moved = {port.binding_host_id for port in (change.before, change.after) if isinstance(port, Port)}
-        return (_hosts_on(view, resource.network_id) | moved) - {""}
+        versions = [port for port in (change.before, change.after) if isinstance(port, Port)]
+        servers = (view.get(Server, port.device_id) for port in versions)
+        own = {port.binding_host_id for port in versions} | {server.host for server in servers if server is not None}
+        return (_hosts_on(view, resource.network_id) | own) - {""}
     if isinstance(resource, Network):
         return _hosts_on(view, resource.id)
     if isinstance(resource, Subnet):
