@@ -11,14 +11,19 @@ import uvloop
 
 from naru.allocate.segments import SegmentRanges, parse_ranges
 from naru.api.agents import HostDoor, agent_routes
-from naru.api.app import App
-from naru.api.auth import anyone, by_token
+from naru.api.app import App, Authenticate
+from naru.api.auth import ByToken, anyone
 from naru.api.backend import Backend
-from naru.api.http import Dispatch, network_refusal
+from naru.api.http import Dispatch, identity_refusal, network_refusal
+from naru.api.identity import identity_routes
 from naru.api.network import network_routes
 from naru.api.serve import listen, serve
+from naru.clouds import keep_clouds, require_loopback
 from naru.feed.publish import Publisher
+from naru.model.resources import Changes
+from naru.model.view import View
 from naru.service.hosts import mark_silent_hosts
+from naru.service.identity import remove_expired
 from naru.service.policy import Cloud
 from naru.settings import Settings, SettingsError
 from naru.store.store import Store, utc_now
@@ -46,12 +51,22 @@ class Server:
             token_lifetime_s=settings.token_lifetime_s,
             pagination_max_limit=settings.pagination_max_limit,
         )
+        self.authenticate = self._authenticate()
+
+    def _authenticate(self) -> Authenticate:
+        if self.settings.auth == "none":
+            require_loopback(self.settings.bind)
+            return anyone
+        by_token = ByToken(self.backend)
+        self.store.listen(by_token.on_changes)
+        return by_token
 
     def app(self) -> App:
         dispatch = Dispatch()
         dispatch.add(network_routes(self.backend), network_refusal)
+        dispatch.add(identity_routes(self.backend), identity_refusal)
         dispatch.add(agent_routes(HostDoor(self.backend, self.publisher, self.agent_token)), network_refusal)
-        return App(dispatch, anyone if self.settings.auth == "none" else by_token(self.backend), self.settings.max_body_bytes)
+        return App(dispatch, self.authenticate, self.settings.max_body_bytes)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
         """Serve until `stop` is set; `on_ready` is called when the first request would be answered.
@@ -60,6 +75,7 @@ class Server:
         """
         listening = listen(self.settings.bind)
         self.store.start()
+        await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
         sweep = asyncio.ensure_future(self._sweep())
         try:
             await serve(self.app(), listening, stop, on_ready, self.publisher.close)
@@ -68,10 +84,15 @@ class Server:
             self.store.stop()
 
     async def _sweep(self) -> None:
-        """Now and then: miss the hosts that fell silent."""
+        """Now and then: miss the hosts that fell silent, forget the tokens that expired."""
+
+        def sweep(view: View) -> Changes[None]:
+            yield from mark_silent_hosts(view, self.backend.cloud, utc_now())
+            yield from remove_expired(view, utc_now())
+
         while True:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
-            await self.store.write(lambda view: mark_silent_hosts(view, self.backend.cloud, utc_now()))
+            await self.store.write(sweep)
 
 
 def run_server(settings: Settings, on_ready: Callable[[], None]) -> None:

@@ -1,7 +1,7 @@
 """Who calls, and the resources of the builtin identity service (Keystone v3's words)."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import field
@@ -24,6 +24,10 @@ class Caller(msgspec.Struct, frozen=True):
 
 # What the service itself does, for nobody in particular.
 SERVICE = Caller("naru", "", frozenset({"admin", "service"}))
+
+
+DOMAIN_ID, DOMAIN_NAME = "default", "Default"  # the only domain
+ROLES = ("admin", "member", "reader", "service")  # a role's id is its name
 
 
 class Project(Resource, frozen=True, kw_only=True):
@@ -79,3 +83,51 @@ class Token(Resource, frozen=True, kw_only=True):
     audit_id: Annotated[str, read_only()]
 
     indexes: ClassVar[Mapping[str, Keys]] = {"user_id": lambda token: (token.user_id,)}
+
+
+# -- what a request for a token says: https://docs.openstack.org/api-ref/identity/v3/#authentication-and-token-management
+
+
+class DomainRef(msgspec.Struct, frozen=True):
+    id: str | None = None
+    name: str | None = None
+
+
+class Ref(msgspec.Struct, frozen=True):
+    """A user or project: by id, or by name in a domain."""
+
+    id: str | None = None
+    name: str | None = None
+    domain: DomainRef | None = None
+
+
+class UserPassword(Ref, frozen=True, kw_only=True):
+    password: str
+
+
+class PasswordMethod(msgspec.Struct, frozen=True):
+    user: UserPassword
+
+
+class TokenMethod(msgspec.Struct, frozen=True):
+    id: str
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """Who the caller says he is: by the one method that is named."""
+
+    methods: tuple[str, ...]
+    password: PasswordMethod | None = None
+    token: TokenMethod | None = None
+
+
+class Scope(msgspec.Struct, frozen=True):
+    project: Ref | None = None
+    domain: DomainRef | None = None
+    system: dict[str, bool] | None = None
+    unscoped: dict[str, str] | None = None
+
+
+class AuthRequest(msgspec.Struct, frozen=True):
+    identity: Proof
+    scope: Scope | Literal["unscoped"] | None = None
