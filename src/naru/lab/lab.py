@@ -44,7 +44,7 @@ def start_lab(host_count: int, state_dir: Path) -> Lab:
     bind = f"{hosts[CONTROLLER].management}:{_PORT}"
     _start_program(lab, "server", hosts[CONTROLLER], ["server", "--bind", bind, "--state-dir", str(server_dir)], {})
     token_file = server_dir / "agent-token"
-    _require(lab, "the server has made the agents' token", token_file.exists)
+    _require(lab, "the server has made the agents' token", lambda: token_file.exists() and token_file.stat().st_size > 0)
     for host in hosts.values():
         arguments = ["agent", "--host", host.name, "--server", lab.url, "--token-file", str(token_file)]
         _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir))
