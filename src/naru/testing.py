@@ -114,6 +114,7 @@ class FakeServer:
     """
 
     def __init__(self, listener: socket.socket, token: str = "secret") -> None:  # noqa: S107 - guards nothing
+        self.url = "http://{}:{}".format(*listener.getsockname())
         self.token = token
         self.state: dict[str, Value] = {}
         self.revision = 1

@@ -21,12 +21,15 @@ from naru.model.hoststate import (
     InstanceState,
     LeaseState,
     NetworkState,
+    PeerState,
     Route,
     TapState,
     Value,
+    bridge_name,
     dhcp_device,
     dhcp_netns,
     instance_netns,
+    tap_name,
 )
 from naru.testing import FakeServer, eventually
 
@@ -78,12 +81,11 @@ class Host:
         (self.directory / "token").write_text("secret\n")
 
     def start(self) -> None:
-        address = "http://{}:{}".format(*self.server._http.socket.getsockname())
         options = [
             "--host",
             "h1",
             "--server",
-            address,
+            self.server.url,
             "--token-file",
             f"{self.directory}/token",
             "--config",
@@ -128,7 +130,7 @@ def host(tmp_path) -> Iterator[Host]:
         yield made
     finally:
         made.close()
-        print(made.log())
+        print("".join(line for line in made.log().splitlines(keepends=True) if "[debug" not in line))
 
 
 class Cloud:
@@ -186,3 +188,265 @@ def test_instances_get_their_addresses_by_dhcp_and_answer_ping(host):
     routes = host.run("ip", "-n", first[0].netns, "route")
     assert "default via 10.7.0.1" in routes
     assert "10.8.0.0/16 via 10.7.0.254" in routes
+
+
+def test_restarted_agent_without_memory_does_nothing(host):
+    cloud = Cloud()
+    peer = PeerState("peer0001", cloud.id, "fa:16:3e:00:00:99", ("10.7.0.99", "fd00::99"), "10.9.0.2")
+    instance = cloud.instance(1)
+    host.server.put(*cloud.dhcp(), *instance, peer)
+    host.start()
+    eventually(lambda: settled(host), 10)
+    eventually(lambda: leased(host, *instance), 10)
+    host.end(signal.SIGKILL)
+    before = host.actions()
+    (host.directory / "state/agent/h1.json").unlink()
+    host.server.reports.clear()
+    host.start()
+    eventually(lambda: any(report.full for report in host.server.reports), 10)
+    assert settled(host)
+    assert host.actions() == before
+    host.run("ip", "netns", "exec", instance[0].netns, "ping", "-c1", "-W2", "10.7.0.2")
+
+
+def test_without_the_server_a_restarted_agent_repairs_but_removes_nothing(host):
+    cloud = Cloud()
+    first, second = cloud.instance(1), cloud.instance(2)
+    host.server.put(*cloud.dhcp(), *first, *second)
+    host.start()
+    eventually(lambda: settled(host), 10)
+    eventually((host.directory / "state/agent/h1.json").exists)
+    host.end(signal.SIGTERM)
+    host.server.close()
+    host.run("ip", "link", "del", tap_name(first[1].port_id))
+    kept = tap_name(second[1].port_id)
+    saved = host.directory / "state/agent/h1.json"
+    state = json.loads(saved.read_text())
+    del state["state"][second[1].key]
+    saved.write_text(json.dumps(state))
+    host.start()
+    eventually(lambda: host.run("ip", "link", "show", tap_name(first[1].port_id), check=False), 10)
+    ping = ("ip", "netns", "exec", first[0].netns, "ping", "-c1", "-W1", "10.7.0.2")
+    eventually(lambda: "1 received" in host.run(*ping, check=False), 10)
+    assert kept in host.run("ip", "link", "show", kept)
+
+
+def test_nothing_is_left_of_what_is_no_longer_wanted(host):
+    cloud = Cloud()
+    before = host.run("ip", "link")
+    host.server.put(*cloud.dhcp(), *cloud.instance(1))
+    host.start()
+    eventually(lambda: settled(host), 10)
+    host.server.delete(*host.server.state)
+    eventually(lambda: not host.server.status, 10)
+    assert host.run("ip", "link") == before
+    assert host.run("ip", "netns") == ""
+    assert host.run("find", "/run/naru", "-mindepth", "2") == ""
+    assert host.run("pgrep", "--runstates", "RSD", "dnsmasq|busybox", check=False) == ""
+
+
+def test_a_tap_that_somebody_deletes_comes_back_with_its_address(host):
+    cloud = Cloud()
+    instance = cloud.instance(1)
+    host.server.put(*cloud.dhcp(), *instance)
+    host.start()
+    eventually(lambda: settled(host), 10)
+    eventually(lambda: leased(host, *instance), 10)
+    host.run("ip", "link", "del", tap_name(instance[1].port_id))
+    eventually(lambda: host.run("ip", "link", "show", tap_name(instance[1].port_id), check=False), 1)
+    eventually(lambda: "10.7.0.11" in host.run("ip", "-n", instance[0].netns, "addr", check=False), 5)
+
+
+def test_a_bridge_that_somebody_deletes_comes_back_with_its_ports(host):
+    cloud = Cloud()
+    instance = cloud.instance(1)
+    host.server.put(*cloud.dhcp(), *instance)
+    host.start()
+    eventually(lambda: settled(host), 10)
+    host.run("ip", "link", "del", bridge_name(cloud.id))
+    eventually(lambda: tap_name(instance[1].port_id) in host.run("ip", "link", "show", "master", bridge_name(cloud.id), check=False), 2)
+
+
+def test_dnsmasq_that_dies_is_started_again_at_once(host):
+    cloud = Cloud()
+    host.server.put(*cloud.dhcp())
+    host.start()
+    eventually(lambda: settled(host), 10)
+    pid_file = f"/run/naru/dhcp/{cloud.id}/pid"
+    pid = host.run("cat", pid_file)
+    host.run("kill", "-9", pid.strip())
+    eventually(lambda: host.run("cat", pid_file) != pid, 1)
+    assert settled(host)
+
+
+def test_a_new_reservation_is_loaded_without_a_restart(host):
+    cloud = Cloud()
+    host.server.put(*cloud.dhcp(), *cloud.instance(1))
+    host.start()
+    eventually(lambda: settled(host), 10)
+    pid = host.run("cat", f"/run/naru/dhcp/{cloud.id}/pid")
+    later = cloud.instance(2)
+    host.server.put(*later)
+    eventually(lambda: leased(host, *later), 10)
+    assert host.run("cat", f"/run/naru/dhcp/{cloud.id}/pid") == pid
+
+
+def test_an_address_passes_to_another_port_while_the_old_lease_lives(host):
+    cloud = Cloud()
+    old, new = cloud.instance(1), cloud.instance(2)
+    host.server.put(*cloud.dhcp(), *old)
+    host.start()
+    eventually(lambda: leased(host, *old), 10)
+    # The old client is cut off before it can give its lease back.
+    host.run("ip", "link", "set", tap_name(old[1].port_id), "nomaster")
+    host.server.delete(*(value.key for value in old))
+    moved = LeaseState(new[2].port_id, cloud.id, new[2].mac_address, "host-2", old[2].ip_addresses)
+    host.server.put(*new[:2], moved)
+    eventually(lambda: leased(host, *new), 10)
+    assert "10.7.0.11" in host.run("ip", "-n", new[0].netns, "addr")
+
+
+def flat(host: Host) -> tuple[NetworkState, str]:
+    """A flat network on eth1, and the name of its bridge."""
+    host.configure(physical_interface_mappings='{ physnet1 = "eth1" }')
+    network = NetworkState(str(uuid.uuid4()), "flat", 1500, physical_network="physnet1")
+    host.server.put(network)
+    return network, bridge_name(network.network_id)
+
+
+def reason(host: Host, key: str) -> str:
+    return eventually(lambda: host.server.status.get(key, ""), 10)
+
+
+def test_an_interface_with_addresses_is_not_enslaved_until_they_are_gone(host):
+    network, bridge = flat(host)
+    host.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "wire")
+    host.run("ip", "addr", "add", "192.0.2.1/24", "dev", "eth1")
+    host.start()
+    assert "eth1 carries 192.0.2.1/24" in reason(host, network.key)
+    assert "master" not in host.run("ip", "link", "show", "eth1")
+    host.run("ip", "addr", "del", "192.0.2.1/24", "dev", "eth1")
+    eventually(lambda: settled(host), 10)
+    assert f"master {bridge}" in host.run("ip", "link", "show", "eth1")
+
+
+def test_an_interface_in_a_foreign_bridge_is_left_there(host):
+    network, _ = flat(host)
+    host.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "wire")
+    host.run("ip", "link", "add", "br0", "type", "bridge")
+    host.run("ip", "link", "set", "eth1", "master", "br0")
+    host.start()
+    assert "eth1 is in bridge br0" in reason(host, network.key)
+    assert "master br0" in host.run("ip", "link", "show", "eth1")
+
+
+def test_a_flat_network_waits_for_its_interface_and_releases_it_at_the_end(host):
+    network, bridge = flat(host)
+    host.start()
+    assert "eth1 of physical network physnet1 does not exist" in reason(host, network.key)
+    host.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "wire")
+    eventually(lambda: settled(host), 10)
+    assert f"master {bridge}" in host.run("ip", "link", "show", "eth1")
+    host.server.delete(network.key)
+    eventually(lambda: not host.server.status, 10)
+    assert "master" not in host.run("ip", "link", "show", "eth1")
+
+
+def test_a_physical_network_that_is_not_mapped_fails_in_words_and_so_do_its_ports(host):
+    network = NetworkState(str(uuid.uuid4()), "flat", 1500, physical_network="physnet9")
+    tap = TapState(str(uuid.uuid4()), network.network_id, "fa:16:3e:00:00:01", 1500, netns="instance-1", device="eth0")
+    host.server.put(network, tap)
+    host.start()
+    assert "physnet9 is not mapped" in reason(host, network.key)
+    assert "physnet9 is not mapped" in reason(host, tap.key)
+
+
+def test_foreign_objects_of_a_name_we_need_are_left_alone(host):
+    cloud = Cloud()
+    instance = cloud.instance(1)
+    host.run("ip", "link", "add", bridge_name(cloud.id), "type", "bridge")
+    host.run("ip", "netns", "add", cloud.netns)
+    host.run("ip", "netns", "add", "somebody")
+    host.server.put(*cloud.dhcp(), *instance)
+    host.start()
+    assert "is not Naru's" in reason(host, cloud.network.key)
+    assert "is not Naru's" in reason(host, f"dhcp/{cloud.id}")
+    host.run("ip", "link", "del", bridge_name(cloud.id))
+    host.run("ip", "netns", "del", cloud.netns)
+    eventually(lambda: settled(host), 20)
+    assert "somebody" in host.run("ip", "netns")
+
+
+def test_a_hypervisors_tap_is_adopted_once_it_is_plugged(host):
+    cloud = Cloud()
+    tap = TapState(str(uuid.uuid4()), cloud.id, "fa:16:3e:00:00:05", 1450)
+    name = tap_name(tap.port_id)
+    host.server.put(cloud.network, tap)
+    host.start()
+    assert "not plugged yet" in reason(host, tap.key)
+    host.run("ip", "tuntap", "add", name, "mode", "tap")
+    eventually(lambda: settled(host), 2)
+    shown = host.run("ip", "link", "show", name)
+    assert f"master {bridge_name(cloud.id)}" in shown
+    assert "mtu 1450" in shown
+    host.server.delete(tap.key)
+    eventually(lambda: tap.key not in host.server.status, 5)
+    assert "master" not in host.run("ip", "link", "show", name)
+
+
+def test_a_stopped_instance_gives_its_lease_back_and_starts_again(host):
+    cloud = Cloud()
+    instance = cloud.instance(1)
+    host.server.put(*cloud.dhcp(), *instance)
+    host.start()
+    eventually(lambda: leased(host, *instance), 10)
+    stopped = InstanceState(**{field: getattr(instance[0], field) for field in instance[0].__struct_fields__} | {"running": False})
+    host.server.put(stopped)
+    eventually(lambda: "stopped" in [report.state for report in host.server.reports[-1].instances.values()])
+    assert "10.7.0.11" not in host.run("ip", "-n", stopped.netns, "addr")
+    assert "10.7.0.11" not in host.run("cat", f"/run/naru/dhcp/{cloud.id}/leases")
+    host.server.reports.clear()
+    host.server.put(instance[0])
+    eventually(lambda: leased(host, *instance), 10)
+
+
+def test_a_changed_port_is_changed_in_place(host):
+    cloud = Cloud()
+    _, tap, _ = instance = cloud.instance(1)
+    host.server.put(*cloud.dhcp(), *instance)
+    host.start()
+    eventually(lambda: settled(host), 10)
+    down = TapState(tap.port_id, cloud.id, tap.mac_address, 1400, admin_state_up=False, netns=tap.netns, device="eth0")
+    index = host.run("cat", f"/sys/class/net/{tap_name(tap.port_id)}/ifindex")
+    host.server.put(down)
+    eventually(lambda: "UP" not in host.run("ip", "link", "show", tap_name(tap.port_id)).split(">")[0])
+    assert "mtu 1400" in host.run("ip", "link", "show", tap_name(tap.port_id))
+    eventually(lambda: "mtu 1400" in host.run("ip", "-n", tap.netns, "link", "show", "eth0"))
+    assert host.run("cat", f"/sys/class/net/{tap_name(tap.port_id)}/ifindex") == index
+
+
+def test_a_server_that_forgot_the_host_is_told_everything_again(host):
+    cloud = Cloud()
+    host.server.put(*cloud.dhcp())
+    host.start()
+    eventually(lambda: settled(host), 10)
+    host.server.forget()
+    eventually(lambda: len(host.server.descriptions) == 2, 10)
+    eventually(lambda: settled(host), 10)
+    assert host.server.descriptions[-1].tunnel_address == "10.9.0.1"
+
+
+def test_without_rights_or_tools_the_agent_says_so_and_ends(host):
+    (host.directory / "bin").mkdir()
+    (host.directory / "bin/ip").symlink_to("/bin/true")
+    argv = [sys.executable, "-m", "naru.cli.main", "agent", "--host", "h1", "--server", "http://127.0.0.1:1"]
+    ran = subprocess.run(
+        [*host.enter, "env", f"PATH={host.directory}/bin", *argv, "--token-file", f"{host.directory}/token"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "this host lacks bridge, nsenter, dnsmasq, busybox; on Debian: apt-get install" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1

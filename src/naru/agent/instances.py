@@ -34,7 +34,7 @@ class DhcpClient(Fact, frozen=True):
     netns: str  # read: "" if nothing runs, or if it runs in a namespace that has lost its name
     argv: tuple[str, ...]
     wake: str
-    deprived: bool = False  # read: the device has lost the leased address, be it that it was made anew
+    deprived: bool = False  # read: the device is not up, or without the leased address, as it is after it was made anew
 
     @property
     def name(self) -> str:
@@ -43,8 +43,10 @@ class DhcpClient(Fact, frozen=True):
     def add(self) -> Iterable[Step]:
         environment = ("env", f"NARU_INSTANCE={self.directory}", f"NARU_WAKE={self.wake}")
         client = shlex.join(("nsenter", f"--net={iproute.NETNS_DIR / self.netns}", *environment, *self.argv))
-        # The shell writes the pid, so that it is known when this line has ended; each of these commands becomes the next.
-        yield Action(self.key, ("sh",), f"mkdir -p {self.directory} && {{ {client} >/dev/null 2>&1 & echo $! >{self._file('pid')}; }}")
+        directory, pid_file = shlex.quote(self.directory), shlex.quote(self._file("pid"))
+        # The shell writes the pid, so that it is known when this line has ended; each command of `client` becomes the next.
+        start = f"{{ {client} >/dev/null 2>&1 & echo $! >{pid_file}; }}"
+        yield Action(self.key, ("sh",), f"mkdir -p {directory} && ip -n {self.netns} link set dev {self.device} up && {start}")
 
     def change(self, have: Fact) -> Iterable[Step]:
         yield self._end()
@@ -55,8 +57,9 @@ class DhcpClient(Fact, frozen=True):
         if self.netns:
             yield Action(self.key, ("ip", "-n", self.netns), f"link set dev {self.device} down")
             yield Action(self.key, ("ip", "-n", self.netns), f"addr flush dev {self.device} scope global")
-        rest = f"rm -f {self._file('pid')} {self._file('lease')} && rmdir --ignore-fail-on-non-empty {self.directory}"
-        yield Action(self.key, ("sh",), rest)
+        files, directory = shlex.join((self._file("pid"), self._file("lease"))), shlex.quote(self.directory)
+        # The directory also holds resolv.conf, which is of all its devices: it goes with the last of them.
+        yield Action(self.key, ("sh",), f"cd {directory} && rm -f {files} && {{ ls *.pid >/dev/null 2>&1 || rm -rf {directory}; }}")
 
     def _end(self) -> Action:
         return Action(self.key, ("signal", self._file("pid")), "TERM")
@@ -106,7 +109,8 @@ class Instances:
             netns=netns_names.get(daemon.netns, "") if daemon else "",
             argv=daemon.argv if daemon else (),
             wake=self._wake,
-            deprived=bool(daemon and lease and lease.address.partition("/")[0] not in daemon.addresses),
+            deprived=daemon is not None
+            and (pid_file.stem not in daemon.devices or (lease is not None and lease.address.partition("/")[0] not in daemon.addresses)),
         )
 
     def apply(self, actions: list[Action]) -> list[Failure]:

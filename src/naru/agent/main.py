@@ -39,7 +39,7 @@ log = structlog.get_logger()
 async def run_agent(host: str, server: str, token: str, settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. Raises StartError, before anything is changed, if another agent runs here."""
     run_dir, agent = Path(settings.agent.run_dir), settings.agent
-    tunnel_address = agent.local_ip or find_local_address(server)
+    tunnel_address = agent.local_ip or await _find_local_address(server)
     description = HostDescription(
         mechanism=agent.mechanism,
         physical_networks=tuple(agent.physical_interface_mappings),
@@ -60,6 +60,17 @@ async def run_agent(host: str, server: str, token: str, settings: Settings) -> N
         finally:
             wake.close()
             await feed.close()
+
+
+async def _find_local_address(server: str) -> str:
+    """Wait for a way to the server. To go on without an address would be to take all VXLAN off this host."""
+    told = False
+    while (address := await asyncio.to_thread(find_local_address, server)) is None:
+        if not told:
+            log.warning("there is no way to the server yet, hence no tunnel address; waiting (or set [agent] local_ip)", server=server)
+            told = True
+        await asyncio.sleep(TRY_AGAIN_S)
+    return address
 
 
 class HostAgent:
@@ -102,9 +113,9 @@ class HostAgent:
 
     async def _look(self, why: Why) -> float:
         """Make a pass; return when to look again, by time.monotonic(), if nothing happens before."""
-        started_s, revision = time.monotonic(), self._feed.revision
+        started_s, revision, in_sync = time.monotonic(), self._feed.revision, self._feed.in_sync
         try:
-            done = await asyncio.to_thread(self._reconciler.run_pass, dict(self._feed.state), prune=self._feed.in_sync)
+            done = await asyncio.to_thread(self._reconciler.run_pass, dict(self._feed.state), prune=in_sync)
             pids = await asyncio.to_thread(lambda: [pid for driver in self._drivers for pid in driver.pids()])
             await asyncio.to_thread(self._feed.save)
         except ToolError as error:
@@ -115,7 +126,8 @@ class HostAgent:
             return time.monotonic() + TRY_AGAIN_S
         disturbed = self._wake.ignore_own_links()
         self._wake.watch(pids)
-        self._ledger.current, self._ledger.revision = done.achieved, revision
+        if in_sync:
+            self._ledger.current, self._ledger.revision, self._ledger.complete = done.achieved, revision, True
         self._log(done, why, time.monotonic() - started_s)
         due_s = [time.monotonic() + (SETTLE_S if disturbed else self._settings.resync_interval_s)]
         if (retry_s := self._reconciler.next_retry_s()) is not None:
@@ -128,7 +140,7 @@ class HostAgent:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), self._settings.report_interval_s)
             self._news.clear()
-            if not self._feed.in_sync:  # what was achieved so far may be a part
+            if not self._ledger.complete:
                 continue
             report = self._ledger.next_report()
             try:

@@ -1,8 +1,8 @@
 """One pass: read what is, plan, apply, and say what was achieved. Level-triggered: a pass needs no memory to be right.
 
-What is remembered only saves work: a plan that failed waits before it is tried again, longer each time, while a different
-plan for the same key runs at once. So a failing key neither spins nor blocks others, and a cause that is repaired (a
-device that turned up, a corrected value) is acted on in the next pass.
+What is remembered only saves work: a plan that failed, or whose effect did not last, waits before it runs again, longer each
+time, while a different plan for the same key runs at once. So a failing key (or a daemon that crashes as soon as it is
+started) neither spins nor blocks others, and a repaired cause is acted on in the next pass.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,8 @@ from naru.model.hoststate import DhcpState, HostState, LeaseState, PeerState, Ta
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
+LASTING_S = 10.0  # what held for so long after its wait has lasted
+DID_NOT_LAST = "made, but it did not last: it ended by itself, or something else on this host undoes it"
 
 
 class Pass(msgspec.Struct):
@@ -63,49 +65,54 @@ def _apply(driver: Driver, actions: list[Action], reasons: dict[str, str], done:
         done += actions
 
 
-class Retry(msgspec.Struct):
+class Ran(msgspec.Struct):
+    """A plan that ran: until `due_s` the same plan does not run again."""
+
     actions: list[Action]
-    reason: str
+    reason: str  # "" while it has neither failed nor been undone
     wait_s: float
     due_s: float
 
 
 class Backoff:
-    """Of one driver: which plans failed, and when each is due again."""
+    """Of one driver: which plan last ran for a key, and when the same may run again."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._retries: dict[str, Retry] = {}
+        self._ran: dict[str, Ran] = {}
 
     def ready(self, planned: Plan, reasons: dict[str, str]) -> Plan:
-        """The plan without what failed before and is not due; those keys' reasons still hold and join `reasons`."""
+        """The plan without what has to wait; the reasons of those keys join `reasons`."""
         waiting = {key for key, actions in _by_key(planned).items() if self._is_waiting(key, actions)}
         for key in waiting:
-            reasons.setdefault(key, self._retries[key].reason)
+            reasons.setdefault(key, self._ran[key].reason or DID_NOT_LAST)
         return Plan(
             [action for action in planned.removals if action.key not in waiting],
             [action for action in planned.additions if action.key not in waiting],
         )
 
     def note(self, planned: Plan, reasons: Mapping[str, str]) -> None:
-        """Remember what failed in this pass; forget the rest."""
-        by_key = _by_key(planned)
-        self._retries = {key: self._next(key, by_key.get(key, []), reason) for key, reason in reasons.items()}
+        """Remember what ran, or could not, in this pass; forget what has lasted."""
+        by_key, now_s = _by_key(planned), self._clock()
+        lasting = {key: ran for key, ran in self._ran.items() if not ran.reason and now_s < ran.due_s + LASTING_S}
+        news = {key: self._next(key, by_key.get(key, []), reasons.get(key, "")) for key in by_key.keys() | reasons.keys()}
+        self._ran = lasting | news
 
     def due_s(self) -> list[float]:
-        return [retry.due_s for retry in self._retries.values()]
+        return [ran.due_s for ran in self._ran.values() if ran.reason]
 
     def _is_waiting(self, key: str, actions: list[Action]) -> bool:
-        retry = self._retries.get(key)
-        return retry is not None and retry.actions == actions and self._clock() < retry.due_s
+        ran = self._ran.get(key)
+        return ran is not None and ran.actions == actions and self._clock() < ran.due_s
 
-    def _next(self, key: str, actions: list[Action], reason: str) -> Retry:
+    def _next(self, key: str, actions: list[Action], reason: str) -> Ran:
+        before = self._ran.get(key)
+        if before is None or before.actions != actions:
+            return Ran(actions, reason, FIRST_WAIT_S, self._clock() + FIRST_WAIT_S)
         if self._is_waiting(key, actions):
-            return self._retries[key]
-        before = self._retries.get(key)
-        again = before is not None and before.actions == actions
-        wait_s = min(before.wait_s * 2, LONGEST_WAIT_S) if before and again else FIRST_WAIT_S
-        return Retry(actions, reason, wait_s, self._clock() + wait_s)
+            return Ran(actions, reason, before.wait_s, before.due_s)
+        wait_s = min(before.wait_s * 2, LONGEST_WAIT_S)
+        return Ran(actions, reason, wait_s, self._clock() + wait_s)
 
 
 def _by_key(planned: Plan) -> dict[str, list[Action]]:

@@ -14,6 +14,7 @@ class Ledger(msgspec.Struct):
     accepted_instances: dict[str, InstanceReport] = {}
     revision: int = 0
     full: bool = True  # the server knows nothing of this host, or should forget what it knows
+    complete: bool = False  # `current` is of a pass that knew the whole desired state; before, there is nothing to report
 
     def restart(self) -> None:
         """The host was registered (again): the next report says everything."""
@@ -32,6 +33,7 @@ class Ledger(msgspec.Struct):
         )
 
     def has_news(self) -> bool:
+        """Whether the next report says more than that the agent lives."""
         report = self.next_report()
         return bool(report.ok or report.failed or report.gone or report.instances or report.full)
 

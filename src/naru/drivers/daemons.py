@@ -16,6 +16,7 @@ class Daemon(NamedTuple):
     pid: int
     argv: tuple[str, ...]
     netns: int  # inode of its network namespace
+    devices: frozenset[str]  # that are up there
     addresses: frozenset[str]  # IPv4 addresses that are local there, loopback left out
 
 
@@ -27,14 +28,20 @@ def find(pid_file: Path) -> Daemon | None:
         argv = proc.joinpath("cmdline").read_text().split("\0")[:-1]
         if not any(str(pid_file) in argument for argument in argv):
             return None
-        return Daemon(pid, tuple(argv), proc.joinpath("ns/net").stat().st_ino, _local(proc.joinpath("net/fib_trie").read_text()))
+        # /proc/PID/net shows the namespace of the process: no tool needs to be started inside it.
+        devices, addresses = _devices(proc.joinpath("net/igmp").read_text()), _addresses(proc.joinpath("net/fib_trie").read_text())
+        return Daemon(pid, tuple(argv), proc.joinpath("ns/net").stat().st_ino, devices, addresses)
     except (OSError, ValueError):
         return None
 
 
-def _local(fib_trie: str) -> frozenset[str]:
-    # /proc/PID/net shows the namespace of the process: no tool needs to be started inside it. An address is followed
-    # by "/32 host LOCAL" for as long as its device is up.
+def _devices(igmp: str) -> frozenset[str]:
+    """A device is listed, "2 eth0 : 1 V3", while it is up: it then listens to the group of all hosts."""
+    return frozenset(line.split()[1] for line in igmp.splitlines()[1:] if not line.startswith("\t"))
+
+
+def _addresses(fib_trie: str) -> frozenset[str]:
+    """An address "|-- 10.0.0.2" is followed by "/32 host LOCAL" while its device is up."""
     found, address = set(), ""
     for line in fib_trie.splitlines():
         words = line.split()

@@ -51,14 +51,14 @@ class DhcpServer(Fact, frozen=True):
 
     def _conflicts(self, have: "DhcpServer") -> set[str]:
         """Leases of an address that is now reserved for another MAC: dnsmasq would refuse it until they expire."""
-        reserved_for = {address: mac for mac, _, address in (line.split(",") for line in self.reservations)}
+        reserved_for = {address: mac for mac, *_, address in (line.split(",") for line in self.reservations)}
         return {line for line in have.leases for _, mac, address, *_ in [line.split()] if reserved_for.get(address, mac) != mac}
 
     def add(self) -> Iterable[Step]:
         yield from self._address()
         yield from self._write()
-        yield Action(self.key, ("sh",), f"nsenter --net={iproute.NETNS_DIR / self.netns} {shlex.join(self.argv)}")
-        yield self._delete("stale")
+        yield Action(self.key, ("sh",), shlex.join(("nsenter", f"--net={iproute.NETNS_DIR / self.netns}", *self.argv)))
+        yield self._settle()
 
     def change(self, have: Fact) -> Iterable[Step]:
         assert isinstance(have, DhcpServer)
@@ -70,24 +70,24 @@ class DhcpServer(Fact, frozen=True):
             yield from self.add()
             return
         if not self._is_addressed_in(have):
-            yield Action(self.key, ("ip", "-n", self.netns), f"addr flush dev {self.device} scope global")
             yield from self._address()
         if not self._is_loaded_in(have):
             yield from self._lines("stale", [])  # if we die before the daemon has read them, the next pass tells it
             yield from self._write()
             yield self._signal("HUP")
-            yield self._delete("stale")
+            yield self._settle()
 
     def remove(self) -> Iterable[Action]:
         yield self._signal("TERM")
-        yield self._delete("")
+        yield Action(self.key, ("sh",), f"rm -rf {shlex.quote(self.directory)}")
 
     def _address(self) -> Iterable[Action]:
         tool = ("ip", "-n", self.netns)
         yield Action(self.key, tool, "link set dev lo up")
         yield Action(self.key, tool, f"link set dev {self.device} up")
+        yield Action(self.key, tool, f"addr flush dev {self.device} scope global")
         for address in self.addresses:
-            yield Action(self.key, tool, f"addr replace {address} dev {self.device}")
+            yield Action(self.key, tool, f"addr add {address} dev {self.device}")
 
     def _write(self) -> Iterable[Action]:
         yield from self._lines("options", self.options)
@@ -100,8 +100,8 @@ class DhcpServer(Fact, frozen=True):
     def _signal(self, name: str) -> Action:
         return Action(self.key, ("signal", f"{self.directory}/pid"), name)
 
-    def _delete(self, file: str) -> Action:
-        return Action(self.key, ("sh",), f"rm -rf {self.directory}/{file}")
+    def _settle(self) -> Action:
+        return Action(self.key, ("unlink",), f"{self.directory}/stale")
 
 
 class Dnsmasq:
@@ -159,6 +159,7 @@ def _arguments(dhcp: DhcpState, subnets: _Subnets, directory: Path) -> tuple[str
         "dnsmasq",
         "--conf-file=/dev/null",
         "--user=root",
+        "--group=",  # and its group stays: a user namespace without further groups refuses to change it
         "--port=0",  # DHCP alone: names are not its business
         "--bind-dynamic",
         f"--interface={dhcp.device}",
@@ -200,7 +201,7 @@ def _options(subnet: DhcpSubnet) -> Iterable[str]:
 
 def _reservations(leases: Iterable[LeaseState], networks: list[IPv4Network]) -> tuple[str, ...]:
     in_subnets = {
-        f"{lease.mac_address},{lease.hostname},{address}"
+        ",".join(part for part in (lease.mac_address, lease.hostname, address) if part)
         for lease in leases
         for address in lease.ip_addresses
         if ":" not in address and any(IPv4Address(address) in network for network in networks)

@@ -66,9 +66,9 @@ class NeighEntry(msgspec.Struct, frozen=True):
     lladdr: str = ""
 
 
-class _NetnsId(msgspec.Struct, frozen=True):
-    nsid: int
-    name: str = ""
+class _Netns(msgspec.Struct, frozen=True):
+    name: str
+    id: int | None = None  # if a link of this host leads there
 
 
 def links() -> list[Link]:
@@ -84,8 +84,12 @@ def permanent_neighbours() -> list[NeighEntry]:
 
 
 def netns_names_by_id() -> dict[int, str]:
-    """`link_netnsid` -> name, of the namespaces that a link of this host leads to."""
-    return {entry.nsid: entry.name for entry in _dump(("ip", "-json", "netns", "list-id"), list[_NetnsId])}
+    """`link_netnsid` -> name, of the named namespaces that a link of this host leads to.
+
+    Not by `ip netns list-id`: that of iproute2 6.1 ends after 134 of them.
+    """
+    listed = _dump(("ip", "-json", "netns", "list"), list[_Netns])
+    return {netns.id: netns.name for netns in listed if netns.id is not None}
 
 
 def netns_inodes() -> dict[str, int]:

@@ -13,6 +13,7 @@ GROUP = "6278"  # the group of every link of ours ("naru" on a telephone's keys)
 
 IP = ("ip",)
 BRIDGE_TOOL = ("bridge",)
+UNLINK = ("unlink",)
 BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0"  # forward from the first frame on; no querier is here to snoop for
 TUNNEL_PORT_OPTIONS = "learning off neigh_suppress on"  # the server says where MACs are; ARP for peers is answered here
 FLOOD_MAC = "00:00:00:00:00:00"  # the entries that broadcasts and unknown addresses follow, one per VTEP
@@ -40,7 +41,7 @@ class Namespace(Fact, frozen=True):
 
     def remove(self) -> Iterable[Action]:
         yield Action(self.key, IP, f"netns del {self.netns}")
-        yield Action(self.key, ("sh",), f"rm -f {self.mark}")
+        yield Action(self.key, UNLINK, self.mark)
 
 
 class Bridge(Fact, frozen=True):
@@ -202,7 +203,7 @@ class Port(Fact, frozen=True):
         if self.marked and self.bridge:
             yield Action(self.key, IP, f"link set dev {self.device} nomaster")
         if self.marked:
-            yield Action(self.key, ("sh",), f"rm -f {self.mark}")
+            yield Action(self.key, UNLINK, self.mark)
 
 
 class Neighbour(Fact, frozen=True):

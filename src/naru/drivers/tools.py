@@ -13,12 +13,15 @@ from pathlib import Path
 from naru.drivers import daemons, iproute
 from naru.drivers.base import Action, Failure
 
+UNLINK = ("unlink",)
+
 
 def run_actions(actions: list[Action]) -> list[Failure]:
     """Run actions in order, neighbours of one tool in one batch; return the first failure of each key.
 
-    After a failure, actions of the same key in later batches are left out. A file may be written before the `ip` lines
-    that precede it: a mark of ownership per namespace must not cut a batch of a hundred lines into a hundred batches.
+    After a failure, actions of the same key in later batches are left out. Two exceptions to the order, so that a mark of
+    ownership per namespace does not cut a batch of a hundred lines into a hundred: a file may be written before the `ip` lines
+    that precede it, and files are unlinked after all else.
     """
     failures: dict[str, str] = {}
     for tool, batch in _batches(actions):
@@ -30,7 +33,8 @@ def run_actions(actions: list[Action]) -> list[Failure]:
 
 def _batches(actions: list[Action]) -> Iterator[tuple[tuple[str, ...], list[Action]]]:
     waiting: list[Action] = []
-    for tool, group in groupby(actions, key=lambda action: action.tool):
+    unlinks = [action for action in actions if action.tool == UNLINK]
+    for tool, group in groupby((action for action in actions if action.tool != UNLINK), key=lambda action: action.tool):
         batch = list(group)
         if tool[0] == "write" and (not waiting or waiting[0].tool == ("ip",)):
             yield tool, batch
@@ -42,6 +46,7 @@ def _batches(actions: list[Action]) -> Iterator[tuple[tuple[str, ...], list[Acti
             waiting = batch
     if waiting:
         yield waiting[0].tool, waiting
+    yield UNLINK, unlinks
 
 
 def _run(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
@@ -55,6 +60,8 @@ def _run(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
         case "write":
             reason = _write(Path(tool[1]), "".join(f"{line}\n" for line in lines if line))
             return dict.fromkeys(range(len(lines)), reason) if reason else {}
+        case "unlink":
+            return {index: reason for index, line in enumerate(lines) if (reason := _unlink(Path(line)))}
         case "signal":
             for line in lines:
                 daemons.send(Path(tool[1]), line)
@@ -76,4 +83,12 @@ def _write(path: Path, content: str) -> str:
         new.replace(path)
     except OSError as error:
         return f"cannot write {path}: {error.strerror}"
+    return ""
+
+
+def _unlink(path: Path) -> str:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"cannot remove {path}: {error.strerror}"
     return ""
