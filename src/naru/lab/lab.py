@@ -103,7 +103,7 @@ def _environment() -> dict[str, str]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz", trust_env=False, timeout=1.0).is_success
+        return httpx.get(url, trust_env=False, timeout=1.0).is_success
     except httpx.TransportError:
         return False
 
