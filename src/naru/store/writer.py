@@ -194,11 +194,13 @@ _this = (resources.c.kind == bindparam("of_kind"), resources.c.id == bindparam("
 _update_resource = update(resources).where(*_this).values(document=bindparam("document"))
 _delete_resource = delete(resources).where(*_this)
 _delete_claim = delete(claims).where(claims.c.claim == bindparam("held"))
+_insert_resource, _insert_claim, _insert_change = insert(resources), insert(claims), insert(change_log)
+_hold_lease = update(lease).where(lease.c.epoch == bindparam("mine")).values(epoch=bindparam("mine"))
 
 
 def _save(connection: Connection, epoch: int, revision: int, changes: list[Change], stored: list[bytes | None]) -> None:
     """One transaction: the net effect on resources and claims, and every change in the log."""
-    fence = connection.execute(update(lease).where(lease.c.epoch == epoch).values(epoch=epoch))
+    fence = connection.execute(_hold_lease, {"mine": epoch})
     if fence.rowcount != 1:
         raise _Fenced("another server has become the writer of this database; send the request there")
     first: dict[tuple[str, str], Resource | None] = {}
@@ -228,9 +230,9 @@ def _save(connection: Connection, epoch: int, revision: int, changes: list[Chang
         (_delete_claim, unclaimed),
         (_delete_resource, removed),
         (_update_resource, updated),
-        (insert(resources), added),
-        (insert(claims), claimed),
-        (insert(change_log), log),
+        (_insert_resource, added),
+        (_insert_claim, claimed),
+        (_insert_change, log),
     ):
         if rows:
             connection.execute(statement, rows)
