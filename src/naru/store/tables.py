@@ -17,7 +17,6 @@ resources = Table(
     Column("id", String(64), primary_key=True),
     Column("project_id", String(255), nullable=False),
     Column("document", LargeBinary(2**24), nullable=False),
-    sqlite_with_rowid=False,
 )
 
 claims = Table(

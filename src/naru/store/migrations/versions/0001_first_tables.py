@@ -16,7 +16,6 @@ def upgrade() -> None:
         sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("project_id", sa.String(255), nullable=False),
         sa.Column("document", sa.LargeBinary(2**24), nullable=False),
-        sqlite_with_rowid=False,
     )
     op.create_table(
         "claims",
