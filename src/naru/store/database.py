@@ -29,6 +29,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA wal_autocheckpoint=4000")  # pages of 4 KiB: whoever writes when it is reached waits for the copying
 
 
 def schema_revision(engine: Engine) -> str | None:
