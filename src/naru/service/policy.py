@@ -27,7 +27,7 @@ class Cloud(msgspec.Struct, frozen=True):
 
 
 def owns(caller: Caller, resource: Resource) -> bool:
-    return caller.is_admin or resource.project_id == caller.project_id
+    return caller.is_admin or (bool(caller.project_id) and resource.project_id == caller.project_id)
 
 
 def owns_network(view: View, caller: Caller, network_id: str) -> bool:
