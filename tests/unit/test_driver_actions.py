@@ -1,0 +1,272 @@
+"""The very lines that drivers run, for the situations that matter. No kernel is asked: facts in, lines out."""
+
+from pathlib import Path
+
+from naru.agent.instances import Instances
+from naru.drivers.base import Foreign, plan
+from naru.drivers.dnsmasq import Dnsmasq
+from naru.drivers.iproute import parse_failures
+from naru.drivers.links import Bridge, Port, Tap
+from naru.drivers.linuxbridge import LinuxBridge
+from naru.model.hoststate import DhcpState, DhcpSubnet, InstanceState, LeaseState, NetworkState, PeerState, Route, TapState
+
+N = "11111111-aaaa-4bbb-8ccc-222222222222"
+P = "33333333-aaaa-4bbb-8ccc-444444444444"
+I = "55555555-aaaa-4bbb-8ccc-666666666666"  # noqa: E741 - the instance
+RUN = Path("/run/naru")
+BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0"
+VXLAN = NetworkState(N, "vxlan", 1450, vni=77)
+FLAT = NetworkState(N, "flat", 1500, physical_network="physnet1")
+TAP = TapState(P, N, "fa:16:3e:00:00:05", 1450, netns=f"instance-{I}", device="eth0")
+SUBNET = DhcpSubnet("s1", "10.7.0.0/28", "10.7.0.2", "10.7.0.1", ("9.9.9.9", "8.8.8.8"), (Route("10.8.0.0/16", "10.7.0.14"),))
+DHCP = DhcpState(N, P, f"qdhcp-{N}", "ns-33333333-aa", 1450, (SUBNET,))
+LEASE = LeaseState("p5", N, "fa:16:3e:00:00:05", "host-5", ("10.7.0.5", "fd00::5"))
+
+
+def bridges(interfaces=None, tunnel_address="10.9.0.1"):
+    return LinuxBridge(RUN, interfaces or {}, tunnel_address)
+
+
+def lines(driver, *values, have=()):
+    """What the driver would run for `values` on a host with the facts `have`, as "tool: line"."""
+    want, failures = driver.want({value.key: value for value in values})
+    planned = plan(want, {fact.name: fact for fact in have}, prune=True)
+    return [f"{' '.join(action.tool)}: {action.line}" for action in (*planned.removals, *planned.additions)], [
+        failure.reason for failure in (*failures, *planned.failures)
+    ]
+
+
+def made(driver, *values):
+    """The facts of a host where `values` have been achieved."""
+    return driver.want({value.key: value for value in values})[0].values()
+
+
+def test_vxlan_network_with_a_port_and_a_peer():
+    peer = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9", "fd00::9"), "10.9.0.2")
+    assert lines(bridges(), VXLAN, TAP, peer) == (
+        [
+            f"write /run/naru/netns/instance-{I}: instance/{I}",
+            f"ip: netns add instance-{I}",
+            "ip: link add name brq11111111-aa group 6278 type bridge forward_delay 0 stp_state 0 mcast_snooping 0",
+            f"ip: link set dev brq11111111-aa alias naru:{N} mtu 1450 addrgenmode none type bridge {BRIDGE_OPTIONS}",
+            "ip: link set dev brq11111111-aa up",
+            "ip: link add name vxlan-77 mtu 1450 group 6278 type vxlan id 77 local 10.9.0.1 dstport 4789 nolearning proxy",
+            f"ip: link set dev vxlan-77 alias naru:{N} mtu 1450 addrgenmode none master brq11111111-aa",
+            "ip: link set dev vxlan-77 type bridge_slave learning off neigh_suppress on",
+            "ip: link set dev vxlan-77 up",
+            (
+                "ip: link add name tap33333333-aa group 6278 address fe:16:3e:00:00:05 mtu 1450 type veth "
+                f"peer name eth0 address fa:16:3e:00:00:05 mtu 1450 netns instance-{I}"
+            ),
+            f"ip: link set dev tap33333333-aa alias naru:{P}/eth0/fa:16:3e:00:00:05 mtu 1450 addrgenmode none master brq11111111-aa",
+            "ip: link set dev tap33333333-aa up",
+            "ip: neigh replace 10.7.0.9 lladdr fa:16:3e:00:00:09 dev vxlan-77 nud permanent",
+            "ip: neigh replace fd00::9 lladdr fa:16:3e:00:00:09 dev vxlan-77 nud permanent",
+            "bridge: fdb append 00:00:00:00:00:00 dev vxlan-77 dst 10.9.0.2",
+            "bridge: fdb replace fa:16:3e:00:00:09 dev vxlan-77 dst 10.9.0.2",
+        ],
+        [],
+    )
+
+
+def test_everything_is_removed_in_reverse():
+    peer = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9",), "10.9.0.2")
+    driver = bridges()
+    assert lines(driver, have=made(driver, VXLAN, TAP, peer)) == (
+        [
+            "bridge: fdb del fa:16:3e:00:00:09 dev vxlan-77 dst 10.9.0.2",
+            "bridge: fdb del 00:00:00:00:00:00 dev vxlan-77 dst 10.9.0.2",
+            "ip: neigh del 10.7.0.9 dev vxlan-77",
+            "ip: link del dev tap33333333-aa",
+            "ip: link del dev vxlan-77",
+            "ip: link del dev brq11111111-aa",
+            f"ip: netns del instance-{I}",
+            f"unlink: /run/naru/netns/instance-{I}",
+        ],
+        [],
+    )
+
+
+def test_peer_that_moved_is_followed():
+    before = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9",), "10.9.0.2")
+    after = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9",), "10.9.0.3")
+    driver = bridges()
+    assert lines(driver, VXLAN, after, have=made(driver, VXLAN, before))[0] == [
+        "bridge: fdb del 00:00:00:00:00:00 dev vxlan-77 dst 10.9.0.2",
+        "bridge: fdb append 00:00:00:00:00:00 dev vxlan-77 dst 10.9.0.3",
+        "bridge: fdb replace fa:16:3e:00:00:09 dev vxlan-77 dst 10.9.0.3",
+    ]
+
+
+def test_tap_is_changed_in_place_where_that_can_be():
+    want, have = TAP, Tap(TAP.key, "tap33333333-aa", P, "eth0", TAP.mac_address, f"instance-{I}", "brqelsewhere", 1500, up=False)
+    changed, _ = lines(bridges(), want, have=[have])
+    assert changed[-3:] == [
+        f"ip: link set dev tap33333333-aa alias naru:{P}/eth0/fa:16:3e:00:00:05 mtu 1450 addrgenmode none master brq11111111-aa",
+        "ip: link set dev tap33333333-aa up",
+        f"ip -n instance-{I}: link set dev eth0 mtu 1450",
+    ]
+
+
+def test_tap_of_another_mac_or_without_its_namespace_is_made_anew():
+    for netns, mac in ((f"instance-{I}", "fa:16:3e:00:00:06"), ("", TAP.mac_address)):
+        have = Tap(TAP.key, "tap33333333-aa", P, "eth0", mac, netns, "brq11111111-aa", 1450)
+        changed, _ = lines(bridges(), TAP, have=[have])
+        assert "ip: link del dev tap33333333-aa" in changed
+        assert any(line.startswith("ip: link add name tap33333333-aa") for line in changed)
+
+
+def test_link_that_was_cut_short_at_its_making_is_completed():
+    changed, _ = lines(bridges(), VXLAN, have=[Bridge("network/", "brq11111111-aa", "", 1500, tuned=True, up=False)])
+    assert changed[:2] == [
+        f"ip: link set dev brq11111111-aa alias naru:{N} mtu 1450 addrgenmode none type bridge {BRIDGE_OPTIONS}",
+        "ip: link set dev brq11111111-aa up",
+    ]
+
+
+def test_flat_network_takes_its_device_in_and_lets_it_go():
+    driver = bridges({"physnet1": "eth1"})
+    mark = "/run/naru/adopted/eth1"
+    free = Port("port/eth1", "eth1", "", mark, up=False, marked=False)
+    assert lines(driver, FLAT, have=[free])[0][-3:] == [
+        f"write {mark}: network/{N}",
+        "ip: link set dev eth1 master brq11111111-aa",
+        "ip: link set dev eth1 up",
+    ]
+    taken = Port("port/eth1", "eth1", "brq11111111-aa", mark)
+    assert lines(driver, have=[taken])[0] == ["ip: link set dev eth1 nomaster", f"unlink: {mark}"]
+
+
+def test_device_that_must_not_be_taken_is_left_alone_and_the_reason_says_what_would_help():
+    driver = bridges({"physnet1": "eth1"})
+    mark = "/run/naru/adopted/eth1"
+    bridge = Bridge(FLAT.key, "brq11111111-aa", f"naru:{N}", 1500)
+    addressed = Port("port/eth1", "eth1", "", mark, marked=False, addresses=("192.0.2.1/24",))
+    elsewhere = Port("port/eth1", "eth1", "", mark, marked=False, foreign_bridge="br0")
+    for have, words in (
+        ([bridge, addressed], "eth1 carries 192.0.2.1/24: in a bridge it would cut this host off; move the address elsewhere"),
+        ([bridge, elsewhere], "eth1 is in bridge br0, which is not Naru's; take it out"),
+        ([bridge], "device eth1 of physical network physnet1 does not exist on this host; create it"),
+    ):
+        actions, reasons = lines(driver, FLAT, have=have)
+        assert actions == []
+        assert [reason for reason in reasons if reason.startswith(words)] == reasons
+
+
+def test_what_this_host_cannot_do_is_said_in_words():
+    assert lines(bridges(), FLAT)[1] == [
+        "physical network physnet1 is not mapped to a device of this host (mapped: none); add it to [agent] physical_interface_mappings"
+    ]
+    assert lines(bridges(tunnel_address=None), VXLAN)[1] == ["this host has no tunnel address, hence no VXLAN; set [agent] local_ip"]
+
+
+def test_two_networks_cannot_share_one_device():
+    other = NetworkState("99999999-aaaa", "flat", 1500, physical_network="physnet2")
+    _, reasons = lines(bridges({"physnet1": "eth1", "physnet2": "eth1"}), FLAT, other)
+    assert f"port/eth1 already serves network/{N}; one of the two must go" in reasons
+
+
+def test_foreign_namespace_of_our_name_is_not_touched():
+    foreign = Foreign("", f"netns/instance-{I}", "it is somebody's")
+    actions, reasons = lines(bridges(), TAP, have=[foreign])
+    assert not any("netns add" in line or "netns del" in line or line.startswith("write") for line in actions)
+    assert reasons == ["it is somebody's"]
+
+
+def test_dhcp_server_of_a_network():
+    actions, _ = lines(Dnsmasq(RUN), DHCP, LEASE)
+    directory = f"/run/naru/dhcp/{N}"
+    assert actions == [
+        f"ip -n qdhcp-{N}: link set dev lo up",
+        f"ip -n qdhcp-{N}: link set dev ns-33333333-aa up",
+        f"ip -n qdhcp-{N}: addr flush dev ns-33333333-aa scope global",
+        f"ip -n qdhcp-{N}: addr add 10.7.0.2/28 dev ns-33333333-aa",
+        f"write {directory}/options: tag:subnet-s1,option:dns-server,9.9.9.9,8.8.8.8",
+        f"write {directory}/options: tag:subnet-s1,option:router,10.7.0.1",
+        f"write {directory}/options: tag:subnet-s1,option:classless-static-route,10.8.0.0/16,10.7.0.14,0.0.0.0/0,10.7.0.1",
+        f"write {directory}/options: tag:subnet-s1,249,10.8.0.0/16,10.7.0.14,0.0.0.0/0,10.7.0.1",
+        f"write {directory}/reservations: fa:16:3e:00:00:05,host-5,10.7.0.5",
+        (
+            f"sh: nsenter --net=/run/netns/qdhcp-{N} dnsmasq --conf-file=/dev/null --user=root --group= --port=0 --bind-dynamic "
+            f"--interface=ns-33333333-aa --except-interface=lo --pid-file={directory}/pid --dhcp-hostsfile={directory}/reservations "
+            f"--dhcp-optsfile={directory}/options --dhcp-leasefile={directory}/leases --dhcp-lease-max=65536 --dhcp-authoritative "
+            f"--no-ping --domain=openstacklocal --dhcp-option-force=option:mtu,1450 --log-facility={directory}/log --quiet-dhcp "
+            "--dhcp-range=set:subnet-s1,10.7.0.0,static,255.255.255.240,86400s"
+        ),
+        f"unlink: {directory}/stale",
+    ]
+
+
+def running(driver, *values, **changes):
+    """The DHCP server of `values` as it is read back from a host where it runs."""
+    (server,) = made(driver, *values)
+    fields = {field: getattr(server, field) for field in server.__struct_fields__}
+    return type(server)(**fields | {"addresses": ("10.7.0.2",), "device": ""} | changes)
+
+
+def test_new_reservation_is_loaded_by_a_signal():
+    driver = Dnsmasq(RUN)
+    other = LeaseState("p6", N, "fa:16:3e:00:00:06", "host-6", ("10.7.0.6",))
+    actions, _ = lines(driver, DHCP, LEASE, other, have=[running(driver, DHCP, LEASE)])
+    directory = f"/run/naru/dhcp/{N}"
+    assert actions[0] == f"write {directory}/stale: "
+    assert actions[-4:] == [
+        f"write {directory}/reservations: fa:16:3e:00:00:05,host-5,10.7.0.5",
+        f"write {directory}/reservations: fa:16:3e:00:00:06,host-6,10.7.0.6",
+        f"signal {directory}/pid: HUP",
+        f"unlink: {directory}/stale",
+    ]
+
+
+def test_agent_that_died_before_the_signal_sends_it_after_its_restart():
+    driver = Dnsmasq(RUN)
+    actions, _ = lines(driver, DHCP, LEASE, have=[running(driver, DHCP, LEASE, loaded=False)])
+    assert f"signal /run/naru/dhcp/{N}/pid: HUP" in actions
+
+
+def test_lease_of_an_address_that_is_now_anothers_is_dropped_by_a_restart():
+    driver = Dnsmasq(RUN)
+    leases = ("1 fa:16:3e:00:00:99 10.7.0.5 old 01:fa", "1 fa:16:3e:00:00:08 10.7.0.8 kept 01:fa")
+    actions, _ = lines(driver, DHCP, LEASE, have=[running(driver, DHCP, leases=leases)])
+    directory = f"/run/naru/dhcp/{N}"
+    assert actions[:2] == [f"signal {directory}/pid: TERM", f"write {directory}/leases: {leases[1]}"]
+    assert any(line.startswith("sh: nsenter") for line in actions)
+
+
+def test_dhcp_of_what_runs_as_wanted_is_left_alone():
+    driver = Dnsmasq(RUN)
+    assert lines(driver, DHCP, LEASE, have=[running(driver, DHCP, LEASE)]) == ([], [])
+
+
+def test_subnet_without_router_and_name_servers_says_so_lest_dnsmasq_names_itself():
+    bare = DhcpSubnet("s1", "10.7.0.0/28", "10.7.0.2", None)
+    actions, _ = lines(Dnsmasq(RUN), DhcpState(N, P, f"qdhcp-{N}", "ns-x", 1450, (bare, DhcpSubnet("s6", "fd00::/64", "fd00::2", None))))
+    assert [line.partition(": ")[2] for line in actions if "/options" in line.partition(": ")[0]] == [
+        "tag:subnet-s1,option:dns-server",
+        "tag:subnet-s1,option:router",
+    ]
+
+
+def test_instance_that_runs_has_a_dhcp_client_and_one_that_is_stopped_has_none():
+    instance = InstanceState(I, "web 1", "netns", f"instance-{I}", ("eth0",), running=True)
+    stopped = InstanceState(I, "web 1", "netns", f"instance-{I}", ("eth0",), running=False)
+    driver = Instances(RUN)
+    (start,), _ = lines(driver, instance)
+    directory = f"/run/naru/instances/{I}"
+    assert start.startswith(
+        f"sh: mkdir -p {directory} && ip -n instance-{I} link set dev eth0 up && {{ nsenter --net=/run/netns/instance-{I} "
+    )
+    assert f"busybox udhcpc -f -i eth0 -p {directory}/eth0.pid" in start
+    assert "'hostname:web 1'" in start
+    stop, _ = lines(driver, stopped, have=made(driver, instance))
+    assert stop[:3] == [
+        f"signal {directory}/eth0.pid: TERM",
+        f"ip -n instance-{I}: link set dev eth0 down",
+        f"ip -n instance-{I}: addr flush dev eth0 scope global",
+    ]
+    assert lines(driver, stopped) == ([], [])
+
+
+def test_failures_of_a_batch_are_told_by_line():
+    text = 'RTNETLINK answers: File exists\nCommand failed -:1\nCannot find device "x"\nsecond line\nCommand failed -:12\n'
+    assert parse_failures(text) == {0: "File exists", 11: 'Cannot find device "x" second line'}

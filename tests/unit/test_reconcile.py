@@ -1,0 +1,187 @@
+"""The reconciler over a fake host: what it does once, again, later, and never."""
+
+import pytest
+
+from naru.agent.reconcile import DID_NOT_LAST, LASTING_S, Reconciler, achieved
+from naru.agent.report import Ledger
+from naru.drivers.base import ToolError
+from naru.model.hoststate import DhcpState, InstanceReport, LeaseState, NetworkState, TapState
+from naru.testing import FakeDriver, ManualClock
+
+NETWORK = NetworkState("n1", "vxlan", 1450, vni=7)
+TAP = TapState("p1", "n1", "fa:16:3e:00:00:01", 1450)
+OTHER = TapState("p2", "n1", "fa:16:3e:00:00:02", 1450)
+DHCP = DhcpState("n1", "p9", "qdhcp-n1", "ns-p9", 1450, ())
+LEASE = LeaseState("p1", "n1", TAP.mac_address, "host-1", ("10.0.0.5",))
+
+
+def state(*values):
+    return {value.key: value for value in values}
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def host():
+    return FakeDriver()
+
+
+@pytest.fixture
+def reconciler(host, clock):
+    return Reconciler([host], clock)
+
+
+def test_pass_makes_what_is_desired_and_the_next_does_nothing(reconciler, host):
+    done = reconciler.run_pass(state(NETWORK, TAP), prune=True)
+    assert done.achieved == {"network/n1": "", "tap/p1": ""}
+    assert set(host.facts) == {"network/n1", "tap/p1"}
+    assert reconciler.run_pass(state(NETWORK, TAP), prune=True).actions == []
+
+
+def test_fresh_reconciler_on_a_wired_host_does_nothing(host, clock):
+    Reconciler([host], clock).run_pass(state(NETWORK, TAP), prune=True)
+    assert Reconciler([host], clock).run_pass(state(NETWORK, TAP), prune=True).actions == []
+
+
+def test_nothing_is_removed_before_the_agent_is_in_sync(reconciler, host):
+    reconciler.run_pass(state(NETWORK, TAP), prune=True)
+    assert reconciler.run_pass(state(NETWORK), prune=False).actions == []
+    assert set(host.facts) == {"network/n1", "tap/p1"}
+    reconciler.run_pass(state(NETWORK), prune=True)
+    assert set(host.facts) == {"network/n1"}
+
+
+def test_what_others_removed_comes_back(reconciler, host, clock):
+    reconciler.run_pass(state(NETWORK, TAP), prune=True)
+    clock.advance(60)
+    del host.facts["tap/p1"]
+    reconciler.run_pass(state(NETWORK, TAP), prune=True)
+    assert "tap/p1" in host.facts
+
+
+def test_failing_key_does_not_stop_the_others_and_waits_longer_each_time(reconciler, host, clock):
+    host.broken["tap/p1"] = "no"
+    desired = state(NETWORK, TAP, OTHER)
+    done = reconciler.run_pass(desired, prune=True)
+    assert done.achieved == {"network/n1": "", "tap/p1": "no", "tap/p2": ""}
+    tries = []
+    for _ in range(200):
+        clock.advance(0.5)
+        done = reconciler.run_pass(desired, prune=True)
+        assert done.achieved["tap/p1"] == "no"
+        tries += [clock()] if done.actions else []
+    assert tries == [0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5]
+
+
+def test_repaired_key_recovers_when_it_is_due(reconciler, host, clock):
+    host.broken["tap/p1"] = "no"
+    reconciler.run_pass(state(NETWORK, TAP), prune=True)
+    assert reconciler.next_retry_s() == 0.5
+    host.broken.clear()
+    clock.advance(0.5)
+    assert reconciler.run_pass(state(NETWORK, TAP), prune=True).achieved["tap/p1"] == ""
+    assert reconciler.next_retry_s() is None
+
+
+def test_changed_value_of_a_failing_key_is_tried_at_once(reconciler, host):
+    host.broken["tap/p1"] = "no"
+    reconciler.run_pass(state(NETWORK, TAP), prune=True)
+    assert reconciler.run_pass(state(NETWORK, TAP), prune=True).actions == []
+    changed = TapState("p1", "n1", "fa:16:3e:00:00:01", 1400)
+    assert len(reconciler.run_pass(state(NETWORK, changed), prune=True).actions) == 1
+
+
+def test_what_does_not_last_is_made_more_and_more_rarely_and_is_said_to_fail(reconciler, host, clock):
+    desired = state(NETWORK, TAP)
+    made, reasons = [], set()
+    for _ in range(40):
+        host.facts.pop("tap/p1", None)
+        done = reconciler.run_pass(desired, prune=True)
+        made += [clock()] if done.actions else []
+        reasons.add(done.achieved["tap/p1"])
+        clock.advance(0.25)
+    assert made == [0, 0.5, 1.5, 3.5, 7.5]
+    assert reasons == {"", DID_NOT_LAST}
+    clock.advance(60 + LASTING_S)
+    assert reconciler.run_pass(desired, prune=True).achieved["tap/p1"] == ""
+
+
+def test_leftover_that_cannot_be_removed_is_reported_until_it_is_gone(reconciler, host, clock):
+    reconciler.run_pass(state(NETWORK, TAP), prune=True)
+    host.broken["tap/p1"] = "busy"
+    assert reconciler.run_pass(state(NETWORK), prune=True).achieved["tap/p1"] == "busy"
+    host.broken.clear()
+    clock.advance(1)
+    assert "tap/p1" not in reconciler.run_pass(state(NETWORK), prune=True).achieved
+
+
+def test_removals_run_in_reverse_before_anything_is_made(clock):
+    first, second = FakeDriver(), FakeDriver()
+    second.log = first.log  # one log for both
+    reconciler = Reconciler([first, second], clock)
+    reconciler.run_pass(state(NETWORK, TAP), prune=True)
+    first.log.clear()
+    reconciler.run_pass(state(OTHER), prune=True)
+    assert [(action.tool[1], action.key) for action in first.log] == [
+        *[("del", "tap/p1"), ("del", "network/n1")] * 2,
+        *[("put", "tap/p2")] * 2,
+    ]
+
+
+def test_tool_that_does_not_work_fails_the_pass(reconciler, host):
+    host.down = "ip is missing"
+    with pytest.raises(ToolError, match="ip is missing"):
+        reconciler.run_pass(state(NETWORK), prune=True)
+
+
+def test_key_is_achieved_only_with_what_it_rests_on():
+    desired = state(NETWORK, TAP, DHCP, LEASE)
+    assert set(achieved(desired, {}).values()) == {""}
+    assert achieved(desired, {"dhcp/n1": "dead"})["lease/p1"] == "dead"
+    assert achieved(desired, {"network/n1": "not mapped"})["tap/p1"] == "not mapped"
+    assert "lease/p1" not in achieved(state(NETWORK, TAP, LEASE), {})
+
+
+def test_first_report_is_full_and_later_ones_say_what_changed():
+    ledger = Ledger(current={"tap/p1": "", "tap/p2": "no"}, revision=5)
+    first = ledger.next_report()
+    assert (first.full, first.ok, first.failed, first.revision) == (True, ("tap/p1",), {"tap/p2": "no"}, 5)
+    ledger.accept(first)
+    assert not ledger.has_news()
+    ledger.current = {"tap/p2": "", "tap/p3": ""}
+    second = ledger.next_report()
+    assert (second.full, second.ok, second.failed, second.gone) == (False, ("tap/p2", "tap/p3"), {}, ("tap/p1",))
+
+
+def test_report_that_was_not_taken_is_said_again_with_what_came_since():
+    ledger = Ledger(current={"tap/p1": ""})
+    ledger.next_report()
+    ledger.current = {"tap/p1": "", "tap/p2": ""}
+    assert ledger.next_report().ok == ("tap/p1", "tap/p2")
+
+
+def test_what_changes_while_a_report_is_under_way_is_in_the_next():
+    ledger = Ledger(current={"tap/p1": ""}, full=False)
+    report = ledger.next_report()
+    ledger.current = {"tap/p1": "no"}
+    ledger.accept(report)
+    assert ledger.next_report().failed == {"tap/p1": "no"}
+
+
+def test_restart_while_a_report_is_under_way_makes_the_next_one_full():
+    ledger = Ledger(current={"tap/p1": ""}, full=False)
+    report = ledger.next_report()
+    ledger.restart()
+    ledger.accept(report)
+    assert ledger.next_report().full
+
+
+def test_instances_are_reported_when_they_change():
+    ledger = Ledger(instances={"i1": InstanceReport("running")})
+    ledger.accept(ledger.next_report())
+    assert ledger.next_report().instances == {}
+    ledger.instances = {"i1": InstanceReport("running", {"eth0": "10.0.0.5/24"})}
+    assert ledger.next_report().instances == ledger.instances
