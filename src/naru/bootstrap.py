@@ -14,8 +14,10 @@ from naru.api.agents import HostDoor, agent_routes
 from naru.api.app import App, Authenticate
 from naru.api.auth import ByToken, anyone
 from naru.api.backend import Backend
-from naru.api.http import Dispatch, identity_refusal, network_refusal
+from naru.api.compute import compute_routes
+from naru.api.http import Dispatch, compute_refusal, identity_refusal, network_refusal
 from naru.api.identity import identity_routes
+from naru.api.image import image_routes
 from naru.api.network import network_routes
 from naru.api.serve import listen, serve
 from naru.clouds import keep_clouds, require_loopback
@@ -65,6 +67,8 @@ class Server:
         dispatch = Dispatch()
         dispatch.add(network_routes(self.backend), network_refusal)
         dispatch.add(identity_routes(self.backend), identity_refusal)
+        dispatch.add(compute_routes(self.backend), compute_refusal)
+        dispatch.add(image_routes(), identity_refusal)
         dispatch.add(agent_routes(HostDoor(self.backend, self.publisher, self.agent_token)), network_refusal)
         return App(dispatch, self.authenticate, self.settings.max_body_bytes)
 
@@ -127,7 +131,8 @@ def cloud_of(settings: Settings) -> Cloud:
     except ValueError as error:
         raise SettingsError(f"segments.vxlan.vni_ranges: {error}") from None
     quota = settings.quota
-    return Cloud(ranges, {"network": quota.network, "subnet": quota.subnet, "port": quota.port}, settings.agent_down_time_s)
+    quotas = {"network": quota.network, "subnet": quota.subnet, "port": quota.port}
+    return Cloud(ranges, quotas, settings.agent_down_time_s, segments.auto_network_cidr)
 
 
 def keep_secret(path: Path) -> str:

@@ -1,10 +1,10 @@
 """The resources of the small compute service (Nova's words), for machines without Nova."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from msgspec import field
+from msgspec import Meta, field
 
 from naru.model.attributes import at_create, hidden, read_only, settable, text
 from naru.model.resources import Keys, Resource
@@ -71,3 +71,61 @@ class Server(Resource, frozen=True, kw_only=True):
         "name": lambda server: (server.name,),
         "host": lambda server: (server.host,),
     }
+
+
+# -- what a request says: https://docs.openstack.org/api-ref/compute/#create-server
+
+Text = Annotated[str, Meta(max_length=255)]
+
+
+class NicAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of `networks`: a network by uuid, or a port."""
+
+    uuid: str | None = None
+    port: str | None = None
+    fixed_ip: str | None = None
+    tag: str | None = None
+
+
+class BlockDevice(msgspec.Struct, frozen=True):
+    source_type: str = ""
+    destination_type: str = ""
+    boot_index: int | None = None
+
+
+class SecurityGroupName(msgspec.Struct, frozen=True):
+    name: str
+
+
+class ServerCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What Nova takes and an instance here can have; what it cannot have is in REFUSED."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    flavor: str | int = field(name="flavorRef")
+    image: str = field(name="imageRef", default="")
+    networks: tuple[NicAsk, ...] | Literal["auto", "none"] | None = None
+    min_count: Annotated[int, Meta(ge=1)] = 1
+    max_count: Annotated[int, Meta(ge=1)] | None = None
+    metadata: dict[Annotated[str, Meta(min_length=1, max_length=255)], Text] = {}
+    description: Text | None = None
+    tags: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^,/]*$")], ...], Meta(max_length=50)] = ()
+    availability_zone: Text | None = None
+    security_groups: tuple[SecurityGroupName, ...] = ()
+    admin_password: Text | None = field(name="adminPass", default=None)
+    disk_config: Literal["AUTO", "MANUAL"] = field(name="OS-DCF:diskConfig", default="MANUAL")
+    block_devices: tuple[BlockDevice, ...] = field(name="block_device_mapping_v2", default=())
+    config_drive: bool | str | None = None
+
+
+REFUSED: Mapping[str, str] = {
+    "key_name": "there are no key pairs",
+    "user_data": "an instance here reads no user data",
+    "personality": "an instance here takes no files",
+    "block_device_mapping": "there are no volumes",
+    "trusted_image_certificates": "images are not signed",
+}
+
+
+class ServerUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    description: Text | msgspec.UnsetType | None = msgspec.UNSET

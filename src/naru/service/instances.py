@@ -1,13 +1,13 @@
 """Instances of our own: the network is picked and its address taken in the same step, so what was free stays ours."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from naru.model.compute import FLAVORS, IMAGES, Flavor, Image, Server
-from naru.model.errors import Conflict, Forbidden, Invalid
+from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
 from naru.model.resources import Agent, Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
 from naru.model.view import View
@@ -19,7 +19,8 @@ from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
 from naru.service.ports import check_unused, create_port, update_port
 from naru.service.subnets import create_subnet
 
-_AVAILABILITY_ZONE = "nova"
+AVAILABILITY_ZONE = "nova"  # the only one
+MOST_AT_ONCE = 200  # servers of one request: the others who wait behind it in the writer wait no longer than that takes
 
 
 class WantedNic(msgspec.Struct, frozen=True):
@@ -37,18 +38,23 @@ class ServerRequest(msgspec.Struct, frozen=True):
     name: str
     flavor_id: str
     image_id: str
+    description: str = ""
     nics: tuple[WantedNic, ...] | None = None
     metadata: dict[str, str] = {}
     tags: tuple[str, ...] = ()
-    availability_zone: str | None = None
+    availability_zone: str = ""
 
 
 def create_servers(view: View, caller: Caller, request: ServerRequest, least: int, most: int, cloud: Cloud) -> Changes[list[Server]]:
     """Between `least` and `most` servers, all with addresses; fewer than `least` are none.
 
     Raises Conflict when no network has a free address (naming each network that was looked at and why it was refused) or no host can
-    run the instance, Forbidden when the port quota is used up.
+    run the instance, Forbidden when the port quota is used up, Invalid for what cannot be.
     """
+    if least > most:
+        raise Invalid("min_count must be <= max_count")
+    if most > MOST_AT_ONCE:
+        raise Invalid(f"max_count {most} is too many: one request makes up to {MOST_AT_ONCE} servers")
     if most > 1 and any(nic.port_id or nic.fixed_ip for nic in request.nics or ()):
         raise Invalid("Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one.")
     servers: list[Server] = []
@@ -56,7 +62,7 @@ def create_servers(view: View, caller: Caller, request: ServerRequest, least: in
         id, name = new_id(), request.name if most == 1 else f"{request.name}-{number}"
         try:
             servers.append((yield from _create_server(view, caller, id, replace(request, name=name), cloud)))
-        except Conflict:
+        except (Conflict, Forbidden):
             if len(servers) < least:
                 raise
             if view.get(Server, id) is not None:  # its first interfaces were made, the next one could not be
@@ -77,6 +83,15 @@ def update_server(view: View, caller: Caller, id: str, given: dict[str, Any], cl
     changed = replace(fetch_own(view, caller, Server, id, "update"), **given)
     yield put(changed)
     return changed
+
+
+def visible_servers(view: View, caller: Caller, *, all_projects: bool = False) -> Iterator[Server]:
+    """The project's own. Raises Forbidden where another than an administrator asks for those of all projects."""
+    if not all_projects:
+        return view.find(Server, "project_id", caller.project_id)
+    if not caller.is_admin:
+        raise Forbidden("Policy doesn't allow os_compute_api:servers:detail:get_all_tenants to be performed.")
+    return view.all(Server)
 
 
 def server_ports(view: View, server: Server) -> list[Port]:
@@ -113,12 +128,13 @@ def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, 
             raise Conflict(f"No network has a free address for instance {request.name}: {pick.explain()}.", "NoFreeAddress")
         nics, why = (WantedNic(network_id=pick.network_id),), pick.explain()
     networks = [_network_of(view, caller, nic) for nic in nics]
-    host = _choose_host(view, image, networks, request)
+    host = _choose_host(view, image, networks, request, _forced_host(caller, request.availability_zone))
     server = Server(
         id=id,
         project_id=caller.project_id,
         user_id=caller.user_id,
         name=request.name,
+        description=request.description,
         host=host,
         flavor_id=flavor.id,
         image_id=image.id,
@@ -143,7 +159,7 @@ def _pick_or_make(view: View, caller: Caller, image: Image, cloud: Cloud) -> Cha
 
 
 def _attach(view: View, caller: Caller, server: Server, nic: WantedNic, network: Network, cloud: Cloud) -> Changes[None]:
-    plugged = {"device_id": server.id, "device_owner": f"compute:{_AVAILABILITY_ZONE}", "binding_host_id": server.host}
+    plugged = {"device_id": server.id, "device_owner": f"compute:{AVAILABILITY_ZONE}", "binding_host_id": server.host}
     if nic.port_id is not None:
         check_unused(fetch(view, caller, Port, nic.port_id))
         port = yield from update_port(view, caller, nic.port_id, plugged, cloud)
@@ -161,9 +177,13 @@ def _create_port(view: View, caller: Caller, network: Network, nic: WantedNic, p
     except Conflict as full:
         raise Forbidden(f"Maximum number of ports exceeded. {full}", "OverQuota") from None
     given = plugged | {"network_id": network.id, "project_id": caller.project_id}
-    if nic.fixed_ip is not None:
-        given["fixed_ips"] = (WantedIp(ip_address=nic.fixed_ip),)
-    return (yield from create_port(view, caller, given, cloud))
+    if nic.fixed_ip is None:
+        return (yield from create_port(view, caller, given, cloud))
+    given["fixed_ips"] = (WantedIp(ip_address=nic.fixed_ip),)
+    try:
+        return (yield from create_port(view, caller, given, cloud))
+    except Conflict as taken:
+        raise Invalid(f"Fixed IP address {nic.fixed_ip} is already in use. {taken}") from None
 
 
 def _detach(view: View, server: Server, port: Port) -> Changes[None]:
@@ -175,10 +195,14 @@ def _detach(view: View, server: Server, port: Port) -> Changes[None]:
 
 
 def _network_of(view: View, caller: Caller, nic: WantedNic) -> Network:
-    if nic.port_id is not None:
-        port = fetch(view, caller, Port, nic.port_id)
-        return fetch(view, caller, Network, port.network_id)
-    network = fetch(view, caller, Network, nic.network_id or "")
+    """Raises Invalid for what is not there: it is the body that names it."""
+    try:
+        if nic.port_id is not None:
+            port = fetch(view, caller, Port, nic.port_id)
+            return fetch(view, caller, Network, port.network_id)
+        network = fetch(view, caller, Network, nic.network_id or "")
+    except NotFound as gone:
+        raise Invalid(str(gone), gone.type) from None
     if not network.subnets:
         raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", "NetworkRequiresSubnet")
     return network
@@ -209,10 +233,18 @@ def _candidate(view: View, network: Network, project_id: str, hosts: Sequence[Ag
     )
 
 
-def _choose_host(view: View, image: Image, networks: Sequence[Network], request: ServerRequest) -> str:
-    """`availability_zone` may name a host as Nova's administrators do: `nova:compute01`."""
-    _, _, forced = (request.availability_zone or "").partition(":")
-    candidates = [_host_candidate(view, agent, image, networks) for agent in view.all(Agent) if not forced or agent.host == forced]
+def _forced_host(caller: Caller, zone: str) -> str:
+    """An availability zone may name a host, as Nova's administrators do: `nova:compute01`. "": any host."""
+    name, _, host = zone.partition(":")
+    if name not in ("", AVAILABILITY_ZONE):
+        raise Invalid(f"The requested availability zone is not available: {name}; there is one, {AVAILABILITY_ZONE}.")
+    if host and not caller.is_admin:
+        raise Forbidden("Policy doesn't allow os_compute_api:servers:create:forced_host to be performed.")
+    return host.partition(":")[0]
+
+
+def _choose_host(view: View, image: Image, networks: Sequence[Network], request: ServerRequest, forced: str) -> str:
+    candidates = [_host_candidate(view, agent, image, networks) for agent in view.all(Agent) if forced in ("", agent.host)]
     choice = choose_host(candidates)
     if choice.host is None:
         refused = "; ".join(f"{host}: {why}" for host, why in choice.refused.items()) or "no agent has registered"
