@@ -6,6 +6,7 @@ sort keys and the contract test against neutron-lib all follow from these descri
 
 import ipaddress
 import re
+import unicodedata
 import uuid
 from collections.abc import Callable, Collection
 from typing import Any, Literal
@@ -14,6 +15,10 @@ import msgspec
 
 Who = Literal["nobody", "admin", "anyone"]
 Convert = Callable[[Any], Any]  # a value as sent -> a value as kept; raises ValueError(reason)
+
+
+class Unconvertible(ValueError):
+    """Of the wrong sort altogether: Neutron calls this InvalidInput, and a value that is merely not allowed HTTPBadRequest."""
 
 
 class Attribute(msgspec.Struct, frozen=True):
@@ -38,8 +43,18 @@ def at_create(convert: Convert, *, who: Who = "anyone", **options: Any) -> Attri
     return Attribute(convert, post=who, **options)
 
 
+def at_update(convert: Convert, *, who: Who = "anyone", **options: Any) -> Attribute:
+    """May be changed, not given at create."""
+    return Attribute(convert, put=who, **options)
+
+
 def read_only(**options: Any) -> Attribute:
     return Attribute(**options)
+
+
+def filter_only(convert: Convert) -> Attribute:
+    """Lists can be filtered by it; it is not on the wire."""
+    return Attribute(convert, see="nobody", sort=False)
 
 
 def hidden() -> Attribute:
@@ -50,28 +65,40 @@ def hidden() -> Attribute:
 # -- conversions: each raises ValueError with a reason that names the value
 
 
+def shown(value: Any) -> str:
+    """A value as it stands in a message: what was sent, cut where it is long."""
+    try:
+        text = str(value)
+    except (RecursionError, ValueError):  # nested too deep; an integer of more than 4,300 digits
+        text = f"a {type(value).__name__}"
+    return f"'{text}'" if len(text) <= 80 else f"'{text[:80]}…'"
+
+
+_BOOLEANS = dict.fromkeys(("true", "1", "t", "on", "y", "yes"), True) | dict.fromkeys(("false", "0", "f", "off", "n", "no"), False)
+
+
 def boolean(value: Any) -> bool:
-    """True, "True", "true", 1, "1" and their opposites: old clients send strings."""
-    truth = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower()) if isinstance(value, str | int) else None
+    """True, "True", "yes", 1, "1" and their opposites: old clients send strings."""
+    truth = _BOOLEANS.get(str(value).strip().lower()) if isinstance(value, str | int) else None
     if truth is None:
-        raise ValueError(f"'{value}' cannot be converted to boolean")
+        raise Unconvertible(f"{shown(value)} cannot be converted to boolean")
     return truth
 
 
 def integer(minimum: int | None = None, maximum: int | None = None, one_of: Collection[int] | None = None) -> Convert:
     def convert(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str):
-            raise ValueError(f"'{value}' is not an integer")
+            raise Unconvertible(f"{shown(value)} is not an integer")
         try:
             number = int(value)
         except ValueError:
-            raise ValueError(f"'{value}' is not an integer") from None
+            raise Unconvertible(f"{shown(value)} is not an integer") from None
         if minimum is not None and number < minimum:
-            raise ValueError(f"'{number}' is too small, must be at least {minimum}")
+            raise ValueError(f"{shown(number)} is too small, must be at least {minimum}")
         if maximum is not None and number > maximum:
-            raise ValueError(f"'{number}' is too large, must be at most {maximum}")
+            raise ValueError(f"{shown(number)} is too large, must be at most {maximum}")
         if one_of is not None and number not in one_of:
-            raise ValueError(f"'{number}' is not in {list(one_of)}")
+            raise ValueError(f"{shown(number)} is not in {list(one_of)}")
         return number
 
     return convert
@@ -80,9 +107,9 @@ def integer(minimum: int | None = None, maximum: int | None = None, one_of: Coll
 def text(maximum: int) -> Convert:
     def convert(value: Any) -> str:
         if not isinstance(value, str):
-            raise ValueError(f"'{value}' is not a valid string")
+            raise ValueError(f"{shown(value)} is not a valid string")
         if len(value) > maximum:
-            raise ValueError(f"'{value[:64]}…' exceeds maximum length of {maximum}")
+            raise ValueError(f"{shown(value)} exceeds maximum length of {maximum}")
         if "\x00" in value:
             raise ValueError("it holds a NUL character")
         return value
@@ -90,10 +117,28 @@ def text(maximum: int) -> Convert:
     return convert
 
 
+def name_text(maximum: int) -> Convert:
+    """A text on one line, without control characters, and without spaces at its ends."""
+    check_text = text(maximum)
+
+    def convert(value: Any) -> str:
+        check_text(value)
+        if value != value.strip() or any(_is_unprintable(character) for character in value):
+            raise ValueError(f"{shown(value)} is not a valid string: it has a control character, or a space at an end")
+        return value  # type: ignore[no-any-return]
+
+    return convert
+
+
+def _is_unprintable(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")
+
+
 def one_of(values: Collection[Any]) -> Convert:
     def convert(value: Any) -> Any:
         if not isinstance(value, str | int | None) or value not in values:
-            raise ValueError(f"'{value}' is not in {list(values)}")
+            raise ValueError(f"{shown(value)} is not in {list(values)}")
         return value
 
     return convert
@@ -110,50 +155,65 @@ def uuid_text(value: Any) -> str:
             return str(uuid.UUID(value))
         except ValueError:
             pass
-    raise ValueError(f"'{value}' is not a valid UUID")
+    raise ValueError(f"{shown(value)} is not a valid UUID")
+
+
+_MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}|[0-9a-f]{4}(\.[0-9a-f]{4}){2}|[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
 def mac_address(value: Any) -> str:
     """A unicast MAC, lower case with colons (IEEE 802: the lowest bit of the first byte marks a group)."""
-    digits = re.sub(r"[-:.]", "", value).lower() if isinstance(value, str) else ""
-    if not re.fullmatch(r"[0-9a-f]{12}", digits) or digits == "0" * 12 or int(digits[1], 16) & 1:
-        raise ValueError(f"'{value}' is not a valid MAC address")
+    matched = isinstance(value, str) and _MAC.fullmatch(value)
+    digits = re.sub(r"[-:.]", "", value).lower() if matched else ""
+    if not digits or digits == "0" * 12 or int(digits[1], 16) & 1:
+        raise ValueError(f"{shown(value)} is not a valid MAC address")
     return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
 def ip_address(value: Any) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and "%" not in value:  # a zone means something on one host only (RFC 4007 §6)
         try:
             return str(ipaddress.ip_address(value))
         except ValueError:
             pass
-    raise ValueError(f"'{value}' is not a valid IP address")
+    raise ValueError(f"{shown(value)} is not a valid IP address")
 
 
 def cidr(value: Any) -> str:
     """A prefix whose host bits are zero, in canonical form."""
-    if isinstance(value, str) and "/" in value:
+    if not isinstance(value, str):
+        raise Unconvertible(f"{shown(value)} is not in a CIDR format")
+    if "/" in value:
         try:
             return str(ipaddress.ip_network(value))
-        except ValueError as error:
-            raise ValueError(f"'{value}' is not a valid IP subnet: {error}") from None
-    raise ValueError(f"'{value}' is not a valid IP subnet")
+        except ValueError:
+            pass
+    raise ValueError(f"{shown(value)} is not a valid IP subnet{_proposal(value)}")
+
+
+def _proposal(value: str) -> str:
+    try:
+        return f"; {ipaddress.ip_network(value, strict=False)} would be one"
+    except ValueError:
+        return ""
 
 
 def list_of(convert: Convert, *, unique: bool = True) -> Convert:
-    """A list, kept as a tuple; None means empty (Neutron's convert_none_to_empty_list)."""
+    """A list, kept as a tuple."""
 
     def convert_list(value: Any) -> tuple[Any, ...]:
-        if value is None:
-            return ()
         if not isinstance(value, list):
-            raise ValueError(f"'{value}' is not a list")
+            raise ValueError(f"{shown(value)} is not a list")
         items = tuple(convert(item) for item in value)
         if unique and len(set(items)) != len(items):
-            raise ValueError(f"duplicate items in the list: '{value}'")
+            raise ValueError(f"duplicate items in the list: {shown(value)}")
         return items
 
     return convert_list
+
+
+def or_empty(convert: Convert) -> Convert:
+    return lambda value: () if value is None else convert(value)
 
 
 def struct_of(kind: type[msgspec.Struct], **members: Convert) -> Convert:
@@ -161,22 +221,28 @@ def struct_of(kind: type[msgspec.Struct], **members: Convert) -> Convert:
 
     def convert(value: Any) -> msgspec.Struct:
         if not isinstance(value, dict):
-            raise ValueError(f"'{value}' is not a dictionary")
+            raise ValueError(f"{shown(value)} is not a dictionary")
         if unknown := set(value) - set(members):
-            raise ValueError(f"unexpected keys {sorted(unknown)} in '{value}'")
+            raise ValueError(f"unexpected keys {sorted(unknown)} in {shown(value)}")
         try:
             return kind(**{name: members[name](item) for name, item in value.items()})
         except TypeError:
             missing = {f.name for f in msgspec.structs.fields(kind) if f.required} - set(value)
-            raise ValueError(f"missing keys {sorted(missing)} in '{value}'") from None
+            raise ValueError(f"missing keys {sorted(missing)} in {shown(value)}") from None
 
     return convert
 
 
-def mapping(value: Any) -> dict[str, Any]:
-    """Any JSON object; None means empty."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ValueError(f"'{value}' is not a dictionary")
-    return value
+def mapping(maximum_bytes: int) -> Convert:
+    """Any JSON object of at most so many bytes; None means empty."""
+
+    def convert(value: Any) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise ValueError(f"{shown(value)} is not a dictionary")
+        if len(msgspec.json.encode(value)) > maximum_bytes:
+            raise Unconvertible(f"the value is too large: more than {maximum_bytes} bytes as JSON")
+        return value
+
+    return convert

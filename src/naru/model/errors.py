@@ -74,5 +74,5 @@ def not_found(kind: str, id: str) -> NotFound:
     return NotFound(f"{kind} {id} could not be found.", f"{kind}NotFound")
 
 
-def invalid_value(attribute: str, reason: str) -> Invalid:
-    return Invalid(f"Invalid input for {attribute}. Reason: {reason}.")
+def invalid_value(attribute: str, reason: str, type: str = "HTTPBadRequest") -> Invalid:
+    return Invalid(f"Invalid input for {attribute}. Reason: {reason}.", type)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from naru.model.attributes import Attribute
+from naru.model.attributes import Attribute, Unconvertible
 from naru.model.errors import Forbidden, Invalid, invalid_value
 from naru.model.identity import Caller
 from naru.model.resources import Resource, attributes
@@ -24,7 +24,7 @@ def decode_create(kind: type[Resource], body: Mapping[str, Any], caller: Caller)
         raise Invalid(f"Failed to parse request. Required attribute '{missing[0]}' not specified")
     project_id = given.setdefault("project_id", caller.project_id)
     if project_id != caller.project_id and not caller.is_admin:
-        raise Forbidden(f"(rule:create_{kind.singular}) is disallowed by policy: only an administrator creates for another project")
+        raise Invalid(f"project_id '{project_id}' is not the project of the request: only an administrator creates for another one")
     return given
 
 
@@ -47,9 +47,10 @@ def _decode(kind: type[Resource], body: Mapping[str, Any], caller: Caller, metho
                 raise Invalid(f"Attribute '{wire}' not allowed in POST")
             raise Invalid(f"Cannot update read-only attribute {wire}")
         converted = _convert(attribute, wire, value)
-        if who == "admin" and not caller.is_admin and converted != _defaults(kind).get(item.field, msgspec.UNSET):
+        is_change = method == "put" or converted != _defaults(kind).get(item.field, msgspec.UNSET)
+        if who == "admin" and is_change and not caller.is_admin:
             action = "create" if method == "post" else "update"
-            raise Forbidden(f"(rule:{action}_{kind.singular}:{wire}) is disallowed by policy")
+            raise Forbidden(f"(rule:{action}_{kind.singular}:{wire}) is disallowed by policy: an administrator may set it")
         if given.setdefault(item.field, converted) != converted:
             raise Invalid(f"'project_id' and 'tenant_id' do not match in the request for {kind.singular}")
     return given
@@ -59,6 +60,8 @@ def _convert(attribute: Attribute, wire: str, value: Any) -> Any:
     assert attribute.convert is not None
     try:
         return attribute.convert(value)
+    except Unconvertible as error:
+        raise invalid_value(wire, str(error), "InvalidInput") from None
     except ValueError as error:
         raise invalid_value(wire, str(error)) from None
 

@@ -15,15 +15,19 @@ from msgspec import field
 from naru.model.attributes import (
     Attribute,
     at_create,
+    at_update,
     boolean,
     cidr,
+    filter_only,
     hidden,
     integer,
     ip_address,
     list_of,
     mac_address,
     mapping,
+    name_text,
     one_of,
+    or_empty,
     or_none,
     read_only,
     settable,
@@ -48,10 +52,10 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 
     id: Annotated[str, read_only()]
     project_id: Annotated[str, at_create(text(255))] = ""
-    description: Annotated[str, settable(text(255))] = ""
-    created_at: Annotated[str, read_only(sort=False)] = ""
-    updated_at: Annotated[str, read_only(sort=False)] = ""
-    revision_number: Annotated[int, read_only()] = 0
+    description: Annotated[str | None, settable(text(255), sort=False)] = ""
+    created_at: Annotated[str, read_only(filter=False, sort=False)] = ""
+    updated_at: Annotated[str, read_only(filter=False, sort=False)] = ""
+    revision_number: Annotated[int, read_only(sort=False)] = 1
 
     # What a resource is looked up by, beside its id: index name -> the keys under which it stands.
     indexes: ClassVar[Mapping[str, Keys]] = {}
@@ -104,21 +108,21 @@ class Network(Resource, frozen=True, kw_only=True):
     singular: ClassVar[str] = "network"
     plural: ClassVar[str] = "networks"
 
-    name: Annotated[str, settable(text(255))] = ""
+    name: Annotated[str, settable(name_text(255))] = ""
     admin_state_up: Annotated[bool, settable(boolean)] = True
     status: Annotated[str, read_only()] = "ACTIVE"
     shared: Annotated[bool, settable(boolean, who="admin", sort=False)] = False
     subnets: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()
     mtu: Annotated[int, settable(integer(0))] = 0
     router_external: Annotated[bool, settable(boolean, who="admin", sort=False)] = field(name="router:external", default=False)
-    provider_network_type: Annotated[str, at_create(text(32), who="admin", see="admin", sort=False)] = field(
+    provider_network_type: Annotated[str, settable(text(32), who="admin", see="admin", sort=False)] = field(
         name="provider:network_type", default=""
     )
-    provider_physical_network: Annotated[str | None, at_create(or_none(text(64)), who="admin", see="admin", sort=False)] = field(
+    provider_physical_network: Annotated[str | None, settable(text(64), who="admin", see="admin", sort=False)] = field(
         name="provider:physical_network", default=None
     )
-    provider_segmentation_id: Annotated[int | None, at_create(or_none(integer(0, 2**32 - 1)), who="admin", see="admin", sort=False)] = (
-        field(name="provider:segmentation_id", default=None)
+    provider_segmentation_id: Annotated[int | None, settable(integer(), who="admin", see="admin", sort=False)] = field(
+        name="provider:segmentation_id", default=None
     )
 
     indexes: ClassVar[Mapping[str, Keys]] = {
@@ -131,6 +135,11 @@ class Network(Resource, frozen=True, kw_only=True):
         return (segment_claim(self.provider_network_type, self.provider_physical_network, self.provider_segmentation_id),)
 
 
+def subnetpool_id(value: Any) -> str:
+    """A UUID, or the word for prefixes that come from a router's DHCPv6 client (RFC 8415)."""
+    return value if value == "prefix_delegation" else uuid_text(value)
+
+
 class Subnet(Resource, frozen=True, kw_only=True):
     """https://docs.openstack.org/api-ref/network/v2/#subnets"""
 
@@ -138,24 +147,26 @@ class Subnet(Resource, frozen=True, kw_only=True):
     singular: ClassVar[str] = "subnet"
     plural: ClassVar[str] = "subnets"
 
-    name: Annotated[str, settable(text(255))] = ""
+    name: Annotated[str, settable(name_text(255))] = ""
     network_id: Annotated[str, at_create(uuid_text, required=True)]
     ip_version: Annotated[int, at_create(integer(one_of=(4, 6)), required=True)]
     cidr: Annotated[str, at_create(or_none(cidr))]
     gateway_ip: Annotated[str | None, settable(or_none(ip_address))] = None
     allocation_pools: Annotated[
         tuple[AllocationPool, ...],
-        settable(list_of(struct_of(AllocationPool, start=ip_address, end=ip_address)), filter=False, sort=False),
+        settable(or_empty(list_of(struct_of(AllocationPool, start=ip_address, end=ip_address))), filter=False, sort=False),
     ] = ()
-    dns_nameservers: Annotated[tuple[str, ...], settable(list_of(ip_address), filter=False, sort=False)] = ()
+    dns_nameservers: Annotated[tuple[str, ...], settable(or_empty(list_of(ip_address)), filter=False, sort=False)] = ()
     host_routes: Annotated[
         tuple[HostRoute, ...],
-        settable(list_of(struct_of(HostRoute, destination=cidr, nexthop=ip_address)), filter=False, sort=False),
+        settable(or_empty(list_of(struct_of(HostRoute, destination=cidr, nexthop=ip_address))), filter=False, sort=False),
     ] = ()
     enable_dhcp: Annotated[bool, settable(boolean)] = True
     ipv6_ra_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
     ipv6_address_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
-    subnetpool_id: Annotated[str | None, at_create(or_none(text(36)))] = None
+    subnetpool_id: Annotated[str | None, at_create(or_none(subnetpool_id))] = None
+    prefixlen: Annotated[int | None, at_create(integer(0), see="nobody", filter=False, sort=False)] = None  # wanted of a subnet pool
+    shared: Annotated[bool, filter_only(boolean)] = False  # as its network is
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda subnet: (subnet.project_id,),
@@ -164,7 +175,11 @@ class Subnet(Resource, frozen=True, kw_only=True):
     }
 
 
-VNIC_TYPES = ("normal",)
+# Of these, only "normal" can be bound.
+VNIC_TYPES = (
+    "normal", "direct", "macvtap", "baremetal", "direct-physical", "virtio-forwarder", "smart-nic", "vdpa", "accelerator-direct",
+    "accelerator-direct-physical", "remote-managed",
+)  # fmt: skip
 
 
 class Port(Resource, frozen=True, kw_only=True):
@@ -177,7 +192,7 @@ class Port(Resource, frozen=True, kw_only=True):
     singular: ClassVar[str] = "port"
     plural: ClassVar[str] = "ports"
 
-    name: Annotated[str, settable(text(255))] = ""
+    name: Annotated[str, settable(name_text(255))] = ""
     network_id: Annotated[str, at_create(uuid_text, required=True)]
     admin_state_up: Annotated[bool, settable(boolean)] = True
     mac_address: Annotated[str, settable(mac_address, put="admin")]
@@ -191,7 +206,7 @@ class Port(Resource, frozen=True, kw_only=True):
     binding_host_id: Annotated[str, settable(or_none(text(255)), who="admin", see="admin", sort=False)] = field(
         name="binding:host_id", default=""
     )
-    binding_profile: Annotated[dict[str, Any], settable(mapping, who="admin", see="admin", filter=False, sort=False)] = field(
+    binding_profile: Annotated[dict[str, Any], settable(mapping(4095), who="admin", see="admin", filter=False, sort=False)] = field(
         name="binding:profile", default_factory=dict
     )
     binding_vif_type: Annotated[str, read_only(see="admin", filter=False, sort=False)] = field(name="binding:vif_type", default="unbound")
@@ -225,6 +240,13 @@ class Agent(Resource, frozen=True, kw_only=True):
     kind: ClassVar[str] = "Agent"
     singular: ClassVar[str] = "agent"
     plural: ClassVar[str] = "agents"
+
+    # Where it differs from other resources: nobody's, without times of change, described at update only.
+    id: Annotated[str, read_only(sort=False)]
+    project_id: Annotated[str, hidden()] = ""
+    description: Annotated[str | None, at_update(or_none(text(255)), who="admin", sort=False)] = None
+    updated_at: Annotated[str, hidden()] = ""
+    revision_number: Annotated[int, hidden()] = 1
 
     agent_type: Annotated[str, read_only(sort=False)] = "Linux bridge agent"
     binary: Annotated[str, read_only(sort=False)] = "naru-agent"

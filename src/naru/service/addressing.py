@@ -1,7 +1,7 @@
 """Addresses and MACs for ports: what a request asked for is checked, what it left open is chosen."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from naru.allocate.addresses import eui64, mac_from_bits
@@ -47,36 +47,60 @@ def choose_addresses(view: View, network_id: str, mac: str) -> tuple[FixedIp, ..
     subnets = list(view.find(Subnet, "network_id", network_id))
     chosen: list[FixedIp] = []
     for version in (4, 6):
-        stateful = [subnet for subnet in subnets if subnet.ip_version == version and not _is_automatic(subnet)]
+        stateful = [subnet for subnet in subnets if subnet.ip_version == version and not is_automatic(subnet)]
         if stateful:
             subnet = next((subnet for subnet in stateful if view.addresses(subnet.id).free), None)
             if subnet is None:
                 raise _exhausted(view, network_id, stateful)
             chosen.append(FixedIp(subnet.id, choose_address(view, subnet)))
-    chosen += [FixedIp(subnet.id, eui64(subnet.cidr, mac)) for subnet in subnets if _is_automatic(subnet)]
-    return tuple(chosen)
+    return (*chosen, *automatic_addresses(subnets, mac))
 
 
 def take_wanted(view: View, network_id: str, mac: str, wanted: Sequence[WantedIp], held: Iterable[FixedIp] = ()) -> tuple[FixedIp, ...]:
-    """The addresses that a request names by subnet, address or both. `held` are those that the port has already."""
+    """The addresses that a request names by subnet, address or both, and all automatic ones: no port is without those.
+
+    `held` are those that the port has already.
+    """
     subnets = list(view.find(Subnet, "network_id", network_id))
     mine = {ip.ip_address: ip for ip in held}
     chosen: list[FixedIp] = []
     for ask in wanted:
         subnet = _subnet_of(view, network_id, subnets, ask)
+        if is_automatic(subnet):
+            _check_automatic(subnet, mac, ask, mine)
+            continue
         if ask.ip_address is not None:
             fixed = FixedIp(subnet.id, ask.ip_address)
             if mine.get(ask.ip_address) != fixed:
                 _check_address(view, subnet, ask.ip_address)
-        elif _is_automatic(subnet):
-            fixed = FixedIp(subnet.id, eui64(subnet.cidr, mac))
         else:
             kept = next((ip for ip in mine.values() if ip.subnet_id == subnet.id and ip not in chosen), None)
             fixed = kept or FixedIp(subnet.id, _choose_another(view, subnet, chosen))
         if fixed in chosen:
             raise Invalid(f"Invalid input for fixed_ips. Reason: Duplicate IP address '{fixed.ip_address}'.")
         chosen.append(fixed)
-    return tuple(chosen)
+    return (*chosen, *automatic_addresses(subnets, mac))
+
+
+def fixed_by_choice(view: View, held: Iterable[FixedIp]) -> list[WantedIp]:
+    """Of the addresses that a port has, those that do not follow from its MAC: what to ask for to keep them."""
+    subnets = ((ip, view.get(Subnet, ip.subnet_id)) for ip in held)
+    return [WantedIp(ip.subnet_id, ip.ip_address) for ip, subnet in subnets if subnet is not None and not is_automatic(subnet)]
+
+
+def automatic_addresses(subnets: Iterable[Subnet], mac: str) -> list[FixedIp]:
+    """The addresses that a port with this MAC gives itself in those subnets that are automatic."""
+    return [FixedIp(subnet.id, eui64(subnet.cidr, mac)) for subnet in subnets if is_automatic(subnet)]
+
+
+def _check_automatic(subnet: Subnet, mac: str, ask: WantedIp, held: Mapping[str, FixedIp]) -> None:
+    """Raises Invalid for an address of an automatic subnet that is neither held nor the one that follows from the MAC."""
+    if ask.ip_address is not None and ask.ip_address not in held and ask.ip_address != eui64(subnet.cidr, mac):
+        message = (
+            f"IPv6 address {ask.ip_address} cannot be directly assigned to a port on subnet {subnet.id} "
+            "as the subnet is configured for automatic addresses"
+        )
+        raise Invalid(message, "AllocationOnAutoAddressSubnet")
 
 
 def _choose_another(view: View, subnet: Subnet, chosen: Sequence[FixedIp]) -> str:
@@ -129,7 +153,7 @@ def _check_address(view: View, subnet: Subnet, address: str) -> None:
         raise Conflict(message, "IpAddressAlreadyAllocated")
 
 
-def _is_automatic(subnet: Subnet) -> bool:
+def is_automatic(subnet: Subnet) -> bool:
     return subnet.ipv6_address_mode in _AUTOMATIC
 
 

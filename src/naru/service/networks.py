@@ -5,11 +5,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.allocate.segments import Segment, choose_segment, max_mtu
-from naru.model.errors import Conflict, invalid_value
+from naru.model.errors import Conflict, Invalid
 from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove, segment_claim
 from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch_own
+
+MIN_MTU_BYTES = {4: 68, 6: 1280}  # RFC 791 and RFC 8200 §5
+_SEGMENT = ("provider_network_type", "provider_physical_network", "provider_segmentation_id")
 
 
 def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Network]:
@@ -37,9 +40,15 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
 
 
 def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Network]:
+    """Raises Invalid for another segment, Conflict for an MTU too small for a subnet and for `shared` taken from its users."""
     network = fetch_own(view, caller, Network, id, "update")
+    if any(given.get(part, getattr(network, part)) != getattr(network, part) for part in _SEGMENT):
+        raise _invalid(f"the provider attributes of network {id} are fixed when it is created")
+    subnets = list(view.find(Subnet, "network_id", id))
     if "mtu" in given:
         given = given | {"mtu": _mtu(given["mtu"], network.provider_network_type, cloud)}
+        for subnet in subnets:
+            check_mtu(given["mtu"], id, subnet.ip_version)
     if network.shared and given.get("shared") is False:
         foreign = (port for port in view.find(Port, "network_id", id) if port.project_id != network.project_id)
         if any(port.device_owner != DHCP_OWNER for port in foreign):
@@ -47,6 +56,9 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
             raise Conflict(message, "InvalidSharedSetting")
     changed = replace(network, **given)
     yield put(changed)
+    if changed.shared != network.shared:
+        for subnet in subnets:
+            yield put(replace(subnet, shared=changed.shared))
     return changed
 
 
@@ -74,7 +86,18 @@ def _mtu(asked: int, network_type: str, cloud: Cloud) -> int:
     if asked == 0:
         return largest
     if asked > largest:
-        raise invalid_value("mtu", f"Requested MTU is too big, maximum is {largest}")
-    if asked < 68:  # RFC 791: every IPv4 link carries 68 bytes
-        raise invalid_value("mtu", "Requested MTU is too small, minimum is 68")
+        raise _invalid(f"Requested MTU is too big, maximum is {largest}")
+    if asked < MIN_MTU_BYTES[4]:
+        raise _invalid(f"Requested MTU is too small, minimum is {MIN_MTU_BYTES[4]}")
     return asked
+
+
+def check_mtu(mtu: int, network_id: str, ip_version: int) -> None:
+    """Raises Conflict where the network's MTU is less than what every link of this IP version carries."""
+    if mtu < MIN_MTU_BYTES[ip_version]:
+        message = f"MTU of {network_id} is not valid, subnet requires a minimum of {MIN_MTU_BYTES[ip_version]}"
+        raise Conflict(message, "NetworkMTUSubnetConflict")
+
+
+def _invalid(reason: str) -> Invalid:
+    return Invalid(f"Invalid input for operation: {reason}.", "InvalidInput")

@@ -9,7 +9,7 @@ from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.view import View
 from naru.service import binding
-from naru.service.addressing import check_mac, choose_addresses, choose_mac, take_wanted
+from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 
 
@@ -39,13 +39,15 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     if not owns(caller, network):
         _refuse_reserved(given, "update")
     given = dict(given)
-    if given.get("mac_address", port.mac_address) != port.mac_address:
-        check_mac(view, network.id, given["mac_address"])
-    if "fixed_ips" in given:
-        mac = given.get("mac_address", port.mac_address)
-        given["fixed_ips"] = take_wanted(view, network.id, mac, given["fixed_ips"], held=port.fixed_ips)
+    mac = given.get("mac_address", port.mac_address)
+    if mac != port.mac_address:
+        _check_movable(port, mac)
+        check_mac(view, network.id, mac)
+    if "fixed_ips" in given or mac != port.mac_address:
+        wanted = given.get("fixed_ips", fixed_by_choice(view, port.fixed_ips))
+        given["fixed_ips"] = take_wanted(view, network.id, mac, wanted, held=port.fixed_ips)
     changed = replace(port, **given)
-    if (changed.binding_host_id or "") != port.binding_host_id:
+    if (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type):
         changed = _bound(view, network, replace(changed, provisioned=()))
     changed = replace(changed, status=port_status(view, changed))
     yield put(changed)
@@ -54,6 +56,16 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
 
 def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     yield remove(fetch_own(view, caller, Port, id, "delete"))
+
+
+def _check_movable(port: Port, mac: str) -> None:
+    """Raises Conflict (PortBound): what is plugged in goes on with the MAC that it knows."""
+    if port.binding_vif_type not in ("unbound", "binding_failed"):
+        message = (
+            f"Unable to complete operation on port {port.id}, port is already bound, port type: {port.binding_vif_type}, "
+            f"old_mac {port.mac_address}, new_mac {mac}."
+        )
+        raise Conflict(message, "PortBound")
 
 
 def check_unused(port: Port) -> None:
@@ -81,6 +93,8 @@ def needs_lease(view: View, port: Port) -> bool:
 
 def _bound(view: View, network: Network, port: Port) -> Port:
     vif_type, vif_details = binding.bind(view, network, port.binding_host_id)
+    if vif_type == "bridge" and port.binding_vnic_type != "normal":
+        vif_type, vif_details = "binding_failed", {}
     return replace(
         port, binding_host_id=port.binding_host_id or "", binding_vif_type=vif_type, binding_vif_details=vif_details, status="DOWN"
     )

@@ -7,11 +7,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.allocate.addresses import default_pools
-from naru.model.errors import Conflict, Forbidden, Invalid
+from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, AllocationPool, Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.view import View
+from naru.service.addressing import automatic_addresses, is_automatic
 from naru.service.dhcp import ensure_dhcp_server
+from naru.service.networks import check_mtu
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 
 Prefix = IPv4Network | IPv6Network
@@ -25,22 +27,21 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     network = fetch(view, caller, Network, given["network_id"])
     if not owns(caller, network):
         raise Forbidden(f"(rule:create_subnet) is disallowed by policy: network {network.id} belongs to another project")
-    given = {"cidr": None} | given
-    if given["cidr"] is None:
-        raise Invalid("Bad subnets request: a subnetpool must be specified in the absence of a cidr.", "BadRequest")
+    prefix = _prefix(given)
+    check_mtu(network.mtu, network.id, prefix.version)
     check_quota(view, cloud, Subnet, given["project_id"])
-    prefix = ip_network(given["cidr"])
-    if prefix.version != given["ip_version"]:
-        raise _invalid(f"cidr '{prefix}' is not an IPv{given['ip_version']} prefix as ip_version says")
     for other in view.find(Subnet, "network_id", network.id):
         if prefix.overlaps(ip_network(other.cidr)):
             raise _invalid(
                 f"Requested subnet with cidr: {prefix} for network: {network.id} overlaps with another subnet: {other.id} ({other.cidr})"
             )
-    subnet = Subnet(id=new_id(), **_with_gateway_and_pools(given, prefix))
+    subnet = Subnet(id=new_id(), shared=network.shared, **_with_gateway_and_pools(given, prefix))
     _check(subnet, prefix)
     yield put(subnet)
     yield put(replace(network, subnets=(*network.subnets, subnet.id)))
+    for port in list(view.find(Port, "network_id", network.id)) if is_automatic(subnet) else ():
+        if port.device_owner != DHCP_OWNER:
+            yield put(replace(port, fixed_ips=(*port.fixed_ips, *automatic_addresses([subnet], port.mac_address))))
     yield from ensure_dhcp_server(view, network.id)
     return subnet
 
@@ -56,10 +57,10 @@ def update_subnet(view: View, caller: Caller, id: str, given: dict[str, Any], cl
 
 
 def delete_subnet(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
-    """Raises Conflict (SubnetInUse) while a port other than a DHCP server's has an address of it."""
+    """Raises Conflict (SubnetInUse) while a port other than a DHCP server's has an address of it; automatic ones just go."""
     subnet = fetch_own(view, caller, Subnet, id, "delete")
     ports = list(view.find(Port, "subnet_id", id))
-    if in_use := [port.id for port in ports if port.device_owner != DHCP_OWNER]:
+    if in_use := [port.id for port in ports if port.device_owner != DHCP_OWNER and not is_automatic(subnet)]:
         message = (
             f"Unable to complete operation on subnet {id}: One or more ports have an IP allocation from this subnet "
             f"({', '.join(in_use[:20])})."
@@ -70,7 +71,23 @@ def delete_subnet(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
     yield put(replace(network, subnets=tuple(other for other in network.subnets if other != id)))
     for port in ports:
         rest = tuple(ip for ip in port.fixed_ips if ip.subnet_id != id)
-        yield put(replace(port, fixed_ips=rest)) if rest else remove(port)
+        yield remove(port) if port.device_owner == DHCP_OWNER and not rest else put(replace(port, fixed_ips=rest))
+
+
+def _prefix(given: dict[str, Any]) -> Prefix:
+    """The prefix asked for. There are no subnet pools to take one from."""
+    if (pool_id := given.get("subnetpool_id")) is not None:
+        raise NotFound(f"Subnet pool {pool_id} could not be found.", "SubnetPoolNotFound")
+    if given.get("cidr") is None:
+        raise Invalid("Bad subnets request: a subnetpool must be specified in the absence of a cidr.", "BadRequest")
+    if given.get("prefixlen") is not None:
+        raise Invalid("Bad subnets request: cidr and prefixlen must not be supplied together.", "BadRequest")
+    prefix = ip_network(given["cidr"])
+    if prefix.version != given["ip_version"]:
+        raise _invalid(f"cidr '{prefix}' does not match the ip_version '{given['ip_version']}'")
+    if prefix.prefixlen == 0:
+        raise _invalid("0 is not allowed as CIDR prefix length")
+    return prefix
 
 
 def _with_gateway_and_pools(given: dict[str, Any], prefix: Prefix) -> dict[str, Any]:
@@ -96,19 +113,39 @@ def _check(subnet: Subnet, prefix: Prefix) -> None:
     if len(subnet.host_routes) > MAX_HOST_ROUTES:
         message = f"Unable to complete operation for {subnet.id}. The number of host routes exceeds the limit {MAX_HOST_ROUTES}."
         raise Invalid(message, "HostRoutesExhausted")
-    if (subnet.ipv6_ra_mode or subnet.ipv6_address_mode) and (prefix.version == 4 or not subnet.enable_dhcp):
-        raise _invalid("ipv6_ra_mode and ipv6_address_mode go with an IPv6 subnet that has enable_dhcp set")
-    modes = {subnet.ipv6_ra_mode, subnet.ipv6_address_mode} - {None}
-    if len(modes) > 1:
-        raise _invalid(
-            f"ipv6_ra_mode set to '{subnet.ipv6_ra_mode}' with ipv6_address_mode set to '{subnet.ipv6_address_mode}' is not valid"
-        )
+    if subnet.enable_dhcp:
+        _check_servable(prefix)
+    _check_ipv6_modes(subnet, prefix)
     for route in subnet.host_routes:
         if ip_network(route.destination).version != prefix.version or ip_address(route.nexthop).version != prefix.version:
             raise _invalid(f"host route {route.destination} via {route.nexthop} is not IPv{prefix.version}")
     for server in subnet.dns_nameservers:
         if ip_address(server).version != prefix.version:
             raise _invalid(f"dns_nameservers holds {server}, which is not IPv{prefix.version}")
+
+
+def _check_servable(prefix: Prefix) -> None:
+    """Raises Invalid for a prefix in which no DHCP server can have an address beside those that it gives."""
+    if prefix.max_prefixlen - prefix.prefixlen < 2:
+        raise _invalid(f"Subnet has a prefix length that is incompatible with DHCP service enabled: {prefix}")
+    for word, is_such in (("Multicast", prefix.is_multicast), ("Loopback", prefix.is_loopback)):
+        if is_such:
+            raise _invalid(f"{word} IP subnet is not supported if enable_dhcp is True: {prefix}")
+
+
+def _check_ipv6_modes(subnet: Subnet, prefix: Prefix) -> None:
+    modes = {subnet.ipv6_ra_mode, subnet.ipv6_address_mode} - {None}
+    if not modes:
+        return
+    if prefix.version == 4:
+        raise _invalid("ipv6_ra_mode and ipv6_address_mode are not valid when ip_version is 4")
+    if not subnet.enable_dhcp:
+        raise _invalid("ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False")
+    if len(modes) > 1:
+        asked = f"ipv6_ra_mode set to '{subnet.ipv6_ra_mode}' with ipv6_address_mode set to '{subnet.ipv6_address_mode}'"
+        raise _invalid(f"{asked} is not valid. If both attributes are set, they must be the same value")
+    if is_automatic(subnet) and prefix.prefixlen != 64:  # RFC 4862: the interface identifier has 64 bits
+        raise _invalid(f"Invalid CIDR {prefix} for IPv6 address mode: EUI-64 addresses need a /64 prefix")
 
 
 def _check_gateway(subnet: Subnet, prefix: Prefix) -> None:
