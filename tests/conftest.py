@@ -13,7 +13,11 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("naru", deadline=None, print_blob=True)  # a busy machine is not a bug
+hypothesis.settings.load_profile("naru")
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"  # where Debian keeps ip, nft and dnsmasq, and a user's PATH may not look
 
