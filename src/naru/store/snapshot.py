@@ -7,6 +7,7 @@ a batch that could not be committed is undone on the draft by applying its chang
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 from naru.allocate.addresses import AddressSpace
@@ -142,5 +143,7 @@ class Snapshot:
                 self._spaces[ip.subnet_id].take(_number(ip.ip_address))
 
 
+@lru_cache(maxsize=4096)
 def _number(address: str) -> int:
+    """Asked by both snapshots for each address, one shortly after the other."""
     return int(ipaddress.ip_address(address))
