@@ -34,9 +34,10 @@ class App:
 
     async def _respond(self, request: Request) -> Response:
         """The boundary of a request: every error becomes a response here, and only surprises are logged."""
-        matched = self._dispatch.match(request.method, request.url.path)
+        path = request.scope["path"]
+        matched = self._dispatch.match(request.method, path)
         if matched is None:
-            return network_refusal(NotFound(f"The resource could not be found: {request.method} {request.url.path}."))
+            return network_refusal(NotFound(f"The resource could not be found: {request.method} {path}."))
         try:
             caller = None if matched.route.is_public else self._authenticate(request)
             return await matched.route.endpoint(Call(request, caller, matched.ids, self._max_body_bytes))
@@ -45,7 +46,7 @@ class App:
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception:  # noqa: BLE001  (the boundary of a request)
-            _log.exception("request failed", id=_request_id(request.scope), method=request.method, path=request.url.path)
+            _log.exception("request failed", id=_request_id(request.scope), method=request.method, path=path)
             return matched.refuse(NaruError("Request Failed: internal server error while processing your request."))
 
 
