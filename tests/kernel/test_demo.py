@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import naru
 
 DEMO = [sys.executable, "-m", "naru", "demo"]
 
@@ -67,6 +70,44 @@ def test_the_demo_prints_a_table_sums_and_a_verdict():
 def test_it_runs_without_root():
     done = subprocess.run([*WITHOUT_RIGHTS, *DEMO, "--instances", "4"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run_with(replaced, replacement, saved):
+    """The demo, for which alone one file of ours reads as another."""
+    swap = 'mount --bind "$1" "$2"; shift 2; exec "$@"'
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", swap, "sh", str(replacement), str(replaced)]
+    environ = os.environ | {"TMPDIR": str(saved)}
+    return subprocess.run([*alone, *DEMO], capture_output=True, text=True, timeout=120, check=False, env=environ)
+
+
+NARU = Path(naru.__file__).parent
+
+
+def test_a_client_that_ignores_the_mtu_fails_the_demo(tmp_path):
+    script = NARU / "agent" / "udhcpc.sh"
+    careless, saved = tmp_path / "udhcpc.sh", tmp_path / "saved"
+    saved.mkdir()
+    careless.write_text(script.read_text().replace("mtu $mtu", "mtu 1500"))
+    careless.chmod(0o755)
+    done = run_with(script, careless, saved)
+
+    assert done.returncode == 1
+    assert "did not hold: web01: MTU: the network has 1450, eth0 1500" in done.stdout
+    assert "FAILED: 2 of 22 instances are all right" in done.stdout
+    (logs,) = saved.iterdir()
+    assert done.stderr.endswith(f"the logs of the server and the agents are in {logs}\n")
+    assert {log.name for log in logs.iterdir()} >= {"server.log", "agent-compute01.log"}
+
+
+def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path):
+    broken, saved = tmp_path / "bootstrap.py", tmp_path / "saved"
+    saved.mkdir()
+    broken.write_text("raise SystemExit('the disk is full')")
+    done = run_with(NARU / "bootstrap.py", broken, saved)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "naru: server ended with exit code 1: the disk is full" in done.stderr
+    assert [log.name for logs in saved.iterdir() for log in logs.iterdir()] == ["server.log"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from naru.lab.outcome import Outcome
+    from naru.lab.outcome import Instance, Outcome
 
 
 @click.command()
@@ -41,6 +41,7 @@ def command(instances: int, *, as_json: bool) -> None:
 
 
 INTERRUPTED = 130
+_ROOM_FOR_PINGS = 105  # columns of the terminal
 
 
 def _run(count: int, *, as_json: bool) -> int:
@@ -105,18 +106,31 @@ class Progress:
 
 def print_outcome(outcome: "Outcome") -> None:
     """The table, the sums and the verdict, on stdout."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(highlight=False)
-    table = Table("instance", "host", "network", "address", "lease after", "why this network", "ping")
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    table = Table("instance", "host", "network", "address", "lease", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
+    table.add_column("why this network")
+    if console.width >= _ROOM_FOR_PINGS:
+        table.add_column("reached", no_wrap=True)
     for instance in outcome.instances:
-        lease_after = "-" if instance.request_to_lease_s is None else f"{instance.request_to_lease_s:.2f} s"
-        ping = f"[red]{'; '.join(instance.failures)}" if instance.failures else instance.reached
-        table.add_row(instance.name, instance.host, instance.network, instance.address, lease_after, instance.why, ping)
+        lease = "none" if instance.request_to_lease_s is None else f"{instance.request_to_lease_s:.2f} s"
+        row = (instance.name, instance.host, instance.network, instance.address, lease, short_reason(instance), instance.reached)
+        table.add_row(*row[: len(table.columns)], style="red" if instance.failures else "")
     console.print(table)
     for network, before in outcome.free_before.items():
         console.print(f"free addresses of {network}: {before} before, {outcome.free_after[network]} after")
     for failure in outcome.failures:
-        console.print(f"[red]did not hold:[/] {failure}", soft_wrap=True)
-    console.print(f"[{'green' if outcome.ok else 'red'}]{outcome.verdict}", soft_wrap=True)
+        console.print(Text(f"did not hold: {failure}", "red"), soft_wrap=True)
+    console.print(Text(outcome.verdict, "green" if outcome.ok else "red"), soft_wrap=True)
+
+
+def short_reason(instance: "Instance") -> str:
+    """The server's reason without what the row says already and without the networks that were not needed; --json has all of it."""
+    verdicts = [verdict for verdict in instance.why.split("; ") if ": not needed" not in verdict]
+    return "; ".join(verdicts).removeprefix(f"{instance.network}: chosen, ") or "it was named"

@@ -18,8 +18,8 @@ HOW_TO_USE = """\
 the lab is ready: {hosts}
   API     {url} (reached from inside the lab)
   logs    {state_dir}/logs
-  use it  naru lab exec controller01 -- openstack --os-cloud naru-demo server list
-          naru lab exec compute01 -- ip -brief link
+  use it  naru lab exec{option} controller01 -- openstack --os-cloud naru-demo server list
+          naru lab exec{option} compute01 -- ip -brief link
 """
 
 
@@ -53,13 +53,14 @@ def up(host_count: int, *, detach: bool, state_dir: Path | None) -> None:
     from naru.lab.tools import require_tools
 
     with plain_refusals():
+        option = f" --state-dir {state_dir}" if state_dir else ""
         state_dir = (state_dir or default_state_dir()).absolute()
         host_names(host_count)
         require_tools()
         claim_state_dir(state_dir)
         if detach:
             _detach(state_dir)
-        sys.exit(run_enclosed(lambda outside_pid: _run_lab(host_count, state_dir, outside_pid)))
+        sys.exit(run_enclosed(lambda outside_pid: _run_lab(host_count, state_dir, option, outside_pid)))
 
 
 @command.command()
@@ -125,7 +126,7 @@ def _found(state_dir: Path | None) -> Iterator["RunningLab"]:
         yield require_lab((state_dir or default_state_dir()).absolute())
 
 
-def _run_lab(host_count: int, state_dir: Path, outside_pid: int) -> int:
+def _run_lab(host_count: int, state_dir: Path, option: str, outside_pid: int) -> int:
     """Inside the lab: start it, say how to use it, and tell of every program that ends."""
     from naru.lab import LabError
     from naru.lab.lab import start_lab
@@ -135,7 +136,7 @@ def _run_lab(host_count: int, state_dir: Path, outside_pid: int) -> int:
         lab = start_lab(host_count, state_dir)
     except LabError as error:
         raise LabError(f"{error}\nthe logs are in {state_dir}/logs") from error
-    click.echo(HOW_TO_USE.format(hosts=", ".join(lab.hosts), url=lab.url, state_dir=state_dir))
+    click.echo(HOW_TO_USE.format(hosts=", ".join(lab.hosts), url=lab.url, state_dir=state_dir, option=option))
     publish(lab, outside_pid)
     _watch(lab)
     return 1
