@@ -3,12 +3,14 @@
 import asyncio
 import os
 import secrets
-import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
 
+from naru.agent.main import run_agent
+from naru.agent.start import check_host
 from naru.allocate.segments import SegmentRanges, parse_ranges
 from naru.api.agents import HostDoor, agent_routes
 from naru.api.app import App, Authenticate
@@ -20,7 +22,7 @@ from naru.api.identity import identity_routes
 from naru.api.image import image_routes
 from naru.api.network import network_routes
 from naru.api.serve import listen, serve
-from naru.clouds import keep_clouds, require_loopback
+from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
 from naru.model.resources import Changes
 from naru.model.view import View
@@ -28,6 +30,9 @@ from naru.service.hosts import mark_silent_hosts
 from naru.service.identity import remove_expired
 from naru.service.policy import Cloud
 from naru.settings import Settings, SettingsError
+from naru.signals import stop_on_signal
+from naru.store.check import check_database
+from naru.store.database import SchemaError, open_database, upgrade
 from naru.store.store import Store, utc_now
 from naru.telemetry import configure_logging
 
@@ -41,9 +46,12 @@ class Server:
         """Open the store and read it. Raises SettingsError for settings that cannot be."""
         self.settings = settings
         self.state_dir = Path(settings.state_dir)
-        self.state_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"cannot use {self.state_dir}: {error.strerror}; choose another folder with --state-dir") from error
         self.agent_token = keep_secret(self.state_dir / "agent-token")
-        self.store = Store(settings.database_url or f"sqlite:///{self.state_dir / 'naru.db'}")
+        self.store = open_store(settings)
         self.publisher = Publisher(self.store.view)
         self.store.listen(self.publisher.on_changes)
         self.backend = Backend(
@@ -110,12 +118,52 @@ def run_server(settings: Settings, on_ready: Callable[[], None]) -> None:
     uvloop.run(run())
 
 
-def stop_on_signal() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+def database_url(settings: Settings) -> str:
+    return settings.database_url or f"sqlite:///{Path(settings.state_dir) / 'naru.db'}"
+
+
+def open_store(settings: Settings) -> Store:
+    """Raises SettingsError for a database that this version cannot work with."""
+    try:
+        return Store(database_url(settings))
+    except SchemaError as error:
+        raise SettingsError(str(error)) from error
+
+
+def upgrade_database(settings: Settings) -> bool:
+    """`naru db upgrade`. -> whether anything had to be done. Raises SettingsError for a database of a newer version."""
+    Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
+    try:
+        return upgrade(open_database(database_url(settings)))
+    except SchemaError as error:
+        raise SettingsError(str(error)) from error
+
+
+def find_faults(settings: Settings) -> tuple[int, list[str]]:
+    """`naru db check`. -> how many resources there are, and a sentence for each fault."""
+    return check_database(database_url(settings))
+
+
+def run_all(settings: Settings, on_ready: Callable[[], None], *, dataplane: bool) -> None:
+    """`naru up`: the server and, with `dataplane`, this machine's agent, in one process, until SIGTERM or SIGINT.
+
+    Raises SettingsError or StartError, before anything was changed.
+    """
+    configure_logging()
+    if dataplane:
+        check_host(settings.agent)
+    server = Server(settings)
+
+    async def run() -> None:
+        stop = stop_on_signal()
+        async with asyncio.TaskGroup() as halves:
+            serving = halves.create_task(server.run(stop, on_ready))
+            if dataplane:
+                url = f"http://{reachable(settings.bind)}"
+                halves.create_task(run_agent(socket.gethostname(), url, server.agent_token, settings, stop))
+            serving.add_done_callback(lambda _: stop.set())
+
+    uvloop.run(run())
 
 
 def cloud_of(settings: Settings) -> Cloud:

@@ -70,6 +70,7 @@ def compute_routes(backend: Backend) -> list[Route]:
         ("GET", "flavors/{id}/os-extra_specs", _fixed({"extra_specs": {}})),
         ("GET", "limits", _show_limits),
         ("GET", "os-availability-zone", _list_zones),
+        ("GET", "os-availability-zone/detail", _list_zones_with_hosts),
         ("GET", "os-keypairs", _fixed({"keypairs": []})),
         ("GET", "os-security-groups", _fixed({"security_groups": []})),
         ("GET", "os-quota-sets/{id}", _show_quota),
@@ -282,5 +283,18 @@ async def _show_limits(backend: Backend, call: Call, version: Version) -> Respon
 
 async def _list_zones(backend: Backend, call: Call, version: Version) -> Response:
     is_available = any(agent.alive and agent.admin_state_up for agent in backend.view.all(Agent))
-    zone = {"zoneName": AVAILABILITY_ZONE, "zoneState": {"available": is_available}, "hosts": None}
-    return json_response({"availabilityZoneInfo": [zone]})
+    return json_response({"availabilityZoneInfo": [_zone(is_available, None)]})
+
+
+async def _list_zones_with_hosts(backend: Backend, call: Call, version: Version) -> Response:
+    if not call.caller.is_admin:
+        raise Forbidden("Policy doesn't allow os_compute_api:os-availability-zone:detail to be performed.")
+    hosts = {
+        agent.host: {"nova-compute": {"available": agent.alive, "active": agent.admin_state_up, "updated_at": agent.heartbeat_timestamp}}
+        for agent in backend.view.all(Agent)
+    }
+    return json_response({"availabilityZoneInfo": [_zone(bool(hosts), hosts)]})
+
+
+def _zone(is_available: bool, hosts: Row | None) -> Row:  # noqa: FBT001
+    return {"zoneName": AVAILABILITY_ZONE, "zoneState": {"available": is_available}, "hosts": hosts}

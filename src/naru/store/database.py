@@ -40,13 +40,18 @@ def schema_revision(engine: Engine) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
+def is_current(engine: Engine) -> bool:
+    """Whether the schema is at the newest revision that this version knows."""
+    return schema_revision(engine) == _HEAD
+
+
 def upgrade(engine: Engine) -> bool:
     """Bring the schema to the newest revision. -> whether anything had to be done.
 
     Alembic is imported only when there is something to do, which keeps a normal start quick.
     Raises SchemaError when the database is newer than this program.
     """
-    if schema_revision(engine) == _HEAD:
+    if is_current(engine):
         return False
     from alembic import command  # noqa: PLC0415  (see above)
     from alembic.config import Config  # noqa: PLC0415
