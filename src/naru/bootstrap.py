@@ -47,7 +47,7 @@ class Server:
         self.settings = settings
         self.state_dir = Path(settings.state_dir)
         try:
-            self.state_dir.mkdir(parents=True, exist_ok=True)
+            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(f"cannot use {self.state_dir}: {error.strerror}; choose another folder with --state-dir") from error
         self.agent_token = keep_secret(self.state_dir / "agent-token")

@@ -52,9 +52,17 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_dir: str = "/run/naru"  # what a reboot may forget: pid files, leases, ownership marks
 
 
+def _default_state_dir() -> str:
+    """root: /var/lib/naru. Others: below their home (XDG Base Directory Specification)."""
+    if os.geteuid() == 0:
+        return "/var/lib/naru"
+    return str(Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "naru")
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bind: str = "127.0.0.1:9696"
-    state_dir: str = "/var/lib/naru"  # the database, secrets (0600), clouds.yaml, the agent's last state
+    # the database, secrets (0600), clouds.yaml, the agent's last state
+    state_dir: str = msgspec.field(default_factory=_default_state_dir)
     database_url: str = ""  # empty: SQLite in state_dir
     auth: Literal["none", "builtin"] = "builtin"  # none: only on loopback
     token_lifetime_s: int = 3600

@@ -8,7 +8,6 @@ while a pass ran is taken together by the next.
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -36,8 +35,8 @@ TRY_AGAIN_S = 1.0
 log = structlog.get_logger()
 
 
-async def run_agent(host: str, server: str, token: str, settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. Raises StartError, before anything is changed, if another agent runs here."""
+async def run_agent(host: str, server: str, token: str, settings: Settings, stop: asyncio.Event) -> None:
+    """Run until `stop` is set. Raises StartError, before anything is changed, if another agent runs here."""
     run_dir, agent = Path(settings.agent.run_dir), settings.agent
     tunnel_address = agent.local_ip or await _find_local_address(server)
     description = HostDescription(
@@ -55,7 +54,7 @@ async def run_agent(host: str, server: str, token: str, settings: Settings) -> N
         wake = Wake(run_dir / WAKE)
         try:
             log.info("agent started", host=host, server=server, tunnel_address=tunnel_address)
-            await HostAgent(feed, drivers, instances, wake, agent).run()
+            await HostAgent(feed, drivers, instances, wake, agent).run(stop)
             log.info("agent stopped; what is wired stays wired", host=host)
         finally:
             wake.close()
@@ -89,16 +88,17 @@ class HostAgent:
         feed.on_change = lambda: wake.note(Why.FEED)
         feed.on_register = self._ledger.restart
 
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._wake.note, Why.STOP)
+    async def run(self, stop: asyncio.Event) -> None:
         self._feed.load()
         async with asyncio.TaskGroup() as tasks:
-            others = [tasks.create_task(self._feed.run()), tasks.create_task(self._report())]
+            others = [tasks.create_task(work) for work in (self._feed.run(), self._report(), self._end_on(stop))]
             await self._reconcile()
             for task in others:
                 task.cancel()
+
+    async def _end_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.note(Why.STOP)
 
     async def _reconcile(self) -> None:
         why = Why.FEED

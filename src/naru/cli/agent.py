@@ -20,32 +20,21 @@ def command(host: str, server: str, token_file: Path, config: Path | None, *, ve
     from naru import settings
     from naru.agent.main import run_agent
     from naru.agent.start import StartError, check_host
+    from naru.signals import stop_on_signal
+    from naru.telemetry import configure_logging
 
     chosen = settings.load(config)
     try:
         token = token_file.read_text().strip()
     except OSError as error:
         raise click.ClickException(f"cannot read the token from {token_file}: {error.strerror}") from error
-    _log_to_stderr(verbose=verbose)
+    configure_logging(verbose=verbose)
+
+    async def run() -> None:
+        await run_agent(host, server, token, chosen, stop_on_signal())
+
     try:
         check_host(chosen.agent)
-        asyncio.run(run_agent(host, server, token, chosen))
+        asyncio.run(run())
     except StartError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _log_to_stderr(*, verbose: bool) -> None:
-    import logging
-    import sys
-
-    import structlog
-
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f"),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
