@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from naru.model.errors import Invalid, NaruError, TooLarge, Unauthenticated
+from naru.model.errors import Invalid, MethodNotAllowed, NaruError, TooLarge, Unauthenticated
 from naru.model.identity import Caller
 
 _encode = msgspec.json.Encoder().encode
@@ -40,6 +40,10 @@ class Call:
     def query(self) -> list[tuple[str, str]]:
         return self.request.query_params.multi_items()
 
+    def values(self, key: str) -> tuple[str, ...]:
+        """Of a key of the query string, those that are not empty."""
+        return tuple(value for value in self.request.query_params.getlist(key) if value)
+
     @property
     def base_url(self) -> str:
         """`http://host:port` as the client wrote it."""
@@ -59,6 +63,8 @@ class Call:
     async def json(self) -> Any:
         """The body as JSON. Raises Invalid when it is none, with the place of the fault."""
         body = await self.body()
+        if not body:
+            raise Invalid("Resource body required")
         try:
             return _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -66,11 +72,16 @@ class Call:
 
     async def member(self, name: str) -> dict[str, Any]:
         """The object under `name` in a body such as {"port": {…}}. Raises Invalid when it is not there."""
-        document = await self.json()
-        member = document.get(name) if isinstance(document, dict) else None
-        if not isinstance(member, dict):
-            raise Invalid(f"Unable to find '{name}' in request body")
-        return member
+        return member(await self.json(), name)
+
+
+def member(document: Any, name: str) -> dict[str, Any]:
+    if not isinstance(document, dict) or name not in document:
+        raise Invalid(f"Unable to find '{name}' in request body")
+    found = document[name]
+    if not isinstance(found, dict):
+        raise Invalid(f"Object '{name}' contains invalid data: it is not an object")
+    return found
 
 
 Endpoint = Callable[[Call], Awaitable[Response]]
@@ -104,11 +115,25 @@ class Dispatch:
             node.setdefault("", {})[route.method] = (route, refuse)
 
     def match(self, method: str, path: str) -> Matched | None:
-        """None: no such path or method."""
+        """None: no such path. A path that has not the method matches a route that says so."""
         found = _walk(self._root, _segments(path.removesuffix(".json")), ())
-        methods: Mapping[str, tuple[Route, Refuse]] = found[0] if found is not None else {}
+        if found is None:
+            return None
+        methods: Mapping[str, tuple[Route, Refuse]] = found[0]
         at = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
-        return None if at is None or found is None else Matched(*at, found[1])
+        return Matched(*(at or _without_method(method, methods)), found[1])
+
+
+def _without_method(method: str, methods: Mapping[str, tuple[Route, Refuse]]) -> tuple[Route, Refuse]:
+    route, refuse = next(iter(methods.values()))
+    allowed = ", ".join(sorted(methods))
+
+    async def endpoint(call: Call) -> Response:
+        response = refuse(MethodNotAllowed(f"The method {method} is not allowed for {call.request.url.path}; {allowed} would be."))
+        response.headers["Allow"] = allowed
+        return response
+
+    return route._replace(method=method, endpoint=endpoint), refuse
 
 
 def _segments(path: str) -> list[str]:

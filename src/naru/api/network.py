@@ -1,6 +1,6 @@
 """The Networking API v2.0: a table of collections; routes, bodies and lists follow from it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from naru.api.backend import Backend
 from naru.api.extensions import EXTENSIONS, Extension
-from naru.api.http import Call, Endpoint, Route, json_response, no_content
-from naru.model.errors import Invalid, NotFound
+from naru.api.http import Call, Endpoint, Route, json_response, member, no_content
+from naru.model.errors import Invalid, NotFound, StaleRevision
 from naru.model.requests import decode_create, decode_update
-from naru.model.resources import Agent, Changes, Network, Port, Resource, Subnet
+from naru.model.resources import Agent, Changes, Network, NetworkIpAvailability, Port, Resource, Subnet, attributes
 from naru.model.view import View
 from naru.service import availability, quotas
 from naru.service.hosts import delete_agent, update_agent
@@ -22,7 +22,7 @@ from naru.service.policy import fetch, visible
 from naru.service.ports import create_port, delete_port, update_port
 from naru.service.subnets import create_subnet, delete_subnet, update_subnet
 from naru.store.documents import render
-from naru.store.read import Page, list_page, parse_query, project
+from naru.store.read import ListQuery, Page, list_computed, list_page, parse_query, project
 
 Plan = Callable[..., Changes[Any]]
 
@@ -76,7 +76,7 @@ def _collection_routes(backend: Backend, collection: Collection) -> list[Route]:
     if collection.update is not None:
         routes.append(Route("PUT", f"{path}/{{id}}", partial(_update, backend, kind, collection.update)))
     if collection.delete is not None:
-        routes.append(Route("DELETE", f"{path}/{{id}}", partial(_delete, backend, collection.delete)))
+        routes.append(Route("DELETE", f"{path}/{{id}}", partial(_delete, backend, kind, collection.delete)))
     return routes
 
 
@@ -87,30 +87,37 @@ async def _list(backend: Backend, kind: type[Resource], call: Call) -> Response:
     caller = call.caller
     query = parse_query(kind, call.query, admin=caller.is_admin, max_limit=backend.pagination_max_limit)
     page = list_page(backend.view, backend.documents(kind), kind, query, visible(backend.view, caller), admin=caller.is_admin)
-    links = _page_links(call, page) if query.limit is not None else []
-    tail = b', "%b_links":%b}' % (kind.plural.encode(), msgspec.json.encode(links)) if links else b"}"
+    return _page_response(call, kind, query, page)
+
+
+def _page_response(call: Call, kind: type[Resource], query: ListQuery, page: Page) -> Response:
+    links = _page_links(call, query, page)
+    tail = b',"%b_links":%b}' % (kind.plural.encode(), msgspec.json.encode(links)) if links else b"}"
     return json_response(b'{"%b":[%b]%b' % (kind.plural.encode(), page.items, tail))
 
 
-def _page_links(call: Call, page: Page) -> list[dict[str, str]]:
-    """`next` where there is more, `previous` where a marker says that there was something before."""
-    path = f"{call.base_url}{call.request.url.path}"
+def _page_links(call: Call, query: ListQuery, page: Page) -> list[dict[str, str]]:
+    """Where a limit is set: both ways on, but for the way that has just ended in a page that is not full."""
+    if query.limit is None:
+        return []
+    is_full = page.size >= query.limit
     rest = [(key, value) for key, value in call.query if key not in ("marker", "page_reverse")]
-    reverse = ("page_reverse", "True")
-    asked = dict(call.query)
-    is_reverse = asked.get("page_reverse", "").lower() in ("true", "1")
+
+    def link(rel: str, marker: str | None, *more: tuple[str, str]) -> dict[str, str]:
+        pairs = [*rest, *([("marker", marker)] if marker is not None else []), *more]
+        return {"rel": rel, "href": f"{call.base_url}{call.request.url.path}?{urlencode(pairs)}"}
+
     links = []
-    if page.last_id is not None and (page.has_more or is_reverse):
-        links.append({"rel": "next", "href": f"{path}?{urlencode([*rest, ('marker', page.last_id)])}"})
-    if page.first_id is not None and (("marker" in asked and not is_reverse) or (is_reverse and page.has_more)):
-        links.append({"rel": "previous", "href": f"{path}?{urlencode([*rest, ('marker', page.first_id), reverse])}"})
+    if is_full or query.page_reverse:
+        links.append(link("next", page.last_id))
+    if is_full or not query.page_reverse:
+        links.append(link("previous", page.first_id, ("page_reverse", "True")))
     return links
 
 
 async def _show(backend: Backend, kind: type[Resource], call: Call) -> Response:
     resource = fetch(backend.view, call.caller, kind, call.id)
-    fields = [value for key, value in call.query if key == "fields" and value]
-    if fields:
+    if fields := call.values("fields"):
         return json_response({kind.singular: project(resource, fields, admin=call.caller.is_admin)})
     return json_response(_wrap(kind, _document(backend, call, resource)))
 
@@ -134,26 +141,52 @@ async def _create(backend: Backend, kind: type[Resource], create: Plan, call: Ca
 
 def _bodies(document: Any, kind: type[Resource]) -> tuple[list[dict[str, Any]], bool]:
     """-> the objects to create, and whether they came as a list. Raises Invalid for anything else."""
-    if isinstance(document, dict):
-        if isinstance(one := document.get(kind.singular), dict):
-            return [one], False
-        many = document.get(kind.plural)
-        if isinstance(many, list) and many and all(isinstance(item, dict) for item in many):
-            return many, True
-        if many == []:
-            raise Invalid("Resources required")
-    raise Invalid(f"Unable to find '{kind.singular}' in request body")
+    if not isinstance(document, dict):
+        raise Invalid(f"The request body is not a JSON object with '{kind.singular}' or '{kind.plural}' in it")
+    if kind.plural not in document:
+        return [member(document, kind.singular)], False
+    many = document[kind.plural]
+    if many == []:
+        raise Invalid("Resources required")
+    items = [item.get(kind.singular, item) if isinstance(item, dict) else item for item in many] if isinstance(many, list) else [many]
+    if not all(isinstance(item, dict) for item in items):
+        raise Invalid(f"'{kind.plural}' in the request body is not a list of objects")
+    return items, True
 
 
 async def _update(backend: Backend, kind: type[Resource], update: Plan, call: Call) -> Response:
     given = decode_update(kind, await call.member(kind.singular), call.caller)
-    changed = await backend.store.write(lambda view: update(view, call.caller, call.id, given, backend.cloud))
+    changed = await _write(backend, kind, call, lambda view: update(view, call.caller, call.id, given, backend.cloud))
     return json_response(_wrap(kind, _document(backend, call, changed)))
 
 
-async def _delete(backend: Backend, delete: Plan, call: Call) -> Response:
-    await backend.store.write(lambda view: delete(view, call.caller, call.id, backend.cloud))
+async def _delete(backend: Backend, kind: type[Resource], delete: Plan, call: Call) -> Response:
+    await _write(backend, kind, call, lambda view: delete(view, call.caller, call.id, backend.cloud))
     return no_content()
+
+
+async def _write(backend: Backend, kind: type[Resource], call: Call, plan: Plan) -> Any:
+    """Run a plan that changes a resource, if that is still of the revision that If-Match names."""
+    expected = _expected_revision(call)
+
+    def checked(view: View) -> Changes[Any]:
+        revision = fetch(view, call.caller, kind, call.id).revision_number
+        if revision != expected:
+            raise StaleRevision(f"Constrained to {expected}, but current revision is {revision}")
+        return (yield from plan(view))
+
+    return await backend.store.write(plan if expected is None else checked)
+
+
+def _expected_revision(call: Call) -> int | None:
+    """`If-Match: revision_number=N`, quoted or not. Other entity tags say nothing here."""
+    tags = [tag.strip().strip('"') for tag in call.request.headers.get("if-match", "").split(",")]
+    wanted = [tag.removeprefix("revision_number=") for tag in tags if tag.startswith("revision_number=")]
+    if len(wanted) > 1:
+        raise Invalid("Multiple revision_number etags are not supported.")
+    if wanted and not wanted[0].isdecimal():
+        raise Invalid("Revision number etag must be in the format of revision_number=<int>")
+    return int(wanted[0]) if wanted else None
 
 
 def _document(backend: Backend, call: Call, resource: Resource) -> bytes:
@@ -200,31 +233,20 @@ async def _show_extension(call: Call) -> Response:
 # -- availability and quotas
 
 
-def _ip_versions(call: Call) -> frozenset[int]:
-    asked = {value for key, value in call.query if key == "ip_version"}
-    return frozenset(version for version in (4, 6) if not asked or str(version) in asked)
-
-
-def _projected(row: dict[str, Any], call: Call) -> dict[str, Any]:
-    fields = [value for key, value in call.query if key == "fields"]
-    return {name: row[name] for name in fields if name in row} if fields else row
-
-
-_AVAILABILITY_FILTERS = ("network_id", "network_name", "tenant_id", "project_id")
-
-
 async def _list_availability(backend: Backend, call: Call) -> Response:
-    rows = availability.list_availability(backend.view, call.caller, _ip_versions(call))
-    for name in _AVAILABILITY_FILTERS:
-        wanted: Sequence[str] = [value for key, value in call.query if key == name]
-        if wanted:
-            rows = [row for row in rows if row[name] in wanted]
-    return json_response({"network_ip_availabilities": [_projected(row, call) for row in rows]})
+    kind, admin = NetworkIpAvailability, call.caller.is_admin
+    query = parse_query(kind, call.query, admin=admin, max_limit=backend.pagination_max_limit)
+    filters = dict(query.filters)
+    ip_versions = frozenset(int(version) for version in filters.pop("ip_version", ()))
+    query = msgspec.structs.replace(query, filters=filters)
+    rows = availability.list_availability(backend.view, call.caller, ip_versions)
+    return _page_response(call, kind, query, list_computed(rows, kind, query, admin=admin))
 
 
 async def _show_availability(backend: Backend, call: Call) -> Response:
-    row = availability.show_availability(backend.view, call.caller, call.id, _ip_versions(call))
-    return json_response({"network_ip_availability": _projected(row, call)})
+    row = availability.show_availability(backend.view, call.caller, call.id)
+    fields = call.values("fields") or tuple(attributes(NetworkIpAvailability))
+    return json_response({row.singular: project(row, fields, admin=call.caller.is_admin)})
 
 
 async def _list_quotas(backend: Backend, call: Call) -> Response:
@@ -242,7 +264,7 @@ async def _show_quota(backend: Backend, call: Call) -> Response:
 
 
 async def _show_default_quota(backend: Backend, call: Call) -> Response:
-    return json_response({"quota": backend.cloud.quotas})
+    return json_response({"quota": quotas.default_quota(call.caller, call.id, backend.cloud)})
 
 
 async def _show_quota_details(backend: Backend, call: Call) -> Response:

@@ -32,6 +32,11 @@ class Attribute(msgspec.Struct, frozen=True):
     filter: bool = True
     sort: bool = True
 
+    @property
+    def is_hidden(self) -> bool:
+        """Nobody sees it, sets it, or asks for it."""
+        return (self.see, self.post, self.put, self.filter) == ("nobody", "nobody", "nobody", False)
+
 
 def settable(convert: Convert, *, who: Who = "anyone", put: Who | None = None, **options: Any) -> Attribute:
     """May be given at create and changed later."""

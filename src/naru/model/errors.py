@@ -5,6 +5,7 @@
     |- Unauthenticated      401
     |- Forbidden            403  PolicyNotAuthorized
     |- NotFound             404  <Resource>NotFound
+    |- MethodNotAllowed     405
     |- Conflict             409  in use, exhausted, over quota: the type that Neutron has for the case
     |- StaleRevision        412  RevisionNumberConstraintFailed
     |- TooLarge             413
@@ -47,6 +48,11 @@ class Forbidden(NaruError):
 class NotFound(NaruError):
     status = 404
     type = "HTTPNotFound"
+
+
+class MethodNotAllowed(NaruError):
+    status = 405
+    type = "HTTPMethodNotAllowed"
 
 
 class Conflict(NaruError):

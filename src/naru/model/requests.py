@@ -38,7 +38,7 @@ def _decode(kind: type[Resource], body: Mapping[str, Any], caller: Caller, metho
     given: dict[str, Any] = {}
     for wire, value in body.items():
         item = described.get(wire)
-        if item is None or item.attribute.see == "nobody":
+        if item is None or item.attribute.is_hidden:
             raise Invalid(f"Unrecognized attribute(s) '{wire}'")
         attribute = item.attribute
         who = attribute.post if method == "post" else attribute.put

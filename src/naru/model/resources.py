@@ -265,6 +265,40 @@ class Agent(Resource, frozen=True, kw_only=True):
         return (f"agent/{self.host}",)
 
 
+class SubnetIpAvailability(msgspec.Struct, frozen=True):
+    subnet_id: str
+    subnet_name: str
+    cidr: str
+    ip_version: int
+    total_ips: int  # of the allocation pools
+    used_ips: int
+
+
+class NetworkIpAvailability(Resource, frozen=True, kw_only=True):
+    """How many addresses a network has; made when asked for, never kept, so it has no times. Its id is the network's.
+
+    https://docs.openstack.org/api-ref/network/v2/#network-ip-availability-and-usage-stats
+    """
+
+    kind: ClassVar[str] = "NetworkIpAvailability"
+    singular: ClassVar[str] = "network_ip_availability"
+    plural: ClassVar[str] = "network_ip_availabilities"
+
+    id: Annotated[str, hidden()]
+    description: Annotated[str | None, hidden()] = None
+    created_at: Annotated[str, hidden()] = ""
+    updated_at: Annotated[str, hidden()] = ""
+    revision_number: Annotated[int, hidden()] = 1
+
+    network_id: Annotated[str, read_only()]
+    network_name: Annotated[str, read_only(sort=False)] = ""
+    project_id: Annotated[str, read_only(sort=False)] = ""
+    total_ips: Annotated[int, read_only(filter=False, sort=False)] = 0
+    used_ips: Annotated[int, read_only(filter=False, sort=False)] = 0
+    subnet_ip_availability: Annotated[tuple[SubnetIpAvailability, ...], read_only(filter=False, sort=False)] = ()
+    ip_version: Annotated[int | None, filter_only(integer())] = None
+
+
 class Quota(Resource, frozen=True, kw_only=True):
     """A project's limits, where they differ from the defaults; its id is the project's."""
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from naru.model.attributes import integer
-from naru.model.errors import Forbidden, Invalid, invalid_value
+from naru.model.attributes import Unconvertible, boolean, integer
+from naru.model.errors import Forbidden, Invalid, NotFound, invalid_value
 from naru.model.identity import Caller
 from naru.model.resources import Changes, Network, Port, Quota, Resource, Subnet, put, remove
 from naru.model.view import View
@@ -19,6 +19,12 @@ def show_quota(view: View, caller: Caller, project_id: str, cloud: Cloud) -> dic
     return quota_limits(view, cloud, project_id)
 
 
+def default_quota(caller: Caller, project_id: str, cloud: Cloud) -> dict[str, int]:
+    """What a project may have that has no limits of its own."""
+    _require_access(caller, project_id)
+    return cloud.quotas
+
+
 def quota_details(view: View, caller: Caller, project_id: str, cloud: Cloud) -> dict[str, dict[str, int]]:
     """For each counted resource its limit, what is used, and what is reserved (always 0: a plan needs no reservation)."""
     limits = show_quota(view, caller, project_id, cloud)
@@ -28,30 +34,46 @@ def quota_details(view: View, caller: Caller, project_id: str, cloud: Cloud) -> 
 
 
 def update_quota(view: View, caller: Caller, project_id: str, body: dict[str, object], cloud: Cloud) -> Changes[None]:
-    """Administrators only. Raises Invalid for a resource that is not counted or a limit below -1."""
+    """Administrators only. Raises Invalid for a resource that is not counted or a limit below -1.
+
+    `check_limit` in the body asks to refuse a limit below what is used; without it, as with `force`, a limit may be below.
+    """
     if not caller.is_admin:
         raise Forbidden("(rule:update_quota) is disallowed by policy: quotas are set by an administrator")
-    limits: dict[str, int] = {}
-    for name, value in body.items():
-        if name in ("tenant_id", "project_id"):
-            continue
-        if name not in COUNTED:
-            raise Invalid(f"Unrecognized attribute(s) '{name}'")
-        try:
-            limits[name] = _limit(value)
-        except ValueError as error:
-            raise invalid_value(name, str(error)) from None
+    values = _decode(body)
+    limits = {name: value for name, value in values.items() if name in COUNTED}
+    if values.get("check_limit"):
+        for name, limit in limits.items():
+            used = view.count(COUNTED[name], "project_id", project_id)
+            if 0 <= limit < used:
+                raise Invalid(f"Quota limit {limit} for {name} must be greater than or equal to already used {used}")
     quota = view.get(Quota, project_id) or Quota(id=project_id, project_id=project_id)
     yield put(Quota(id=quota.id, project_id=project_id, limits=quota.limits | limits))
 
 
 def delete_quota(view: View, caller: Caller, project_id: str, cloud: Cloud) -> Changes[None]:
-    """Back to the defaults."""
+    """Back to the defaults. Raises NotFound where they hold already."""
     if not caller.is_admin:
         raise Forbidden("(rule:delete_quota) is disallowed by policy: quotas are set by an administrator")
     quota = view.get(Quota, project_id)
-    if quota is not None:
-        yield remove(quota)
+    if quota is None:
+        raise NotFound(f"Quota for project {project_id} could not be found.", "TenantQuotaNotFound")
+    yield remove(quota)
+
+
+def _decode(body: dict[str, object]) -> dict[str, int]:
+    given = {}
+    for name, value in body.items():
+        if name in ("tenant_id", "project_id"):
+            continue
+        convert = _limit if name in COUNTED else boolean if name in ("check_limit", "force") else None
+        if convert is None:
+            raise Invalid(f"Unrecognized attribute(s) '{name}'")
+        try:
+            given[name] = convert(value)
+        except ValueError as error:
+            raise invalid_value(name, str(error), "InvalidInput" if isinstance(error, Unconvertible) else "HTTPBadRequest") from None
+    return given
 
 
 def _require_access(caller: Caller, project_id: str) -> None:

@@ -1,26 +1,32 @@
 """Lists as bytes: filter, sort, page and project, by the description of the kind.
 
 Without `fields` a list is a join of documents that were rendered when they were written. Filters on indexed attributes look up,
-the others scan what is left.
+the others scan what is left. The order is that of `sort_key`, then of the ids, so that a page goes on where the last one ended.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from naru.model.errors import Invalid
+from naru.model.attributes import Attribute, Unconvertible, ip_address
+from naru.model.errors import Invalid, invalid_value, not_found
 from naru.model.resources import FixedIp, Resource, attributes
 from naru.store.documents import Document
 from naru.store.snapshot import Snapshot
 
 Sees = Callable[[Resource], bool] | None  # None: all
+Test = Callable[[Any], bool]
 
 
 class ListQuery(msgspec.Struct, frozen=True):
-    """A parsed query string. `filters` maps wire names to the values of which one must match."""
+    """A parsed query string. `filters` maps wire names to the values, as texts, of which one must match."""
 
     filters: Mapping[str, tuple[str, ...]] = {}
+    changed_since: str = ""  # as `updated_at` is written
     fields: tuple[str, ...] = ()
     sort: tuple[tuple[str, bool], ...] = ()  # wire name, ascending
     limit: int | None = None
@@ -29,37 +35,77 @@ class ListQuery(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """The items as JSON (without the brackets), and the ids to continue from where there is more."""
+    """The items as JSON (without the brackets), how many they are, and the ids of the first and the last."""
 
     items: bytes
+    size: int = 0
     first_id: str | None = None
     last_id: str | None = None
-    has_more: bool = False
+
+
+# -- the query string
 
 
 def parse_query(kind: type[Resource], pairs: Sequence[tuple[str, str]], *, admin: bool, max_limit: int = -1) -> ListQuery:
-    """Raises Invalid for an unknown filter, sort key, limit or marker direction, naming it."""
+    """Raises Invalid for an unknown filter or sort key, and for a value that its filter cannot have, naming it."""
     filters: dict[str, tuple[str, ...]] = {}
-    plain: dict[str, list[str]] = {"fields": [], "sort_key": [], "sort_dir": [], "limit": [], "marker": [], "page_reverse": []}
+    plain: dict[str, list[str]] = {
+        "fields": [], "sort_key": [], "sort_dir": [], "limit": [], "marker": [], "page_reverse": [], "changed_since": [],
+    }  # fmt: skip
     described = attributes(kind)
     unknown = []
     for key, value in pairs:
         if key in plain:
-            plain[key].append(value)
-        elif (item := described.get(key)) is not None and item.attribute.filter and _sees(item.attribute.see, admin):
-            filters[key] = (*filters.get(key, ()), value)
+            plain[key] += [value] if value else []
+        elif (item := described.get(key)) is not None and item.attribute.filter and (admin or item.attribute.see != "admin"):
+            filters[key] = (*filters.get(key, ()), _parse_filter(item.attribute, key, value))
         else:
             unknown.append(key)
     if unknown:
         raise Invalid(f"{unknown} is invalid attribute for filtering of {kind.plural}")
+    if "tenant_id" in filters and "project_id" in filters:
+        raise Invalid("Both tenant_id and project_id passed as filters.", "TenantIdProjectIdFilterConflict")
     return ListQuery(
         filters=filters,
-        fields=tuple(field for field in plain["fields"] if field),
+        changed_since=_parse_time(plain["changed_since"][-1]) if plain["changed_since"] else "",
+        fields=tuple(plain["fields"]),
         sort=_parse_sort(kind, plain["sort_key"], plain["sort_dir"]),
         limit=_parse_limit(plain["limit"], max_limit),
         marker=plain["marker"][-1] if plain["marker"] else None,
         page_reverse=bool(plain["page_reverse"]) and plain["page_reverse"][-1].lower() in ("true", "1"),
     )
+
+
+def _parse_filter(attribute: Attribute, wire: str, value: str) -> str:
+    """`value` as `_as_text` writes the attribute: True is true, FA:16:3E:00:00:01 is lower case. What it can never be, matches nothing."""
+    if wire == "fixed_ips":
+        return _parse_fixed_ip(value)
+    if attribute.convert is None:
+        return value
+    try:
+        return _as_text(attribute.convert(value))
+    except Unconvertible as error:
+        raise invalid_value(wire, str(error), "InvalidInput") from None
+    except ValueError:
+        return value
+
+
+def _parse_fixed_ip(value: str) -> str:
+    key, _, text = value.partition("=")
+    if key not in ("ip_address", "subnet_id", "ip_address_substr"):
+        raise invalid_value("fixed_ips", f"'{key}' is not ip_address, subnet_id or ip_address_substr")
+    with suppress(ValueError):
+        text = ip_address(text) if key == "ip_address" else text
+    return f"{key}={text}"
+
+
+def _parse_time(value: str) -> str:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        message = f"The input changed_since must be in the following format: YYYY-MM-DDTHH:MM:SS[Z], not '{value}'"
+        raise Invalid(f"Invalid input for operation: {message}.", "InvalidInput") from None
+    return (moment.astimezone(UTC) if moment.tzinfo else moment).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _parse_sort(kind: type[Resource], keys: Sequence[str], directions: Sequence[str]) -> tuple[tuple[str, bool], ...]:
@@ -71,68 +117,89 @@ def _parse_sort(kind: type[Resource], keys: Sequence[str], directions: Sequence[
             raise Invalid(f"'{key}' is an invalid attribute for sort keys")
     for direction in directions:
         if direction not in ("asc", "desc"):
-            raise Invalid(f"sort_dir '{direction}' is invalid: asc or desc")
+            raise Invalid(f"'{direction}' is invalid value for sort_dirs, valid value is 'asc' and 'desc'")
     return tuple(zip(keys, (direction == "asc" for direction in directions or ["asc"] * len(keys)), strict=True))
 
 
 def _parse_limit(values: Sequence[str], max_limit: int) -> int | None:
-    if not values:
-        return max_limit if max_limit > 0 else None
     try:
-        limit = int(values[-1])
+        limit = int(values[-1]) if values else 0
     except ValueError:
         limit = -1
     if limit < 0:
-        raise Invalid(f"Bad limit '{values[-1]}': limit must be an integer of 0 or greater")
+        raise Invalid(f"Bad limit request: Limit must be an integer 0 or greater and not '{values[-1]}'.", "BadRequest")
     limit = limit or max_limit  # 0: as many as there may be
     return min(limit, max_limit) if max_limit > 0 else limit if limit > 0 else None
 
 
-def select(view: Snapshot, kind: type[Resource], query: ListQuery, sees: Sees) -> tuple[list[Resource], bool]:
-    """The resources of a page in order, and whether there are more behind it. Raises Invalid for an unknown marker."""
-    found: Iterable[Resource] = _filtered(view, kind, query.filters)
-    if sees is not None:
-        found = filter(sees, found)
-    resources = list(found)
-    is_paged = query.limit is not None or query.marker is not None
-    order = [*query.sort, ("id", True)] if is_paged else list(query.sort)
-    for wire, ascending in reversed(order):
-        field = attributes(kind)[wire].field
-        resources.sort(key=lambda resource: _sort_value(getattr(resource, field)), reverse=not ascending)
-    if not is_paged:
-        return resources, False
-    return _page(view, kind, resources, query)
-
-
-def _page(view: Snapshot, kind: type[Resource], resources: list[Resource], query: ListQuery) -> tuple[list[Resource], bool]:
-    if query.page_reverse:
-        resources.reverse()
-    if query.marker is not None:
-        place = next((i for i, resource in enumerate(resources) if resource.id == query.marker), None)
-        if place is None:
-            raise Invalid(f"Invalid input for operation: The marker {query.marker} is not one of the {kind.plural} listed.", "InvalidInput")
-        resources = resources[place + 1 :]
-    has_more = query.limit is not None and len(resources) > query.limit
-    page = resources[: query.limit]
-    if query.page_reverse:
-        page.reverse()
-    return page, has_more
+# -- the list
 
 
 def list_page(
     view: Snapshot, documents: Mapping[str, Document], kind: type[Resource], query: ListQuery, sees: Sees, *, admin: bool
 ) -> Page:
-    resources, has_more = select(view, kind, query, sees)
+    """Raises NotFound for a marker that is none."""
+    resources = select(view, kind, query, sees)
     if query.fields:
-        rows = [project(resource, query.fields, admin=admin) for resource in resources]
-        items = msgspec.json.encode(rows)[1:-1]
-    elif admin:
-        items = b",".join([d.public + d.admin + b"}" for d in [documents[resource.id] for resource in resources]])
+        return _page_of(resources, _rows(resources, query.fields, admin=admin))
+    if admin:
+        parts = [d.public + d.admin + b"}" for d in [documents[resource.id] for resource in resources]]
     else:
-        items = b",".join([documents[resource.id].public + b"}" for resource in resources])
+        parts = [documents[resource.id].public + b"}" for resource in resources]
+    return _page_of(resources, b",".join(parts))
+
+
+def list_computed(resources: Iterable[Resource], kind: type[Resource], query: ListQuery, *, admin: bool) -> Page:
+    """The same for resources that are not kept, but made when they are asked for."""
+    found = list(resources)
+    marker = next((resource for resource in found if resource.id == query.marker), None)
+    found = list(_matching(found, kind, query.filters))
+    page = _cut([*found, marker] if marker is not None and marker not in found else found, query, kind, marker)
+    fields = query.fields or tuple(attributes(kind))
+    return _page_of(page, _rows(page, fields, admin=admin))
+
+
+def select(view: Snapshot, kind: type[Resource], query: ListQuery, sees: Sees) -> list[Resource]:
+    """The resources of a page, in order."""
+    marker = view.get(kind, query.marker) if query.marker is not None else None
+    found: Iterable[Resource] = _filtered(view, kind, query.filters)
+    if query.changed_since:
+        found = (resource for resource in found if resource.updated_at >= query.changed_since)
+    if sees is not None:
+        found = filter(sees, found)
+        marker = marker if marker is None or sees(marker) else None
+    resources = list(found)
+    if marker is not None and marker not in resources:
+        resources.append(marker)
+    return _cut(resources, query, kind, marker)
+
+
+def _cut(resources: list[Resource], query: ListQuery, kind: type[Resource], marker: Resource | None) -> list[Resource]:
+    """Sort, then go on behind the marker (which is among the resources, though it need not match)."""
+    resources.sort(key=attrgetter("id"))
+    for wire, ascending in reversed(query.sort):
+        field = attributes(kind)[wire].field
+        resources.sort(key=lambda resource: _sort_value(getattr(resource, field)), reverse=not ascending)
+    if query.page_reverse:
+        resources.reverse()
+    if query.marker is not None:
+        if marker is None:
+            raise not_found(kind.kind, query.marker)
+        resources = resources[resources.index(marker) + 1 :]
+    page = resources[: query.limit]
+    if query.page_reverse:
+        page.reverse()
+    return page
+
+
+def _page_of(resources: list[Resource], items: bytes) -> Page:
     if not resources:
         return Page(items)
-    return Page(items, resources[0].id, resources[-1].id, has_more)
+    return Page(items, len(resources), resources[0].id, resources[-1].id)
+
+
+def _rows(resources: list[Resource], fields: Sequence[str], *, admin: bool) -> bytes:
+    return msgspec.json.encode([project(resource, fields, admin=admin) for resource in resources])[1:-1]
 
 
 def project(resource: Resource, fields: Sequence[str], *, admin: bool) -> dict[str, Any]:
@@ -155,11 +222,12 @@ def _filtered(view: Snapshot, kind: type[Resource], filters: Mapping[str, tuple[
             if wire != "fixed_ips":
                 del rest[wire]
             break
-    found = view.all(kind) if start is None else start
-    if not rest:
-        return found
-    tests = [_test(kind, wire, values) for wire, values in rest.items()]
-    return (resource for resource in found if all(test(resource) for test in tests))
+    return _matching(view.all(kind) if start is None else start, kind, rest)
+
+
+def _matching(resources: Iterable[Resource], kind: type[Resource], filters: Mapping[str, tuple[str, ...]]) -> Iterator[Resource]:
+    tests = [_test(kind, wire, values) for wire, values in filters.items()]
+    return (resource for resource in resources if all(test(resource) for test in tests)) if tests else iter(resources)
 
 
 def _look_up(view: Snapshot, kind: type[Resource], wire: str, values: Sequence[str]) -> Iterator[Resource] | None:
@@ -178,23 +246,18 @@ def _look_up(view: Snapshot, kind: type[Resource], wire: str, values: Sequence[s
     return iter(found.values())
 
 
-def _test(kind: type[Resource], wire: str, values: Sequence[str]) -> Callable[[Resource], bool]:
+def _test(kind: type[Resource], wire: str, values: Sequence[str]) -> Test:
     if wire == "fixed_ips":
         return _fixed_ips_test(values)
-    field = attributes(kind)[wire].field
-    wanted = {value.lower() for value in values} if _is_bool(kind, field) else set(values)
-    if _is_bool(kind, field):
-        wanted = {"true" if value in ("true", "1") else "false" for value in wanted}
-    return lambda resource: _as_text(getattr(resource, field)) in wanted
+    value_of, wanted = attrgetter(attributes(kind)[wire].field), frozenset(values)
+    return lambda resource: _as_text(value_of(resource)) in wanted
 
 
-def _fixed_ips_test(values: Sequence[str]) -> Callable[[Resource], bool]:
+def _fixed_ips_test(values: Sequence[str]) -> Test:
     """`ip_address=A` and `subnet_id=S`: alternatives within a key, both keys must match the same address."""
     wanted: dict[str, set[str]] = {}
     for value in values:
         key, _, text = value.partition("=")
-        if key not in ("ip_address", "subnet_id", "ip_address_substr"):
-            raise Invalid(f"Invalid input for fixed_ips. Reason: '{key}' is not ip_address, subnet_id or ip_address_substr.")
         wanted.setdefault(key, set()).add(text)
 
     def matches(ip: FixedIp) -> bool:
@@ -205,10 +268,6 @@ def _fixed_ips_test(values: Sequence[str]) -> Callable[[Resource], bool]:
         )
 
     return lambda resource: any(matches(ip) for ip in getattr(resource, "fixed_ips", ()))
-
-
-def _is_bool(kind: type[Resource], field: str) -> bool:
-    return any(item.name == field and isinstance(item.default, bool) for item in msgspec.structs.fields(kind))
 
 
 def _as_text(value: Any) -> str:
