@@ -61,6 +61,9 @@ class FakeFact(Fact, frozen=True):
     def add(self) -> Iterable[Action]:
         yield Action(self.key, ("fake", "put"), msgspec.json.encode(self.value).decode())
 
+    def replaces(self, have: Fact) -> bool:
+        return False
+
     def change(self, have: Fact) -> Iterable[Action]:
         return self.add()
 

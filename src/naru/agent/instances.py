@@ -40,6 +40,14 @@ class DhcpClient(Fact, frozen=True):
     def name(self) -> str:
         return f"{self.key}/{self.device}"
 
+    def is_met_by(self, have: Fact) -> bool:
+        return isinstance(have, DhcpClient) and (self._is_starting(have) or super().is_met_by(have))
+
+    def _is_starting(self, have: "DhcpClient") -> bool:
+        """Whether the pid is still of the shell, or of a command that will become the client."""
+        argv = shlex.join(self.argv)
+        return have.argv != self.argv and any(argv in text for text in (*have.argv, shlex.join(have.argv)))
+
     def add(self) -> Iterable[Step]:
         environment = ("env", f"NARU_INSTANCE={self.directory}", f"NARU_WAKE={self.wake}")
         client = shlex.join(("nsenter", f"--net={iproute.NETNS_DIR / self.netns}", *environment, *self.argv))
@@ -47,6 +55,9 @@ class DhcpClient(Fact, frozen=True):
         # The shell writes the pid, so that it is known when this line has ended; each command of `client` becomes the next.
         start = f"{{ {client} >/dev/null 2>&1 & echo $! >{pid_file}; }}"
         yield Action(self.key, ("sh",), f"mkdir -p {directory} && ip -n {self.netns} link set dev {self.device} up && {start}")
+
+    def replaces(self, have: Fact) -> bool:
+        return False
 
     def change(self, have: Fact) -> Iterable[Step]:
         yield self._end()
@@ -59,7 +70,7 @@ class DhcpClient(Fact, frozen=True):
             yield Action(self.key, ("ip", "-n", self.netns), f"addr flush dev {self.device} scope global")
         files, directory = shlex.join((self._file("pid"), self._file("lease"))), shlex.quote(self.directory)
         # The directory also holds resolv.conf, which is of all its devices: it goes with the last of them.
-        yield Action(self.key, ("sh",), f"cd {directory} && rm -f {files} && {{ ls *.pid >/dev/null 2>&1 || rm -rf {directory}; }}")
+        yield Action(self.key, ("sh",), f"rm -f {files} && {{ ls {directory}/*.pid >/dev/null 2>&1 || rm -rf {directory}; }}")
 
     def _end(self) -> Action:
         return Action(self.key, ("signal", self._file("pid")), "TERM")

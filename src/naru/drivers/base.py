@@ -10,7 +10,7 @@ What a driver keeps to, and the conformance suite checks for each:
   might want is read as `Foreign`: whoever wants that name gets a `Failure`.
 - After `apply`, every wanted fact is met by what `read` returns; planning again gives nothing.
 - A driver keeps no memory that it could not read back: a fresh one on a wired host plans nothing.
-- Removing the absent and adding the equal succeed. One failing fact does not stop the others: `apply`
+- Removing the absent succeeds. One failing fact does not stop the others: `apply`
   returns a `Failure` for its key. A driver raises (`ToolError`) only when its tool cannot run at all.
 """
 
@@ -64,9 +64,13 @@ class Fact(msgspec.Struct, frozen=True):
         """The actions that make it true where nothing of this name exists, or the Failure that says why not."""
         raise NotImplementedError
 
+    def replaces(self, have: "Fact") -> bool:
+        """Whether `have`, of the same name, has to be removed before this can be added; else it can be changed."""
+        return True
+
     def change(self, have: "Fact") -> Iterable[Step]:
-        """The actions that turn `have`, of the same name, into this fact. Default: remove, then add."""
-        return [*have.remove(), *self.add()]
+        """The actions that turn `have`, which need not be replaced, into this fact."""
+        raise NotImplementedError
 
     def remove(self) -> Iterable[Action]:
         """The actions that undo it."""
@@ -115,13 +119,12 @@ class Plan(msgspec.Struct):
 def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> Plan:
     """The actions from `have` to `want`: removals in reverse, then changes and additions in `want`'s order.
 
-    Nothing is removed unless `prune`: an agent that has not heard the whole desired state yet only adds.
+    Without `prune`, nothing is removed but to be replaced: an agent that has not heard the whole desired state only adds.
     """
     planned = Plan()
-    if prune:
-        for name in reversed(list(have)):
-            if name not in want:
-                planned.removals.extend(have[name].remove())
+    for name in reversed(list(have)):
+        if _is_replaced(want[name], have[name]) if name in want else prune:
+            planned.removals.extend(have[name].remove())
     for name, fact in want.items():
         for step in _steps(fact, have.get(name)):
             if isinstance(step, Action):
@@ -131,9 +134,15 @@ def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> 
     return planned
 
 
+def _is_replaced(fact: Fact, present: Fact) -> bool:
+    return not isinstance(present, Foreign) and not fact.is_met_by(present) and fact.replaces(present)
+
+
 def _steps(fact: Fact, present: Fact | None) -> Iterable[Step]:
-    if present is None:
-        return fact.add()
     if isinstance(present, Foreign):
         return (Failure(fact.key, present.reason),)
-    return () if fact.is_met_by(present) else fact.change(present)
+    if present is None:
+        return fact.add()
+    if fact.is_met_by(present):
+        return ()
+    return fact.add() if fact.replaces(present) else fact.change(present)

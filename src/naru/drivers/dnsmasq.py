@@ -60,6 +60,9 @@ class DhcpServer(Fact, frozen=True):
         yield Action(self.key, ("sh",), shlex.join(("nsenter", f"--net={iproute.NETNS_DIR / self.netns}", *self.argv)))
         yield self._settle()
 
+    def replaces(self, have: Fact) -> bool:
+        return False
+
     def change(self, have: Fact) -> Iterable[Step]:
         assert isinstance(have, DhcpServer)
         if not self._runs_in(have):

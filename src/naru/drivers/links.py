@@ -34,6 +34,9 @@ class Namespace(Fact, frozen=True):
         yield Action(self.key, ("write", self.mark), self.key)
         yield Action(self.key, IP, f"netns add {self.netns}")
 
+    def replaces(self, have: Fact) -> bool:
+        return False
+
     def change(self, have: Fact) -> Iterable[Step]:
         # Marked but not there: it was never made, was deleted, or `ip` was killed between the file and the mount.
         yield Action(self.key, IP, f"netns del {self.netns}")
@@ -56,11 +59,15 @@ class Bridge(Fact, frozen=True):
         return f"link/{self.device}"
 
     def add(self) -> Iterable[Step]:
-        yield Action(self.key, IP, f"link add name {self.device} group {GROUP} type bridge {BRIDGE_OPTIONS}")
+        # Made with another MTU: only one that is changed counts as chosen, else the bridge follows the least of its ports.
+        yield Action(self.key, IP, f"link add name {self.device} mtu {self.mtu_bytes + 1} group {GROUP} type bridge {BRIDGE_OPTIONS}")
         yield from self._settle()
 
+    def replaces(self, have: Fact) -> bool:
+        return not isinstance(have, Bridge)
+
     def change(self, have: Fact) -> Iterable[Step]:
-        return self._settle() if isinstance(have, Bridge) else super().change(have)
+        return self._settle()
 
     def _settle(self) -> Iterable[Step]:
         settings = f"alias {self.alias} mtu {self.mtu_bytes} addrgenmode none type bridge {BRIDGE_OPTIONS}"
@@ -88,8 +95,11 @@ class Vxlan(Fact, frozen=True):
         yield Action(self.key, IP, f"link add name {self.device} mtu {self.mtu_bytes} group {GROUP} type vxlan {self.options}")
         yield from self._settle()
 
+    def replaces(self, have: Fact) -> bool:
+        return not isinstance(have, Vxlan) or have.options != self.options
+
     def change(self, have: Fact) -> Iterable[Step]:
-        return self._settle() if isinstance(have, Vxlan) and have.options == self.options else super().change(have)
+        return self._settle()
 
     def _settle(self) -> Iterable[Step]:
         yield Action(
@@ -127,12 +137,12 @@ class Tap(Fact, frozen=True):
         yield Action(self.key, IP, f"link add {near} type veth peer {far}")
         yield from self._settle()
 
+    def replaces(self, have: Fact) -> bool:
+        return not isinstance(have, Tap) or (have.far, have.mac, have.netns) != (self.far, self.mac, self.netns)
+
     def change(self, have: Fact) -> Iterable[Step]:
-        if not isinstance(have, Tap) or (have.far, have.mac, have.netns) != (self.far, self.mac, self.netns):
-            yield from super().change(have)
-            return
         yield from self._settle()
-        if have.mtu_bytes != self.mtu_bytes:
+        if isinstance(have, Tap) and have.mtu_bytes != self.mtu_bytes:
             yield Action(self.key, ("ip", "-n", self.netns), f"link set dev {self.far} mtu {self.mtu_bytes}")
 
     def _settle(self) -> Iterable[Step]:
@@ -174,6 +184,9 @@ class Port(Fact, frozen=True):
 
     def add(self) -> Iterable[Step]:
         yield Failure(self.key, self.missing)
+
+    def replaces(self, have: Fact) -> bool:
+        return False
 
     def change(self, have: Fact) -> Iterable[Step]:
         if obstacle := self._obstacle(have):
@@ -220,6 +233,9 @@ class Neighbour(Fact, frozen=True):
     def add(self) -> Iterable[Step]:
         yield Action(self.key, IP, f"neigh replace {self.address} lladdr {self.mac} dev {self.device} nud permanent")
 
+    def replaces(self, have: Fact) -> bool:
+        return False
+
     def change(self, have: Fact) -> Iterable[Step]:
         return self.add()
 
@@ -241,6 +257,9 @@ class Forward(Fact, frozen=True):
     def add(self) -> Iterable[Step]:
         verb = "append" if self.mac == FLOOD_MAC else "replace"
         yield Action(self.key, BRIDGE_TOOL, f"fdb {verb} {self.mac} dev {self.device} dst {self.vtep}")
+
+    def replaces(self, have: Fact) -> bool:
+        return False
 
     def change(self, have: Fact) -> Iterable[Step]:
         return self.add()
