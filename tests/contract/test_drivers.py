@@ -1,0 +1,204 @@
+"""What every driver keeps to (naru/drivers/base.py), asked of each in the same words: the fake, and those of the kernel.
+
+Kernel drivers run in a host of the test's own: a thread that has left the machine's network and mounts for new ones.
+"""
+
+import ctypes
+import functools
+import itertools
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from naru.agent.instances import Instances
+from naru.drivers.base import Action, Driver, plan
+from naru.drivers.dnsmasq import Dnsmasq
+from naru.drivers.linuxbridge import LinuxBridge
+from naru.model.hoststate import (
+    DhcpState,
+    DhcpSubnet,
+    HostState,
+    InstanceState,
+    LeaseState,
+    NetworkState,
+    PeerState,
+    TapState,
+    Value,
+)
+from naru.testing import FakeDriver
+
+RUN = Path("/run/naru")
+CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE = 0x00020000, 0x40000000, 0x4000, 1 << 18  # sched.h, mount.h
+
+VXLAN = NetworkState("11111111-1111", "vxlan", 1450, vni=77)
+SMALL = NetworkState("11111111-1111", "vxlan", 1400, vni=78)
+FLAT = NetworkState("22222222-2222", "flat", 1500, physical_network="physnet1")
+DHCP_TAP = TapState("33333333-3333", "11111111-1111", "fa:16:3e:00:00:02", 1450, netns="qdhcp-1", device="ns-33333333-33")
+TAP = TapState("44444444-4444", "11111111-1111", "fa:16:3e:00:00:05", 1450, netns="instance-1", device="eth0")
+OTHER_TAP = TapState("44444444-4444", "22222222-2222", "fa:16:3e:00:00:06", 1400, admin_state_up=False, netns="instance-2", device="eth1")
+PLUGGED = TapState("55555555-5555", "22222222-2222", "fa:16:3e:00:00:07", 1500)
+PEER = PeerState("p9", "11111111-1111", "fa:16:3e:00:00:09", ("10.7.0.9", "fd00::9"), "10.9.0.2")
+MOVED = PeerState("p9", "11111111-1111", "fa:16:3e:00:00:09", ("10.7.0.8",), "10.9.0.3")
+INSTANCE = InstanceState("i1", "web", "netns", "instance-1", ("eth0",), running=True)
+SUBNETS = (DhcpSubnet("s1", "10.7.0.0/28", "10.7.0.2", "10.7.0.1", ("9.9.9.9",)), DhcpSubnet("s2", "10.8.0.0/28", "10.8.0.2", None))
+DHCP, TWO = (DhcpState("1", "33333333-3333", "qdhcp-1", "ns-33333333-33", 1450, SUBNETS[:count]) for count in (1, 2))
+LEASE, LATER = (LeaseState(f"p{n}", "1", f"fa:16:3e:00:00:0{n}", f"host-{n}", (f"10.7.0.{n}",)) for n in (5, 6))
+
+
+class Subject(NamedTuple):
+    """A driver under test: how to make one afresh, the host that it expects, and states to move between."""
+
+    fresh: Callable[[], Driver]
+    prepare: Callable[[], None]
+    states: list[HostState]
+
+
+def state(*values: Value) -> HostState:
+    return {value.key: value for value in values}
+
+
+def fake() -> Subject:
+    host: dict = {}
+
+    def fresh() -> FakeDriver:
+        driver = FakeDriver()
+        driver.facts = host
+        return driver
+
+    return Subject(fresh, lambda: None, [state(), state(VXLAN, TAP), state(SMALL, PEER)])
+
+
+def linuxbridge() -> Subject:
+    def prepare() -> None:
+        run("ip link add eth1 type veth peer name wire")
+        run("ip tuntap add tap55555555-55 mode tap")
+
+    return Subject(
+        links,
+        prepare,
+        [state(), state(VXLAN, DHCP_TAP, TAP, PEER), state(SMALL, FLAT, OTHER_TAP, PLUGGED, MOVED), state(FLAT), state(INSTANCE)],
+    )
+
+
+def dnsmasq() -> Subject:
+    states = [state(), state(DHCP), state(DHCP, LEASE), state(DHCP, LEASE, LATER), state(TWO, LATER)]
+    return Subject(lambda: Dnsmasq(RUN), lambda: bring(links(), state(VXLAN, DHCP_TAP)), states)
+
+
+def instances() -> Subject:
+    return Subject(lambda: Instances(RUN), lambda: bring(links(), state(VXLAN, TAP)), [state(), state(INSTANCE)])
+
+
+def links() -> LinuxBridge:
+    return LinuxBridge(RUN, {"physnet1": "eth1"}, "127.0.0.1")
+
+
+SUBJECTS = [
+    fake,
+    *(
+        pytest.param(subject, marks=pytest.mark.needs("root", "veth", "vxlan", "linux-bridge", *tools))
+        for subject, tools in ((linuxbridge, ()), (dnsmasq, ("dnsmasq",)), (instances, ("udhcpc",)))
+    ),
+]
+
+
+def in_own_host(test):
+    """Run the test in a thread with a network and a /run of its own; they end with the thread and its daemons."""
+
+    @functools.wraps(test)
+    def wrapped(**arguments):
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(_leave_machine).result()
+            subject = arguments["subject"]()
+            thread.submit(subject.prepare).result()
+            try:
+                thread.submit(test, subject).result()
+            finally:
+                thread.submit(bring, subject.fresh(), {}).result()
+
+    return wrapped
+
+
+def _leave_machine() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    for failed in (
+        libc.unshare(CLONE_NEWNS | CLONE_NEWNET),
+        libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None),
+        libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, None),
+    ):
+        assert not failed, ctypes.get_errno()
+    run("ip link set lo up")
+
+
+def run(line: str) -> None:
+    subprocess.run(line.split(), check=True)
+
+
+def planned(driver: Driver, desired: HostState) -> list[Action]:
+    want, failures = driver.want(desired)
+    to_do = plan(want, driver.read(), prune=True)
+    assert [*failures, *to_do.failures] == []
+    return [*to_do.removals, *to_do.additions]
+
+
+def bring(driver: Driver, desired: HostState) -> None:
+    assert driver.apply(planned(driver, desired)) == []
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+@in_own_host
+def test_every_state_is_reached_from_every_other_and_a_fresh_driver_agrees(subject):
+    for before, after in itertools.permutations(subject.states, 2):
+        bring(subject.fresh(), before)
+        bring(subject.fresh(), after)
+        assert planned(subject.fresh(), after) == []
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+@in_own_host
+def test_a_driver_that_dies_after_any_action_is_followed_by_one_that_completes_the_work(subject):
+    for after in subject.states[1:]:
+        for target, start in ((after, {}), ({}, after)):
+            count = 1
+            while True:
+                bring(subject.fresh(), start)
+                actions = planned(subject.fresh(), target)
+                subject.fresh().apply(actions[:count])
+                bring(subject.fresh(), target)
+                assert planned(subject.fresh(), target) == []
+                count += 1
+                if count >= len(actions):
+                    break
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+@in_own_host
+def test_removing_the_absent_succeeds(subject):
+    for before in subject.states[1:]:
+        bring(subject.fresh(), before)
+        actions = planned(subject.fresh(), {})
+        assert subject.fresh().apply(actions) == []
+        assert subject.fresh().apply(actions) == []
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+@in_own_host
+def test_nothing_is_removed_unless_it_is_asked_for(subject):
+    for before in subject.states:
+        bring(subject.fresh(), before)
+        assert plan({}, subject.fresh().read(), prune=False).removals == []
+
+
+@pytest.mark.parametrize("subject", [SUBJECTS[1]])
+@in_own_host
+def test_one_failing_line_does_not_stop_the_others(subject):
+    broken = Action("tap/broken", ("ip",), "link set dev nosuch up")
+    driver = subject.fresh()
+    actions = planned(driver, subject.states[1])
+    failures = driver.apply([actions[0], broken, *actions[1:]])
+    assert [(failure.key, failure.reason) for failure in failures] == [("tap/broken", 'Cannot find device "nosuch"')]
+    assert planned(driver, subject.states[1]) == []
