@@ -47,7 +47,7 @@ def test_vxlan_network_with_a_port_and_a_peer():
         [
             f"write /run/naru/netns/instance-{I}: instance/{I}",
             f"ip: netns add instance-{I}",
-            "ip: link add name brq11111111-aa group 6278 type bridge forward_delay 0 stp_state 0 mcast_snooping 0",
+            "ip: link add name brq11111111-aa mtu 1451 group 6278 type bridge forward_delay 0 stp_state 0 mcast_snooping 0",
             f"ip: link set dev brq11111111-aa alias naru:{N} mtu 1450 addrgenmode none type bridge {BRIDGE_OPTIONS}",
             "ip: link set dev brq11111111-aa up",
             "ip: link add name vxlan-77 mtu 1450 group 6278 type vxlan id 77 local 10.9.0.1 dstport 4789 nolearning proxy",
