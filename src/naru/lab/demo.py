@@ -17,7 +17,7 @@ from naru.lab.checks import Document, broken_promises, promise
 from naru.lab.cloud import Service, Services, connect
 from naru.lab.hosts import Host
 from naru.lab.inside import reaches, read_lease, read_links, read_routes
-from naru.lab.lab import Lab, holds_within, start_lab
+from naru.lab.lab import CONTROLLER, Lab, holds_within, start_lab
 from naru.lab.outcome import Instance, Outcome, judge
 
 PICKED = ("NET1", "NET2")  # the user's own, in the order in which picks consider them
@@ -53,8 +53,9 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Documents(msgspec.Struct, frozen=True):
-    """What the API shows to the user, by id."""
+    """What the API shows: ports by their instance's id, the others by their own."""
 
+    ports: Mapping[str, Document]
     servers: Mapping[str, Document]
     networks: Mapping[str, Document]
     subnets: Mapping[str, Document]
@@ -73,12 +74,13 @@ def run_demo(count: int, state_dir: Path, say: Say) -> Outcome:
     say(f"Booting {count} instances with no network given, and {ON_FLAT} on {FLAT}", "")
     boots = boot_all(user, count)
 
-    step = "Waiting until every instance has its lease and every port is ACTIVE"
+    step = "Waiting until every instance has its lease and is ACTIVE, and so is its port"
     say(step, "")
     placed = await_leases(lab, admin["network"], boots, lambda leases: say(step, f"{leases} of {len(boots)} have a lease"))
+    holds_within(lab, lambda: all_active(admin["network"], user["compute"], boots), _ACTIVE_WITHIN_S)
 
     say("Looking into every instance, and pinging across hosts and across networks", "")
-    api = read_documents(user)
+    api = read_documents(user, admin["network"])
     with ThreadPoolExecutor(max_workers=8) as observers:
         instances = list(observers.map(lambda boot: describe(boot, placed, api), boots))
         leaks = [leak for leak in observers.map(find_leak, placed, placed[1:] + placed[:1]) if leak]
@@ -133,14 +135,10 @@ def boot_all(user: Services, count: int) -> list[Boot]:
 
 
 def await_leases(lab: Lab, network: Service, boots: Sequence[Boot], progress: Callable[[int], None]) -> list[Placed]:
-    """The instances that have a port, once each has a lease and is ACTIVE, or the time is over: the table shows what is missing."""
-
-    def place() -> list[Placed]:
-        ports = {port["device_id"]: port for port in network.get("/v2.0/ports").json()["ports"]}
-        found = [(boot, ports[boot.id]) for boot in boots if boot.id in ports]
-        return [Placed(boot, port, lab.hosts[port["binding:host_id"]]) for boot, port in found]
-
-    placed = place()
+    """The instances that have a port, once each has a lease or the time is over: the table shows what is missing."""
+    ports = _ports(network)
+    found = [(boot, ports[boot.id]) for boot in boots if boot.id in ports]
+    placed = [Placed(boot, port, lab.hosts[port["binding:host_id"]]) for boot, port in found]
 
     def all_leased() -> bool:
         leases = sum(read_lease(one.host, one.boot.id) is not None for one in placed)
@@ -148,13 +146,18 @@ def await_leases(lab: Lab, network: Service, boots: Sequence[Boot], progress: Ca
         return leases == len(placed)
 
     holds_within(lab, all_leased, _LEASES_WITHIN_S)
-    holds_within(lab, lambda: all(one.port["status"] == "ACTIVE" for one in place()), _ACTIVE_WITHIN_S)
-    return place()
+    return placed
 
 
-def read_documents(user: Services) -> Documents:
+def all_active(network: Service, compute: Service, boots: Sequence[Boot]) -> bool:
+    ports, servers = _ports(network), _servers(compute)
+    return all(ports[boot.id]["status"] == servers[boot.id]["status"] == "ACTIVE" for boot in boots if boot.id in ports)
+
+
+def read_documents(user: Services, admin_network: Service) -> Documents:
     return Documents(
-        servers=_by_id(user["compute"].get("/servers/detail").json()["servers"]),
+        ports=_ports(admin_network),
+        servers=_servers(user["compute"]),
         networks=_by_id(user["network"].get("/v2.0/networks").json()["networks"]),
         subnets=_by_id(user["network"].get("/v2.0/subnets").json()["subnets"]),
     )
@@ -167,14 +170,16 @@ def describe(boot: Boot, placed: Sequence[Placed], api: Documents) -> Instance:
         return Instance(boot.name, failures=(boot.refusal or "it has no port",))
     network = api.networks[one.port["network_id"]]
     lease = read_lease(one.host, boot.id)
-    reached, failures = ping_peer(one, placed)
-    if one.port["status"] != "ACTIVE":
-        failures.append(f"its port is {one.port['status']}")
+    reached = ""
+    statuses = {"it": api.servers[boot.id]["status"], "its port": api.ports[boot.id]["status"]}
+    failures = [f"{what} is {status}" for what, status in statuses.items() if status != "ACTIVE"]
     if lease is None:
         failures.append(f"no lease within {_LEASES_WITHIN_S:.0f} s")
     else:
         promised = promise(one.port, api.subnets[one.port["fixed_ips"][0]["subnet_id"]], network)
         failures += broken_promises(promised, lease, read_links(one.host, boot.id), read_routes(one.host, boot.id))
+        reached, unreached = ping_peer(one, placed, lease["server"])
+        failures += unreached
     return Instance(
         name=boot.name,
         host=one.host.name,
@@ -187,18 +192,17 @@ def describe(boot: Boot, placed: Sequence[Placed], api: Documents) -> Instance:
     )
 
 
-def ping_peer(one: Placed, placed: Sequence[Placed]) -> tuple[str, list[str]]:
-    """The name of the next instance on the same network and another host, if it answers, and what failed."""
+def ping_peer(one: Placed, placed: Sequence[Placed], dhcp_server: str) -> tuple[str, list[str]]:
+    """Who on another host answers, and what failed: the next instance on the same network, or where there is none its DHCP server."""
     after = placed.index(one) + 1
     neighbours = [other for other in (*placed[after:], *placed[: after - 1]) if other.port["network_id"] == one.port["network_id"]]
-    if not neighbours:
-        return "(alone on its network)", []
     peer = next((other for other in neighbours if other.host is not one.host), None)
-    if peer is None:
+    if neighbours and peer is None:
         return "", [f"every instance of its network runs on {one.host.name}"]
-    if not reaches(one.host, one.boot.id, peer.address):
-        return "", [f"no answer from {peer.boot.name} ({peer.address}) on {peer.host.name}"]
-    return peer.boot.name, []
+    name, address = (peer.boot.name, peer.address) if peer else ("its DHCP server", dhcp_server)
+    if not reaches(one.host, one.boot.id, address):
+        return "", [f"no answer from {name} ({address}) on {peer.host.name if peer else CONTROLLER}"]
+    return name, []
 
 
 def find_leak(one: Placed, other: Placed) -> str:
@@ -208,5 +212,13 @@ def find_leak(one: Placed, other: Placed) -> str:
     return f"{one.boot.name} reaches {other.boot.name} ({other.address}) on another network"
 
 
-def _by_id(documents: Sequence[Document]) -> Mapping[str, Document]:
+def _ports(network: Service) -> dict[str, Document]:
+    return {port["device_id"]: port for port in network.get("/v2.0/ports").json()["ports"]}
+
+
+def _servers(compute: Service) -> dict[str, Document]:
+    return _by_id(compute.get("/servers/detail").json()["servers"])
+
+
+def _by_id(documents: Sequence[Document]) -> dict[str, Document]:
     return {document["id"]: document for document in documents}
