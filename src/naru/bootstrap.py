@@ -9,8 +9,6 @@ from pathlib import Path
 
 import uvloop
 
-from naru.agent.main import run_agent
-from naru.agent.start import check_host
 from naru.allocate.segments import SegmentRanges, parse_ranges
 from naru.api.agents import HostDoor, agent_routes
 from naru.api.app import App, Authenticate
@@ -32,7 +30,7 @@ from naru.service.policy import Cloud
 from naru.settings import Settings, SettingsError
 from naru.signals import stop_on_signal
 from naru.store.check import check_database
-from naru.store.database import SchemaError, open_database, upgrade
+from naru.store.database import open_database, upgrade
 from naru.store.store import Store, utc_now
 from naru.telemetry import configure_logging
 
@@ -43,15 +41,16 @@ class Server:
     """The server half of Naru: store, API and feed in one process."""
 
     def __init__(self, settings: Settings) -> None:
-        """Open the store and read it. Raises SettingsError for settings that cannot be."""
+        """Take the address, open the store and read it. Raises SettingsError or DatabaseError."""
         self.settings = settings
+        self._listening = listen(settings.bind)
         self.state_dir = Path(settings.state_dir)
         try:
             self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(f"cannot use {self.state_dir}: {error.strerror}; choose another folder with --state-dir") from error
         self.agent_token = keep_secret(self.state_dir / "agent-token")
-        self.store = open_store(settings)
+        self.store = Store(database_url(settings))
         self.publisher = Publisher(self.store.view)
         self.store.listen(self.publisher.on_changes)
         self.backend = Backend(
@@ -81,16 +80,12 @@ class Server:
         return App(dispatch, self.authenticate, self.settings.max_body_bytes)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
-        """Serve until `stop` is set; `on_ready` is called when the first request would be answered.
-
-        Raises SettingsError when the address to listen at cannot be had.
-        """
-        listening = listen(self.settings.bind)
+        """Serve until `stop` is set; `on_ready` is called when the first request would be answered."""
         self.store.start()
         await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
         sweep = asyncio.ensure_future(self._sweep())
         try:
-            await serve(self.app(), listening, stop, on_ready, self.publisher.close)
+            await serve(self.app(), self._listening, stop, on_ready, self.publisher.close)
         finally:
             sweep.cancel()
             self.store.stop()
@@ -122,21 +117,9 @@ def database_url(settings: Settings) -> str:
     return settings.database_url or f"sqlite:///{Path(settings.state_dir) / 'naru.db'}"
 
 
-def open_store(settings: Settings) -> Store:
-    """Raises SettingsError for a database that this version cannot work with."""
-    try:
-        return Store(database_url(settings))
-    except SchemaError as error:
-        raise SettingsError(str(error)) from error
-
-
 def upgrade_database(settings: Settings) -> bool:
-    """`naru db upgrade`. -> whether anything had to be done. Raises SettingsError for a database of a newer version."""
-    Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
-    try:
-        return upgrade(open_database(database_url(settings)))
-    except SchemaError as error:
-        raise SettingsError(str(error)) from error
+    """`naru db upgrade`. -> whether anything had to be done. Raises DatabaseError for a database of a newer version."""
+    return upgrade(open_database(database_url(settings)))
 
 
 def find_faults(settings: Settings) -> tuple[int, list[str]]:
@@ -149,19 +132,22 @@ def run_all(settings: Settings, on_ready: Callable[[], None], *, dataplane: bool
 
     Raises SettingsError or StartError, before anything was changed.
     """
+    if not dataplane:
+        run_server(settings, on_ready)
+        return
+    from naru.agent.main import run_agent  # noqa: PLC0415  (the API alone does without the agent's memory)
+    from naru.agent.start import check_host  # noqa: PLC0415
+
     configure_logging()
-    if dataplane:
-        check_host(settings.agent)
+    check_host(settings.agent)
     server = Server(settings)
 
     async def run() -> None:
         stop = stop_on_signal()
+        url = f"http://{reachable(settings.bind)}"
         async with asyncio.TaskGroup() as halves:
-            serving = halves.create_task(server.run(stop, on_ready))
-            if dataplane:
-                url = f"http://{reachable(settings.bind)}"
-                halves.create_task(run_agent(socket.gethostname(), url, server.agent_token, settings, stop))
-            serving.add_done_callback(lambda _: stop.set())
+            halves.create_task(server.run(stop, on_ready))
+            halves.create_task(run_agent(socket.gethostname(), url, server.agent_token, settings, stop))
 
     uvloop.run(run())
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 
+from naru.model.errors import NaruError
 from naru.store.tables import lease
 
 _HEAD = "0001"  # the newest revision in migrations/versions; a test holds it against Alembic's own answer
 
 
-class SchemaError(Exception):
-    """The schema is not the one that this version of Naru works with."""
+class DatabaseError(NaruError):
+    """The database cannot be opened, or its schema is of a newer version of Naru."""
 
 
 def open_database(url: str) -> Engine:
@@ -49,7 +50,7 @@ def upgrade(engine: Engine) -> bool:
     """Bring the schema to the newest revision. -> whether anything had to be done.
 
     Alembic is imported only when there is something to do, which keeps a normal start quick.
-    Raises SchemaError when the database is newer than this program.
+    Raises DatabaseError when the database is newer than this program.
     """
     if is_current(engine):
         return False
@@ -64,7 +65,7 @@ def upgrade(engine: Engine) -> bool:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            raise SchemaError(
+            raise DatabaseError(
                 f"the database {engine.url.render_as_string()} is at a revision that this version of Naru does not know ({error}); "
                 "run the version that wrote it, or restore a backup"
             ) from error

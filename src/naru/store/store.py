@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import DBAPIError
 
 from naru.model.kinds import KINDS
 from naru.model.resources import Change, Resource
-from naru.store.database import open_database, take_lease, upgrade
+from naru.store.database import DatabaseError, open_database, take_lease, upgrade
 from naru.store.documents import Document, render, restore
 from naru.store.snapshot import Snapshot
 from naru.store.tables import changes, resources
@@ -26,15 +27,18 @@ class Store:
     def __init__(self, url: str, now: Callable[[], datetime] = utc_now) -> None:
         """Open the database, bring its schema up to date, take the writer's lease and read everything.
 
-        Raises SchemaError for a database of a newer version, sqlalchemy's OperationalError for one that cannot be opened.
+        Raises DatabaseError for one that cannot be opened or is of a newer version.
         """
         self.view = Snapshot()
         self.documents: dict[type[Resource], dict[str, Document]] = {kind: {} for kind in KINDS.values()}
         self._listeners: list[Callable[[Sequence[Change]], None]] = []
         self._engine = open_database(url)
-        upgrade(self._engine)
         draft = Snapshot()
-        epoch = self._load(self._engine, draft)
+        try:
+            upgrade(self._engine)
+            epoch = self._load(self._engine, draft)
+        except DBAPIError as error:
+            raise DatabaseError(f"cannot use the database {self._engine.url.render_as_string()}: {error.orig}") from error
         self._writer = Writer(self._engine, draft, epoch, self._publish_soon, now)
         self._loop: asyncio.AbstractEventLoop | None = None
 
