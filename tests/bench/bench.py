@@ -1,0 +1,197 @@
+"""The speed that Naru promises, measured here: a real server, a real disk, the load of light clients on the same machine.
+
+Each round starts a server on a new database and loads it with few ports; then it loads one that holds many. So the two rates
+that are compared were measured within seconds of each other, and a noisy neighbour disturbs both. Figures are medians.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import neutron
+from load import Connection, Load, drive, request
+from report import Figure, show
+
+sys.path.append(str(Path(__file__).parents[1]))  # as pytest does
+from serving import Serving
+
+FEW, LISTED, MANY = 100, 10_000, 20_000  # ports
+WARMING = 3_000  # ports, until SQLite's log has its size: while the file still grows, a commit costs more
+CLIENTS = (1, 8)
+READS = 9
+
+
+class Bench:
+    """Measures; `figures` collects what each round found, by name."""
+
+    def __init__(self, command: str, rounds: int, creates: int) -> None:
+        self.command = command
+        self.rounds = rounds
+        self.creates = creates
+        self.figures: dict[str, list[float]] = {}
+
+    def run(self) -> None:
+        with self._started() as few, self._started() as full:
+            clouds = {"few": LoadedCloud(few), "full": LoadedCloud(full)}
+            clouds["few"].fill(FEW + WARMING)
+            clouds["full"].fill(LISTED)
+            self._read(clouds["full"])
+            clouds["full"].fill(MANY)
+            self._note("mib at 20,000 ports", resident_mib(full.process.pid)[0])
+            for number in range(1, self.rounds + 1):
+                print(f"round {number} of {self.rounds}", flush=True)
+                self._compare(clouds if number % 2 else dict(reversed(clouds.items())))
+        for _ in range(self.rounds):
+            self._start_twice()
+
+    def _compare(self, clouds: dict[str, "LoadedCloud"]) -> None:
+        """One client, then eight, each on both; the subnet of the cloud with few ports is a new one."""
+        clouds["few"].begin_network()
+        clouds["few"].fill(FEW)
+        for clients in CLIENTS:
+            rates = {}
+            for name, cloud in clouds.items():
+                load = cloud.create(self.creates * min(clients, 2), clients)
+                rates[name] = load.per_s
+                self._note(f"{name} {clients} per s", load.per_s)
+                self._note(f"{name} {clients} p99 ms", percentile(load, 99) * 1000)
+            self._note(f"ratio {clients}", rates["full"] / rates["few"])
+
+    def _read(self, cloud: "LoadedCloud") -> None:
+        port = cloud.ask("GET", "/ports?fields=id&fields=device_id")["ports"][0]
+        connection = Connection(cloud.serving.address)
+        for name, path in (
+            ("list", "/ports"),
+            ("list ids", "/ports?fields=id"),
+            ("filter", f"/ports?device_id={port['device_id']}"),
+            ("show", f"/ports/{port['id']}"),
+        ):
+            for _ in range(READS * (1 if name.startswith("list") else 20)):
+                answer = connection.ask(request("GET", f"/v2.0{path}", cloud.token))
+                assert answer.status == 200, answer.body
+                self._note(f"{name} ms", answer.took_s * 1000)
+            self._note(f"{name} bytes", len(answer.body))
+        connection.close()
+
+    def _start_twice(self) -> None:
+        with self._started() as serving:
+            self._note_start("first", serving)
+            serving.stop()
+            with Serving(serving.state_dir, self.command) as again:
+                self._note_start("second", again)
+
+    @contextmanager
+    def _started(self) -> Iterator[Serving]:
+        """A server on a new database, on the disk that holds the working directory: /tmp may be memory."""
+        state_dir = Path(tempfile.mkdtemp(prefix=".bench-", dir=Path.cwd()))
+        try:
+            with Serving(state_dir, self.command) as serving:
+                yield serving
+        finally:
+            shutil.rmtree(state_dir)
+
+    def _note_start(self, name: str, serving: Serving) -> None:
+        rss, pss = resident_mib(serving.process.pid)
+        self._note(f"{name} start s", serving.started_after_s)
+        self._note(f"{name} rss mib", rss)
+        self._note(f"{name} pss mib", pss)
+
+    def _note(self, name: str, value: float) -> None:
+        self.figures.setdefault(name, []).append(value)
+
+
+class LoadedCloud:
+    """A server, and a network on it with one /16 that is filled with ports."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.serving = serving
+        self.token = serving.token()
+        self._http = serving.client()
+        project = self.ask("GET", "/quotas/tenant")["tenant"]["tenant_id"]
+        self.ask("PUT", f"/quotas/{project}", {"quota": {"port": -1, "network": -1, "subnet": -1}})
+        self.begin_network()
+
+    def begin_network(self) -> None:
+        self._made = 0
+        self._network = self.ask("POST", "/networks", {"network": {"name": "bench"}})["network"]["id"]
+        self.ask("POST", "/subnets", {"subnet": {"network_id": self._network, "cidr": "10.64.0.0/16", "ip_version": 4}})
+
+    def ask(self, method: str, path: str, body: object = None) -> dict:
+        answer = self._http.request(method, path, json=body)
+        answer.raise_for_status()
+        return answer.json()
+
+    def fill(self, total: int) -> None:
+        """Make ports, many in a request, until there are so many."""
+        while self._made < total:
+            self.ask("POST", "/ports", {"ports": [self._port() for _ in range(min(500, total - self._made))]})
+
+    def create(self, number: int, clients: int) -> Load:
+        """Make ports one by one. Every answer must be 201."""
+        bodies = [json.dumps({"port": self._port()}).encode() for _ in range(number)]
+        load = drive(self.serving.address, [request("POST", "/v2.0/ports", self.token, body) for body in bodies], clients)
+        if set(load.statuses) != {201}:
+            raise SystemExit(f"not every port was created: {dict(load.statuses)}")
+        return load
+
+    def _port(self) -> dict[str, object]:
+        self._made += 1
+        return {"network_id": self._network, "name": f"p-{self._made}", "admin_state_up": True, "device_id": f"vm-{self._made}"}
+
+
+def percentile(load: Load, percent: int) -> float:
+    return sorted(load.latencies_s)[len(load.latencies_s) * percent // 100]
+
+
+def resident_mib(pid: int) -> tuple[float, float]:
+    """-> memory of a process with (RSS) and without (PSS) the share of others in common pages."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("Rss:", "Pss:"))}
+    return kib["Rss"] / 1024, kib["Pss"] / 1024
+
+
+def report(found: Callable[[str], float]) -> list[Figure]:
+    creates, ratio = neutron.CREATES_PER_S, neutron.FULL_TO_EMPTY
+    return [
+        Figure("create a port, 1 client", found("few 1 per s"), "/s", at_least=800, elsewhere=creates[1]),
+        Figure("create a port, 8 clients", found("few 8 per s"), "/s", at_least=1500, elsewhere=creates[8]),
+        Figure("slowest of 100 creates, 8 clients", found("few 8 p99 ms"), "ms"),
+        Figure("create at 20,000 ports, 1 client", found("full 1 per s"), "/s"),
+        Figure("create at 20,000 ports, 8 clients", found("full 8 per s"), "/s"),
+        Figure("rate at 20,000 ports by rate at 100, 1 client", found("ratio 1") * 100, "%", at_least=90, elsewhere=ratio[1] * 100),
+        Figure("rate at 20,000 ports by rate at 100, 8 clients", found("ratio 8") * 100, "%", at_least=90, elsewhere=ratio[8] * 100),
+        Figure("start to first answer, new database", found("first start s"), "s", at_most=1, elsewhere=neutron.START_S),
+        Figure("start to first answer, second start", found("second start s"), "s", at_most=1, elsewhere=neutron.START_S),
+        Figure("memory (PSS) after start, new database", found("first pss mib"), "MiB", at_most=80, elsewhere=neutron.IDLE_MIB),
+        Figure("memory (PSS) after start, second start", found("second pss mib"), "MiB", at_most=80, elsewhere=neutron.IDLE_MIB),
+        Figure("memory (RSS) after start, new database", found("first rss mib"), "MiB", at_most=80),
+        Figure("memory (RSS) at 20,000 ports", found("mib at 20,000 ports"), "MiB"),
+        Figure("list 10,000 ports", found("list ms"), "ms", elsewhere=neutron.LIST_MS),
+        Figure("list 10,000 ports, fields=id", found("list ids ms"), "ms", elsewhere=neutron.LIST_IDS_MS),
+        Figure("list by device_id among 10,000", found("filter ms"), "ms", elsewhere=neutron.FILTER_MS),
+        Figure("show a port among 10,000", found("show ms"), "ms", elsewhere=neutron.SHOW_MS),
+    ]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--command", default="up --no-dataplane", help="what is measured, as in `naru COMMAND`  [up --no-dataplane]")
+    options.add_argument("--rounds", type=int, default=7, help="[7]")
+    options.add_argument("--creates", type=int, default=500, help="ports that one client makes in a round; eight make twice as many  [500]")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write the figures of every round there as well")
+    asked = options.parse_args()
+    bench = Bench(asked.command, asked.rounds, asked.creates)
+    bench.run()
+    show(f"naru {asked.command}, median of {asked.rounds} rounds", report(lambda name: statistics.median(bench.figures[name])))
+    if asked.json:
+        asked.json.write_text(json.dumps(bench.figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
