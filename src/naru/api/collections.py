@@ -1,0 +1,197 @@
+"""Collections: what may be done with a kind is a row; routes, bodies, lists and links follow from it."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.responses import Response
+
+from naru.api.backend import Backend
+from naru.api.http import Call, Route, json_response, member, no_content
+from naru.model.errors import Invalid, StaleRevision, not_found
+from naru.model.requests import decode_create, decode_update
+from naru.model.resources import Changes, Resource, attributes
+from naru.model.view import View
+from naru.service.policy import fetch, visible
+from naru.store.documents import render
+from naru.store.read import ListQuery, Page, list_page, parse_query, project
+
+Plan = Callable[..., Changes[Any]]
+
+
+class Collection(NamedTuple):
+    """A kind and what may be done with it.
+
+    create(view, caller, given, cloud), update(view, caller, id, given, cloud), delete(view, caller, id, cloud);
+    an action, `PUT …/{id}/<name>`, is action(view, caller, id, body, cloud) and returns the answer as a JSON object.
+
+    `path` is what follows /v2.0/, the kind's plural unless said. A path such as `floatingips/{floatingip_id}/port_forwardings` puts
+    the collection below a parent: its members are those whose attribute `floatingip_id` is the id in the path.
+    """
+
+    kind: type[Resource]
+    create: Plan | None = None
+    update: Plan | None = None
+    delete: Plan | None = None
+    path: str = ""
+    actions: Mapping[str, Plan] = {}
+
+    @property
+    def parent_attribute(self) -> str | None:
+        return self.path.partition("{")[2].partition("}")[0] or None
+
+
+def collection_routes(backend: Backend, collection: Collection) -> list[Route]:
+    path = f"/v2.0/{collection.path or collection.kind.plural.replace('_', '-')}"
+    one = f"{path}/{{id}}"
+    routes = [
+        Route("GET", path, partial(_list, backend, collection)),
+        Route("GET", one, partial(_show, backend, collection)),
+    ]
+    if collection.create is not None:
+        routes.append(Route("POST", path, partial(_create, backend, collection, collection.create)))
+    if collection.update is not None:
+        routes.append(Route("PUT", one, partial(_update, backend, collection, collection.update)))
+    if collection.delete is not None:
+        routes.append(Route("DELETE", one, partial(_delete, backend, collection, collection.delete)))
+    for name, action in collection.actions.items():
+        routes.append(Route("PUT", f"{one}/{name}", partial(_act, backend, collection, action)))
+    return routes
+
+
+async def _list(backend: Backend, collection: Collection, call: Call) -> Response:
+    kind, caller = collection.kind, call.caller
+    query = parse_query(kind, call.query, admin=caller.is_admin, max_limit=backend.pagination_max_limit)
+    if collection.parent_attribute is not None:
+        query = msgspec.structs.replace(query, filters={**query.filters, collection.parent_attribute: (call.ids[0],)})
+    page = list_page(backend.view, backend.documents(kind), kind, query, visible(backend.view, caller), admin=caller.is_admin)
+    return page_response(call, kind, query, page)
+
+
+def page_response(call: Call, kind: type[Resource], query: ListQuery, page: Page) -> Response:
+    links = _page_links(call, query, page)
+    tail = b',"%b_links":%b}' % (kind.plural.encode(), msgspec.json.encode(links)) if links else b"}"
+    return json_response(b'{"%b":[%b]%b' % (kind.plural.encode(), page.items, tail))
+
+
+def _page_links(call: Call, query: ListQuery, page: Page) -> list[dict[str, str]]:
+    """Where a limit is set: both ways on, but for the way that has just ended in a page that is not full."""
+    if query.limit is None:
+        return []
+    is_full = page.size >= query.limit
+    rest = [(key, value) for key, value in call.query if key not in ("marker", "page_reverse")]
+
+    def link(rel: str, marker: str | None, *more: tuple[str, str]) -> dict[str, str]:
+        pairs = [*rest, *([("marker", marker)] if marker is not None else []), *more]
+        return {"rel": rel, "href": f"{call.base_url}{call.request.url.path}?{urlencode(pairs)}"}
+
+    links = []
+    if is_full or query.page_reverse:
+        links.append(link("next", page.last_id))
+    if is_full or not query.page_reverse:
+        links.append(link("previous", page.first_id, ("page_reverse", "True")))
+    return links
+
+
+async def _show(backend: Backend, collection: Collection, call: Call) -> Response:
+    kind = collection.kind
+    resource = _member(backend.view, collection, call)
+    if fields := call.values("fields"):
+        return json_response({kind.singular: project(resource, fields, admin=call.caller.is_admin)})
+    return json_response(_wrap(kind, _document(backend, call, resource)))
+
+
+def _member(view: View, collection: Collection, call: Call) -> Resource:
+    """The resource that the path names. Raises NotFound, also where it belongs to another parent."""
+    resource = fetch(view, call.caller, collection.kind, call.ids[-1])
+    parent = collection.parent_attribute
+    if parent is not None and getattr(resource, attributes(collection.kind)[parent].field) != call.ids[0]:
+        raise not_found(collection.kind.kind, call.ids[-1])
+    return resource
+
+
+async def _create(backend: Backend, collection: Collection, create: Plan, call: Call) -> Response:
+    kind = collection.kind
+    bodies, is_bulk = _bodies(await call.json(), kind)
+    above = {collection.parent_attribute: call.ids[0]} if collection.parent_attribute is not None else {}
+    wanted = [decode_create(kind, body, call.caller) | above for body in bodies]
+
+    def plan(view: View) -> Changes[list[Resource]]:
+        made = []
+        for given in wanted:
+            made.append((yield from create(view, call.caller, given, backend.cloud)))  # noqa: PERF401  (a plan cannot yield in a comprehension)
+        return made
+
+    made = await backend.store.write(plan)
+    documents = [_document(backend, call, resource) for resource in made]
+    if is_bulk:
+        return json_response(b'{"%b":[%b]}' % (kind.plural.encode(), b",".join(documents)), 201)
+    return json_response(_wrap(kind, documents[0]), 201)
+
+
+def _bodies(document: Any, kind: type[Resource]) -> tuple[list[dict[str, Any]], bool]:
+    """-> the objects to create, and whether they came as a list. Raises Invalid for anything else."""
+    if not isinstance(document, dict):
+        raise Invalid(f"The request body is not a JSON object with '{kind.singular}' or '{kind.plural}' in it")
+    if kind.plural not in document:
+        return [member(document, kind.singular)], False
+    many = document[kind.plural]
+    if many == []:
+        raise Invalid("Resources required")
+    items = [item.get(kind.singular, item) if isinstance(item, dict) else item for item in many] if isinstance(many, list) else [many]
+    if not all(isinstance(item, dict) for item in items):
+        raise Invalid(f"'{kind.plural}' in the request body is not a list of objects")
+    return items, True
+
+
+async def _update(backend: Backend, collection: Collection, update: Plan, call: Call) -> Response:
+    kind = collection.kind
+    given = decode_update(kind, await call.member(kind.singular), call.caller)
+    changed = await _write(backend, collection, call, lambda view: update(view, call.caller, call.ids[-1], given, backend.cloud))
+    return json_response(_wrap(kind, _document(backend, call, changed)))
+
+
+async def _delete(backend: Backend, collection: Collection, delete: Plan, call: Call) -> Response:
+    await _write(backend, collection, call, lambda view: delete(view, call.caller, call.ids[-1], backend.cloud))
+    return no_content()
+
+
+async def _act(backend: Backend, collection: Collection, action: Plan, call: Call) -> Response:
+    body = await call.json()
+    return json_response(await _write(backend, collection, call, lambda view: action(view, call.caller, call.ids[-1], body, backend.cloud)))
+
+
+async def _write(backend: Backend, collection: Collection, call: Call, plan: Plan) -> Any:
+    """Run a plan that changes a resource, if it is the path's and still of the revision that If-Match names."""
+    expected = _expected_revision(call)
+
+    def checked(view: View) -> Changes[Any]:
+        revision = _member(view, collection, call).revision_number
+        if expected is not None and revision != expected:
+            raise StaleRevision(f"Constrained to {expected}, but current revision is {revision}")
+        return (yield from plan(view))
+
+    return await backend.store.write(checked)
+
+
+def _expected_revision(call: Call) -> int | None:
+    """`If-Match: revision_number=N`, quoted or not. Other entity tags say nothing here."""
+    tags = [tag.strip().strip('"') for tag in call.request.headers.get("if-match", "").split(",")]
+    wanted = [tag.removeprefix("revision_number=") for tag in tags if tag.startswith("revision_number=")]
+    if len(wanted) > 1:
+        raise Invalid("Multiple revision_number etags are not supported.")
+    if wanted and not wanted[0].isdecimal():
+        raise Invalid("Revision number etag must be in the format of revision_number=<int>")
+    return int(wanted[0]) if wanted else None
+
+
+def _document(backend: Backend, call: Call, resource: Resource) -> bytes:
+    """As published; a resource that was deleted a moment ago is rendered once more."""
+    document = backend.documents(type(resource)).get(resource.id) or render(resource)[0]
+    return document.seen_by(admin=call.caller.is_admin)
+
+
+def _wrap(kind: type[Resource], document: bytes) -> bytes:
+    return b'{"%b":%b}' % (kind.singular.encode(), document)
