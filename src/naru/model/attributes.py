@@ -185,22 +185,25 @@ def ip_address(value: Any) -> str:
 
 
 def cidr(value: Any) -> str:
-    """A prefix whose host bits are zero, in canonical form."""
+    """The prefix in which an address with a length lies, in canonical form: 10.0.0.1/24 is 10.0.0.0/24."""
     if not isinstance(value, str):
         raise Unconvertible(f"{shown(value)} is not in a CIDR format")
     if "/" in value:
         try:
-            return str(ipaddress.ip_network(value))
+            return str(ipaddress.ip_network(value, strict=False))
         except ValueError:
             pass
-    raise ValueError(f"{shown(value)} is not a valid IP subnet{_proposal(value)}")
+    raise ValueError(f"{shown(value)} is not a valid IP subnet")
 
 
-def _proposal(value: str) -> str:
-    try:
-        return f"; {ipaddress.ip_network(value, strict=False)} would be one"
-    except ValueError:
-        return ""
+def route_destination(value: Any) -> str:
+    """A prefix whose host bits are zero, and that is not this host itself."""
+    prefix = ipaddress.ip_network(cidr(value))
+    if ipaddress.ip_address(value.partition("/")[0]) != prefix.network_address:
+        raise ValueError(f"{shown(value)} is not a valid CIDR; {prefix} would be one")
+    if prefix.is_loopback:
+        raise ValueError(f"{shown(value)} is not a routable CIDR")
+    return str(prefix)
 
 
 def list_of(convert: Convert, *, unique: bool = True) -> Convert:

@@ -30,6 +30,7 @@ from naru.model.attributes import (
     or_empty,
     or_none,
     read_only,
+    route_destination,
     settable,
     struct_of,
     text,
@@ -135,7 +136,7 @@ class Network(Resource, frozen=True, kw_only=True):
         return (segment_claim(self.provider_network_type, self.provider_physical_network, self.provider_segmentation_id),)
 
 
-def subnetpool_id(value: Any) -> str:
+def pool_reference(value: Any) -> str:
     """A UUID, or the word for prefixes that come from a router's DHCPv6 client (RFC 8415)."""
     return value if value == "prefix_delegation" else uuid_text(value)
 
@@ -159,12 +160,12 @@ class Subnet(Resource, frozen=True, kw_only=True):
     dns_nameservers: Annotated[tuple[str, ...], settable(or_empty(list_of(ip_address)), filter=False, sort=False)] = ()
     host_routes: Annotated[
         tuple[HostRoute, ...],
-        settable(or_empty(list_of(struct_of(HostRoute, destination=cidr, nexthop=ip_address))), filter=False, sort=False),
+        settable(or_empty(list_of(struct_of(HostRoute, destination=route_destination, nexthop=ip_address))), filter=False, sort=False),
     ] = ()
     enable_dhcp: Annotated[bool, settable(boolean)] = True
     ipv6_ra_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
     ipv6_address_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
-    subnetpool_id: Annotated[str | None, at_create(or_none(subnetpool_id))] = None
+    subnetpool_id: Annotated[str | None, at_create(or_none(pool_reference))] = None
     prefixlen: Annotated[int | None, at_create(integer(0), see="nobody", filter=False, sort=False)] = None  # wanted of a subnet pool
     shared: Annotated[bool, filter_only(boolean)] = False  # as its network is
 
@@ -252,8 +253,8 @@ class Agent(Resource, frozen=True, kw_only=True):
     binary: Annotated[str, read_only(sort=False)] = "naru-agent"
     topic: Annotated[str, read_only(sort=False)] = "N/A"
     host: Annotated[str, read_only(sort=False)]
-    admin_state_up: Annotated[bool, settable(boolean, who="admin", sort=False)] = True
-    alive: Annotated[bool, read_only(sort=False)] = True
+    admin_state_up: Annotated[bool, at_update(boolean, who="admin", sort=False)] = True
+    alive: Annotated[bool, read_only(convert=boolean, sort=False)] = True
     started_at: Annotated[str, read_only(filter=False, sort=False)] = ""
     heartbeat_timestamp: Annotated[str, read_only(filter=False, sort=False)] = ""
     configurations: Annotated[dict[str, Any], read_only(filter=False, sort=False)] = field(default_factory=dict)

@@ -1,0 +1,257 @@
+"""Our resources, attribute by attribute, against neutron-lib's definitions of the extensions that we advertise.
+
+neutron-lib is what Neutron itself validates with. Where we differ on purpose, a table here says so, with the reason; a
+difference that is in no table fails, and so does a row that is no difference any more.
+"""
+
+import importlib
+import pkgutil
+
+import msgspec
+import pytest
+from neutron_lib import constants
+from neutron_lib.api import definitions, validators
+from neutron_lib.api.definitions import network, port, subnet
+
+from naru.api.extensions import EXTENSIONS
+from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
+
+KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability)
+NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
+
+# What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
+IN_NEUTRON_ONLY = {
+    "quotas": ("Quota management support", "Expose functions for quotas management per project", "2012-07-29T10:00:00-00:00"),
+    "quota_details": (
+        "Quota details management support",
+        "Expose functions for quotas usage statistics per project",
+        "2017-02-10T10:00:00-00:00",
+    ),
+    "standard-attr-description": (
+        "standard-attr-description",
+        "Extension to add descriptions to standard attributes",
+        "2016-02-10T10:00:00-00:00",
+    ),
+    "standard-attr-revisions": (
+        "Resource revision numbers",
+        "This extension will display the revision number of neutron resources.",
+        "2016-04-11T10:00:00-00:00",
+    ),
+    "standard-attr-timestamp": (
+        "Resource timestamps",
+        "Adds created_at and updated_at fields to all Neutron resources that have Neutron standard attributes.",
+        "2016-09-12T10:00:00-00:00",
+    ),
+}
+READ_ONLY = {"allow_post": False, "allow_put": False, "is_visible": True}
+STANDARD_ATTRIBUTES = {
+    "description": {
+        "allow_post": True, "allow_put": True, "is_visible": True, "is_filter": True, "default": "", "validate": {"type:string": 255},
+    },
+    "created_at": READ_ONLY,
+    "updated_at": READ_ONLY,
+    "revision_number": READ_ONLY | {"is_filter": True},  # the API reference lists it among the filters
+}  # fmt: skip
+
+
+def _definitions():
+    modules = (importlib.import_module(f"{definitions.__name__}.{module.name}") for module in pkgutil.iter_modules(definitions.__path__))
+    return {module.ALIAS: module for module in modules if hasattr(module, "ALIAS")}
+
+
+DEFINITIONS = _definitions()
+ADVERTISED = [DEFINITIONS[extension.alias] for extension in EXTENSIONS if extension.alias in DEFINITIONS]
+
+
+def _expected(kind):
+    """neutron-lib's attributes of a kind: the core definition, then every extension in the order of the aliases."""
+    found = {}
+    for definition in (network, subnet, port, *sorted(ADVERTISED, key=lambda definition: definition.ALIAS)):
+        for name, rules in (definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural, {}).items():
+            found[name] = found.get(name, {}) | rules
+    if kind in (Network, Subnet, Port):
+        found |= STANDARD_ATTRIBUTES
+    return found | {"project_id": found["tenant_id"]} if "tenant_id" in found else found
+
+
+CASES = [pytest.param(kind, name, rules, id=f"{kind.singular}-{name}") for kind in KINDS for name, rules in _expected(kind).items()]
+
+
+# -- names and rights
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.singular)
+def test_attributes_are_those_of_neutron(kind):
+    ours = {name for name, item in attributes(kind).items() if not item.attribute.is_hidden}
+    assert ours == set(_expected(kind))
+
+
+@pytest.mark.parametrize(("kind", "name", "rules"), CASES)
+def test_who_may_do_what(kind, name, rules):
+    attribute = attributes(kind)[name].attribute
+    ours = {
+        "allow_post": attribute.post != "nobody",
+        "allow_put": attribute.put != "nobody",
+        "is_visible": attribute.see != "nobody",
+        "is_filter": attribute.filter,
+        "is_sort_key": attribute.sort,
+    }
+    assert ours == {right: rules.get(right, False) for right in ours}
+
+
+@pytest.mark.parametrize(("kind", "name", "rules"), CASES)
+def test_what_a_request_may_leave_out(kind, name, rules):
+    """Neutron takes the project from the token, so it demands none."""
+    item = attributes(kind)[name]
+    demanded = rules["allow_post"] and "default" not in rules and item.field != "project_id"
+    assert item.attribute.required == demanded
+    if rules["allow_post"] and rules.get("default", NOT_GIVEN) is not NOT_GIVEN:
+        field = next(field for field in msgspec.structs.fields(kind) if field.name == item.field)
+        assert field.default == rules["default"]
+
+
+# -- values
+
+SUBNET_ID = "11111111-2222-4333-8444-555555555555"
+POOL = {"start": "10.0.0.2", "end": "10.0.0.9"}
+ROUTE = {"destination": "10.1.0.0/16", "nexthop": "10.0.0.9"}
+SAMPLES = (
+    None, True, False, 0, 1, -1, 4, 6, 1450, 1450.0, 1450.5, 2**40,
+    "", " ", "x", " x", "x ", "a\tb", "a\nb", "a\x00b", "é", "💧", "x" * 255, "x" * 256,
+    "True", "FALSE", "yes", "off", "maybe", "4", "6", "1450", "-1", "1e3", "flat", "vxlan", "normal", "direct", "slaac", "dhcpv6-stateful",
+    SUBNET_ID, SUBNET_ID.upper(), SUBNET_ID.replace("-", ""), "prefix_delegation",
+    "10.0.0.1", "10.0.0.01", "10.0.0", "10.0.0.1 ", "256.0.0.1", "fd00::1", "FD00:0::0001", "fd00::1%eth0",
+    "10.0.0.0/24", "10.0.0.1/24", "10.0.0.0/33", "10.0.0.0", "10/8", "10.0.0.0/255.255.255.0", "0.0.0.0/0",
+    "fd00::/64", "FD00::0/64", "fd00::1/64",
+    "fa:16:3e:00:00:01", "FA-16-3E-00-00-01", "fa16.3e00.0001", "fa163e000001", "fa:16:3e:00:00", "fa:16:3e:00:00:zz", "a:b:c:d:e:f",
+    "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01",
+    [], {}, [None], ["x"], [1], {"a": 1}, {"a": {"b": []}},
+    ["8.8.8.8"], ["8.8.8.8", "8.8.4.4"], ["8.8.8.8", "8.8.8.8"], ["FD00::1"],
+    [POOL], [{"start": "10.0.0.2"}], [POOL | {"end": "x"}], [POOL | {"x": 1}],
+    [ROUTE], [ROUTE, ROUTE], [ROUTE | {"destination": "10.1.0.1/16"}], [ROUTE | {"destination": "127.0.0.0/8"}], [{"nexthop": "10.0.0.9"}],
+    [{"subnet_id": SUBNET_ID}], [{"subnet_id": SUBNET_ID}] * 2, [{"subnet_id": SUBNET_ID, "ip_address": "10.0.0.5"}],
+    [{"subnet_id": "x"}], [{}],
+    [{"ip_address": "10.0.0.5"}], [{"ip_address": "10.0.0.5"}] * 2, [{"ip_address": "10.0.0.5", "x": 1}],
+)  # fmt: skip
+
+TEXTS = ("description", "device_id", "device_owner", "tenant_id", "project_id", "provider:network_type", "provider:physical_network")
+POOL_MEMBERS = {"ip_address", "subnet_id"}
+
+# Why a value has another outcome here than there -> of which attributes, and which values.
+TAKEN_THERE_ONLY = {
+    "an integer is no boolean and has no fraction: Neutron rounds 1450.5 to 1450 and reads true as 1": (
+        ("mtu", "ip_version", "prefixlen", "provider:segmentation_id"),
+        lambda value: isinstance(value, bool | float),
+    ),
+    "not every database keeps NUL: Neutron fails on it later": ((*TEXTS, "binding:host_id"), lambda value: value == "a\x00b"),
+    "a host is a text of at most 255 characters: Neutron takes whatever it is": (
+        ("binding:host_id",),
+        lambda value: not isinstance(value, str) or len(value) > 255,
+    ),
+    "a MAC with the group bit cannot be the address of a port (IEEE 802)": (("mac_address",), lambda value: value == "01:00:5e:00:00:01"),
+    "a MAC has two digits a byte: Neutron takes 4 as 00:00:00:00:00:04, and a:b:c:d:e:f": (
+        ("mac_address",),
+        lambda value: len(str(value)) < 17,
+    ),
+    "a prefix says its length: Neutron takes 10.0.0.0 as 10.0.0.0/32": (("cidr",), lambda value: "/" not in str(value)),
+    "an address is a text: Neutron takes an integer beyond 32 bits as an IPv6 address": (("gateway_ip",), lambda value: value == 2**40),
+    "an empty text or object is no list": (("allocation_pools", "dns_nameservers"), lambda value: value in ("", {})),
+    "a member that is not known is refused: Neutron ignores it": (
+        ("fixed_ips",),
+        lambda value: isinstance(value, list) and any(set(item) - POOL_MEMBERS for item in value if isinstance(item, dict)),
+    ),
+}  # fmt: skip
+TAKEN_HERE_ONLY = {
+    "a name may hold any printable character: Neutron's pattern ends at the basic plane": (("name",), lambda value: value == "💧"),
+    "null says that there is no prefix, as leaving it out does: Neutron fails on it with status 500": (
+        ("cidr",),
+        lambda value: value is None,
+    ),
+    "an address named twice is refused when addresses are chosen": (
+        ("fixed_ips",),
+        lambda value: value == [{"ip_address": "10.0.0.5"}] * 2,
+    ),
+}
+KEPT_OTHERWISE = {
+    "an id is kept in its canonical form, so that it finds what it names": (
+        ("network_id", "subnetpool_id"),
+        lambda value: value in (SUBNET_ID.upper(), SUBNET_ID.replace("-", "")),
+    ),
+    "the host bits of a prefix are zeroed: Neutron does it later": (("cidr",), lambda value: value in ("10.0.0.1/24", "fd00::1/64")),
+    "an address is kept in its canonical form": (("dns_nameservers",), lambda value: value == ["FD00::1"]),
+    "no profile is an empty one: Neutron keeps null and shows {}": (("binding:profile",), lambda value: value is None),
+}
+
+
+def _reason(table, name, value):
+    return next((reason for reason, (names, is_such) in table.items() if name in names and is_such(value)), None)
+
+
+def _neutron_keeps(rules, value):
+    """The value as Neutron keeps it. Raises ValueError where it refuses, or fails."""
+    try:
+        kept = rules["convert_to"](value) if "convert_to" in rules else value
+    except Exception as error:
+        raise ValueError(str(error)) from error
+    for rule, limit in rules.get("validate", {}).items():
+        if reason := validators.get_validator(rule)(kept, limit):
+            raise ValueError(reason)
+    return kept
+
+
+def _naru_keeps(kind, name, value):
+    """The value as it would stand on the wire."""
+    kept = msgspec.json.decode(msgspec.json.encode(attributes(kind)[name].attribute.convert(value)))
+    if name == "fixed_ips":  # members that were left out are null inside
+        return [{member: value for member, value in ip.items() if value is not None} for ip in kept]
+    return kept
+
+
+def _outcome(keep, *given):
+    try:
+        return "takes", keep(*given)
+    except ValueError:
+        return "refuses", None
+
+
+def _differences(kind, name, rules):
+    """-> for each sample with another outcome: the reason in our tables (None: there is none), and what happened."""
+    for value in SAMPLES:
+        theirs, ours = _outcome(_neutron_keeps, rules, value), _outcome(_naru_keeps, kind, name, value)
+        if ours[0] != theirs[0]:
+            table = TAKEN_HERE_ONLY if ours[0] == "takes" else TAKEN_THERE_ONLY
+        elif ours[1] != theirs[1] or type(ours[1]) is not type(theirs[1]):
+            table = KEPT_OTHERWISE
+        else:
+            continue
+        yield _reason(table, name, value), (value, "Neutron", *theirs, "Naru", *ours)
+
+
+SETTABLE = [case for case in CASES if case.values[2]["allow_post"] or case.values[2]["allow_put"]]
+
+
+@pytest.mark.parametrize(("kind", "name", "rules"), SETTABLE)
+def test_values_are_taken_refused_and_kept_as_in_neutron(kind, name, rules):
+    assert [found for reason, found in _differences(kind, name, rules) if reason is None] == []
+
+
+def test_every_reason_is_still_needed():
+    needed = {reason for case in SETTABLE for reason, _ in _differences(*case.values)}
+    assert {*TAKEN_THERE_ONLY, *TAKEN_HERE_ONLY, *KEPT_OTHERWISE} <= needed
+
+
+# -- extensions
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS, ids=lambda extension: extension.alias)
+def test_extensions_are_described_in_neutrons_words(extension):
+    definition = DEFINITIONS.get(extension.alias)
+    expected = (
+        IN_NEUTRON_ONLY[extension.alias] if definition is None else (definition.NAME, definition.DESCRIPTION, definition.UPDATED_TIMESTAMP)
+    )
+    assert (extension.name, extension.description, extension.updated) == expected
+
+
+def test_what_an_extension_requires_is_advertised_too():
+    advertised = {extension.alias for extension in EXTENSIONS}
+    assert {alias for definition in ADVERTISED for alias in definition.REQUIRED_EXTENSIONS or ()} <= advertised
