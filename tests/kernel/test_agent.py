@@ -70,14 +70,9 @@ class Host:
     def run(self, *argv: str, check: bool = True) -> str:
         return subprocess.run([*self.enter, *argv], check=check, capture_output=True, text=True, timeout=20).stdout
 
-    def configure(self, **settings: str) -> None:
-        lines = [
-            f'state_dir = "{self.directory}/state"',
-            "[agent]",
-            'local_ip = "10.9.0.1"',
-            *(f"{key} = {value}" for key, value in settings.items()),
-        ]
-        (self.directory / "naru.toml").write_text("\n".join(lines))
+    def configure(self, local_ip: str = "10.9.0.1", **settings: str) -> None:
+        table = [f"{key} = {value}" for key, value in {"local_ip": f'"{local_ip}"', **settings}.items()]
+        (self.directory / "naru.toml").write_text("\n".join([f'state_dir = "{self.directory}/state"', "[agent]", *table]))
         (self.directory / "token").write_text("secret\n")
 
     def start(self) -> None:
@@ -207,6 +202,57 @@ def test_restarted_agent_without_memory_does_nothing(host):
     assert settled(host)
     assert host.actions() == before
     host.run("ip", "netns", "exec", instance[0].netns, "ping", "-c1", "-W2", "10.7.0.2")
+
+
+def test_restarted_agent_recognises_more_namespaces_than_one_message_of_the_kernel_holds(host):
+    cloud = Cloud()
+    taps = [value for number in range(150) for value in cloud.instance(number, running=False)[:2]]
+    host.server.put(cloud.network, *taps)
+    host.start()
+    eventually(lambda: settled(host), 20)
+    host.end(signal.SIGKILL)
+    before = host.actions()
+    host.server.reports.clear()
+    host.start()
+    eventually(lambda: any(report.full for report in host.server.reports), 10)
+    assert settled(host)
+    assert host.actions() == before
+
+
+def test_instances_of_two_hosts_reach_each_other_through_the_tunnel(host, tmp_path):
+    (tmp_path / "second").mkdir()
+    other = Host(tmp_path / "second")
+    try:
+        other.configure(local_ip="10.9.0.2")
+        namespace = str(child_of(other.holder.pid))
+        outside = [part for part in host.enter if part != "-p"]  # where `namespace` is that pid
+        subprocess.run([*outside, "ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", namespace], check=True)
+        for number, end in enumerate((host, other), 1):
+            end.run("ip", "addr", "add", f"10.9.0.{number}/24", "dev", "wire")
+            end.run("ip", "link", "set", "wire", "up")
+        cloud = Cloud()
+        near, far = cloud.instance(1), cloud.instance(2)
+        dhcp = cloud.dhcp()
+        host.server.put(*dhcp, *near, far[2], peer(far, "10.9.0.2"))
+        other.server.put(
+            cloud.network, *far[:2], peer(near, "10.9.0.1"), PeerState("d", cloud.id, dhcp[1].mac_address, ("10.7.0.2",), "10.9.0.1")
+        )
+        host.start()
+        other.start()
+        eventually(lambda: settled(host) and settled(other), 10)
+        eventually(lambda: leased(host, *near) and leased(other, *far), 10)
+        host.run("ip", "netns", "exec", near[0].netns, "ping", "-c1", "-W2", "10.7.0.12")
+        moved = PeerState(far[1].port_id, cloud.id, far[1].mac_address, ("10.7.0.12",), "10.9.0.3")
+        host.server.put(moved)
+        eventually(lambda: "10.9.0.3" in host.run("bridge", "fdb", "show", "dev", "vxlan-77"))
+        assert "1 received" not in host.run("ip", "netns", "exec", near[0].netns, "ping", "-c1", "-W1", "10.7.0.12", check=False)
+    finally:
+        other.close()
+
+
+def peer(instance: list[Value], vtep: str) -> PeerState:
+    _, tap, lease = instance
+    return PeerState(tap.port_id, tap.network_id, tap.mac_address, lease.ip_addresses, vtep)
 
 
 def test_without_the_server_a_restarted_agent_repairs_but_removes_nothing(host):
@@ -412,7 +458,7 @@ def test_a_stopped_instance_gives_its_lease_back_and_starts_again(host):
 
 def test_a_changed_port_is_changed_in_place(host):
     cloud = Cloud()
-    _, tap, _ = instance = cloud.instance(1)
+    _, tap, _ = instance = cloud.instance(1, running=False)  # a running one sets the MTU that DHCP says
     host.server.put(*cloud.dhcp(), *instance)
     host.start()
     eventually(lambda: settled(host), 10)

@@ -253,9 +253,7 @@ def test_instance_that_runs_has_a_dhcp_client_and_one_that_is_stopped_has_none()
     driver = Instances(RUN)
     (start,), _ = lines(driver, instance)
     directory = f"/run/naru/instances/{I}"
-    assert start.startswith(
-        f"sh: mkdir -p {directory} && ip -n instance-{I} link set dev eth0 up && {{ nsenter --net=/run/netns/instance-{I} "
-    )
+    assert start.startswith(f"sh: mkdir -p {directory} && rm -f {directory}/eth0.pid && ip -n instance-{I} link set dev eth0 up && {{ ")
     assert f"busybox udhcpc -f -i eth0 -p {directory}/eth0.pid" in start
     assert "'hostname:web 1'" in start
     stop, _ = lines(driver, stopped, have=made(driver, instance))

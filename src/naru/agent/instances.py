@@ -40,21 +40,16 @@ class DhcpClient(Fact, frozen=True):
     def name(self) -> str:
         return f"{self.key}/{self.device}"
 
-    def is_met_by(self, have: Fact) -> bool:
-        return isinstance(have, DhcpClient) and (self._is_starting(have) or super().is_met_by(have))
-
-    def _is_starting(self, have: "DhcpClient") -> bool:
-        """Whether the pid is still of the shell, or of a command that will become the client."""
-        argv = shlex.join(self.argv)
-        return have.argv != self.argv and any(argv in text for text in (*have.argv, shlex.join(have.argv)))
-
     def add(self) -> Iterable[Step]:
         environment = ("env", f"NARU_INSTANCE={self.directory}", f"NARU_WAKE={self.wake}")
         client = shlex.join(("nsenter", f"--net={iproute.NETNS_DIR / self.netns}", *environment, *self.argv))
         directory, pid_file = shlex.quote(self.directory), shlex.quote(self._file("pid"))
-        # The shell writes the pid, so that it is known when this line has ended; each command of `client` becomes the next.
-        start = f"{{ {client} >/dev/null 2>&1 & echo $! >{pid_file}; }}"
-        yield Action(self.key, ("sh",), f"mkdir -p {directory} && ip -n {self.netns} link set dev {self.device} up && {start}")
+        # The client writes its pid once it is what it is to be; who looks before would take it for dead and start another.
+        ended = "{ echo the DHCP client ended as soon as it was started >&2; exit 1; }"
+        wait = f"until [ -s {pid_file} ]; do kill -0 $! 2>/dev/null || {ended}; sleep 0.005; done"
+        ready = f"mkdir -p {directory} && rm -f {pid_file} && ip -n {self.netns} link set dev {self.device} up"
+        line = f"{ready} && {{ {client} >/dev/null 2>&1 & {wait}; }}"
+        yield Action(self.key, ("sh",), line)
 
     def replaces(self, have: Fact) -> bool:
         return False

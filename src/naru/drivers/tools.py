@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from naru.drivers import daemons, iproute
 from naru.drivers.base import Action, Failure
 
 UNLINK = ("unlink",)
+SIDE_BY_SIDE = 8
 
 
 def run_actions(actions: list[Action]) -> list[Failure]:
@@ -56,7 +58,8 @@ def _run(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
         case "ip" | "bridge":
             return iproute.batch(tool, lines)
         case "sh":
-            return {index: reason for index, line in enumerate(lines) if (reason := _run_shell(line))}
+            with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+                return {index: reason for index, reason in enumerate(threads.map(_run_shell, lines)) if reason}
         case "write":
             reason = _write(Path(tool[1]), "".join(f"{line}\n" for line in lines if line))
             return dict.fromkeys(range(len(lines)), reason) if reason else {}
