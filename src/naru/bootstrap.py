@@ -1,6 +1,8 @@
 """The composition root: the only place where the parts are put together."""
 
 import asyncio
+import contextlib
+import ctypes
 import os
 import secrets
 import socket
@@ -42,6 +44,7 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         """Take the address, open the store and read it. Raises SettingsError or DatabaseError."""
+        return_large_blocks()
         self.settings = settings
         self._listening = listen(settings.bind)
         self.state_dir = Path(settings.state_dir)
@@ -111,6 +114,12 @@ def run_server(settings: Settings, on_ready: Callable[[], None]) -> None:
         await server.run(stop_on_signal(), on_ready)
 
     uvloop.run(run())
+
+
+def return_large_blocks() -> None:
+    """Have glibc give the 16 MiB of a password check back to the system, which it would else keep for each thread (mallopt(3))."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library: it does as it does
+        ctypes.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, bytes
 
 
 def database_url(settings: Settings) -> str:
