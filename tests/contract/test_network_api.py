@@ -6,10 +6,12 @@ https://docs.openstack.org/api-ref/network/v2/
 import uuid
 from urllib.parse import urlsplit
 
+import httpx
 import openstack
 import pytest
 
 from networking import Networking
+from serving import Serving
 
 NOWHERE = str(uuid.UUID(int=4))
 
@@ -465,6 +467,14 @@ def test_automatic_ipv6_addresses_follow_from_the_mac_and_come_by_themselves(adm
     assert moved["fixed_ips"] == [expected | {"ip_address": "fd00::f816:3eff:fe00:2"}]
     admin.delete("subnets", automatic["id"])
     assert admin.show("ports", port["id"])["fixed_ips"] == []
+
+
+def test_the_first_subnet_is_the_first_after_a_restart_too(tmp_path):
+    with Serving(tmp_path, NARU_AUTH="none") as running, httpx.Client(base_url=running.url, trust_env=False) as http:
+        network = Networking(http).network()
+        first, *_ = [Networking(http).subnet(network, f"10.0.{i}.0/24") for i in range(6)]
+    with Serving(tmp_path, NARU_AUTH="none") as running, httpx.Client(base_url=running.url, trust_env=False) as http:
+        assert Networking(http).port(network)["fixed_ips"][0]["subnet_id"] == first["id"]
 
 
 # -- conflicts, with the messages that people know

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from naru.allocate.addresses import eui64, mac_from_bits
 from naru.model.errors import Conflict, Invalid, Unavailable, not_found
-from naru.model.resources import FixedIp, Port, Subnet, WantedIp
+from naru.model.resources import FixedIp, Network, Port, Subnet, WantedIp
 from naru.model.view import View
 
 _AUTOMATIC = ("slaac", "dhcpv6-stateless")  # IPv6 modes in which the address follows from the MAC
@@ -44,7 +44,7 @@ def choose_addresses(view: View, network_id: str, mac: str) -> tuple[FixedIp, ..
 
     Subnets are tried in the order of their creation; the first with a free address gives it.
     """
-    subnets = list(view.find(Subnet, "network_id", network_id))
+    subnets = _subnets(view, network_id)
     chosen: list[FixedIp] = []
     for version in (4, 6):
         stateful = [subnet for subnet in subnets if subnet.ip_version == version and not is_automatic(subnet)]
@@ -56,12 +56,19 @@ def choose_addresses(view: View, network_id: str, mac: str) -> tuple[FixedIp, ..
     return (*chosen, *automatic_addresses(subnets, mac))
 
 
+def _subnets(view: View, network_id: str) -> list[Subnet]:
+    """In the order of their creation, also after a restart."""
+    network = view.get(Network, network_id)
+    found = (view.get(Subnet, id) for id in network.subnets) if network is not None else ()
+    return [subnet for subnet in found if subnet is not None]
+
+
 def take_wanted(view: View, network_id: str, mac: str, wanted: Sequence[WantedIp], held: Iterable[FixedIp] = ()) -> tuple[FixedIp, ...]:
     """The addresses that a request names by subnet, address or both, and all automatic ones: no port is without those.
 
     `held` are those that the port has already.
     """
-    subnets = list(view.find(Subnet, "network_id", network_id))
+    subnets = _subnets(view, network_id)
     mine = {ip.ip_address: ip for ip in held}
     chosen: list[FixedIp] = []
     for ask in wanted:
