@@ -181,6 +181,13 @@ def test_named_networks_addresses_and_ports(http, net1):
     assert http.delete(f"/v2.0/ports/{port['id']}").status_code == 204
 
 
+def test_a_port_of_another_project_is_not_taken(http, admin, net1):
+    port = admin.post("/v2.0/ports", json={"port": {"network_id": net1["id"]}}).json()["port"]
+    status, _, message = refusal(boot(http, networks=[{"port": port["id"]}]))
+    assert (status, message) == (400, f"Port {port['id']} not usable for instance: it belongs to another project.")
+    assert admin.delete(f"/v2.0/ports/{port['id']}").status_code == 204
+
+
 def test_as_many_servers_as_have_addresses_or_none(http, net1):
     assert refusal(boot(http, min_count=14, max_count=20))[:2] == (409, "conflictingRequest")
     assert http.get("/compute/v2.1/servers").json()["servers"] == []
@@ -196,6 +203,7 @@ def test_as_many_servers_as_have_addresses_or_none(http, net1):
     [
         ({"name": ""}, 400, "at `server.name`"),
         ({"name": 7}, 400, "Expected `str`, got `int` - at `server.name`"),
+        ({"name": "a\x00b"}, 400, "at `server.name`"),
         ({"flavorRef": "9"}, 400, "Flavor 9 could not be found"),
         ({"imageRef": "no-such"}, 400, "requested image no-such"),
         ({"imageRef": {}}, 400, "at `server.imageRef`"),

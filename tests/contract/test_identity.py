@@ -61,6 +61,7 @@ def test_a_scope_on_which_the_user_has_no_role_is_refused(clients, scope):
         ),
         ({"methods": ["password"], "password": {"user": {"name": "demo", "password": "x"}}}, 400, "domain in user"),
         ({"methods": ["password"], "password": {"user": {"password": "x"}}}, 400, "names no user"),
+        ({"methods": ["password"]}, 400, "find password in identity"),
         ({"methods": ["totp"]}, 401, "unsupported method: ['totp']"),
         ({"methods": ["token"], "token": {"id": "no-such"}}, 401, "requires authentication"),
     ],

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from naru.api.backend import Backend
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
 from naru.model.errors import Invalid, Unauthenticated, not_found
-from naru.model.identity import DOMAIN_ID, DOMAIN_NAME, ROLES, AuthRequest, Project, Proof, Token, User
+from naru.model.identity import DOMAIN_ID, DOMAIN_NAME, ROLES, AuthRequest, Project, Proof, Token, User, UserPassword
 from naru.service import identity
 
 REGION = "RegionOne"
@@ -115,22 +115,31 @@ def _decode(auth: Row) -> AuthRequest:
 
 async def _identify(backend: Backend, proof: Proof) -> tuple[User, str]:
     """-> the user who proved to be himself, and until when that holds."""
-    now = backend.now()
-    if proof.methods == ("password",) and proof.password is not None:
-        given = proof.password.user
-        user = identity.find_user(backend.view, given)
-        hashed = user.password if user is not None else None
-        fits = await asyncio.get_running_loop().run_in_executor(_HASHING, identity.fits, given.password, hashed)
-        if user is not None and fits:
-            return user, identity.expiry(now, backend.token_lifetime_s)
-    elif proof.methods == ("token",) and proof.token is not None:
-        token = identity.find_token(backend.view, proof.token.id, now)
-        user = backend.view.get(User, token.user_id) if token is not None else None
-        if token is not None and user is not None:
-            return user, token.expires_at  # a token that was made from a token lives no longer
-    else:
+    if proof.methods not in (("password",), ("token",)):
         raise Unauthenticated(f"Attempted to authenticate with an unsupported method: {list(proof.methods)}; there are password and token.")
-    raise Unauthenticated(identity.WRONG)
+    if proof.methods == ("password",) and proof.password is not None:
+        found = await _by_password(backend, proof.password.user)
+    elif proof.methods == ("token",) and proof.token is not None:
+        found = _by_token(backend, proof.token.id)
+    else:
+        raise Invalid(f"Expecting to find {proof.methods[0]} in identity: it is the method that the request names.")
+    if found is None:
+        raise Unauthenticated(identity.WRONG)
+    return found
+
+
+async def _by_password(backend: Backend, given: UserPassword) -> tuple[User, str] | None:
+    user = identity.find_user(backend.view, given)
+    hashed = user.password if user is not None else None
+    fits = await asyncio.get_running_loop().run_in_executor(_HASHING, identity.fits, given.password, hashed)
+    return (user, identity.expiry(backend.now(), backend.token_lifetime_s)) if user is not None and fits else None
+
+
+def _by_token(backend: Backend, secret: str) -> tuple[User, str] | None:
+    """A token that is made from a token lives no longer than that."""
+    token = identity.find_token(backend.view, secret, backend.now())
+    user = backend.view.get(User, token.user_id) if token is not None else None
+    return (user, token.expires_at) if token is not None and user is not None else None
 
 
 def _scope(backend: Backend, asked: AuthRequest) -> str:

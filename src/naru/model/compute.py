@@ -76,6 +76,9 @@ class Server(Resource, frozen=True, kw_only=True):
 # -- what a request says: https://docs.openstack.org/api-ref/compute/#create-server
 
 Text = Annotated[str, Meta(max_length=255)]
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A(?! )[^\x00-\x1f\x7f]+(?<! )\Z")]  # it becomes a host's name
+Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[a-zA-Z0-9-_:. ]+\Z")]
+Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"\A[^,/]*\Z")]
 
 
 class NicAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,15 +103,15 @@ class SecurityGroupName(msgspec.Struct, frozen=True):
 class ServerCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What Nova takes and an instance here can have; what it cannot have is in REFUSED."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    name: Name
     flavor: str | int = field(name="flavorRef")
     image: str = field(name="imageRef", default="")
     networks: tuple[NicAsk, ...] | Literal["auto", "none"] | None = None
     min_count: Annotated[int, Meta(ge=1)] = 1
     max_count: Annotated[int, Meta(ge=1)] | None = None
-    metadata: dict[Annotated[str, Meta(min_length=1, max_length=255)], Text] = {}
+    metadata: dict[Key, Text] = {}
     description: Text | None = None
-    tags: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^,/]*$")], ...], Meta(max_length=50)] = ()
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
     availability_zone: Text | None = None
     security_groups: tuple[SecurityGroupName, ...] = ()
     admin_password: Text | None = field(name="adminPass", default=None)
@@ -127,5 +130,5 @@ REFUSED: Mapping[str, str] = {
 
 
 class ServerUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    name: Name | None = None
     description: Text | msgspec.UnsetType | None = msgspec.UNSET

@@ -199,6 +199,8 @@ def _network_of(view: View, caller: Caller, nic: WantedNic) -> Network:
     try:
         if nic.port_id is not None:
             port = fetch(view, caller, Port, nic.port_id)
+            if port.project_id != caller.project_id:
+                raise Invalid(f"Port {port.id} not usable for instance: it belongs to another project.")
             return fetch(view, caller, Network, port.network_id)
         network = fetch(view, caller, Network, nic.network_id or "")
     except NotFound as gone:
