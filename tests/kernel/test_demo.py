@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 import naru
+from machine import WITHOUT_RIGHTS, have_ended, hold, traces
+from naru.lab.running import outside_pids
 
 DEMO = [sys.executable, "-m", "naru", "demo"]
-
-# Root without capabilities is what another user is to the kernel, and can read this folder wherever it lies.
-WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-all,+setfcap"] if os.geteuid() == 0 else []
 
 
 @pytest.fixture(scope="module")
@@ -112,13 +111,19 @@ def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_interrupted_at_work_it_leaves_nothing_and_runs_again(number, tmp_path):
+    before = traces()
     demo = subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)})
     assert demo.stderr.readline().startswith("Bringing up three hosts")  # the step has ended: the programs run
+    first = int(Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text())
+    processes = hold(outside_pids(first).values())
+    assert len(processes) >= 2 + 3 + 4  # the first and the worker, the hosts, the server and its agents
     demo.send_signal(number)
     _, said = demo.communicate(timeout=10)
 
     assert demo.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     assert "Traceback" not in said
+    assert have_ended(processes)
+    assert traces() == before
     assert list(tmp_path.iterdir()) == []
     again = subprocess.run([*DEMO, "--instances", "2"], capture_output=True, text=True, timeout=120, check=False)
     assert again.returncode == 0, again.stdout + again.stderr

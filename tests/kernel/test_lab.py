@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from machine import WITHOUT_RIGHTS, have_ended, hold, traces
 from naru.lab.running import outside_pids
 
 # A lab of three hosts without programs; says what it sees as JSON, then waits to be killed.
@@ -45,8 +45,6 @@ def body(outside_pid):
 sys.exit(run_enclosed(body))
 """
 
-# Root without capabilities is what another user is to the kernel, and can read this folder wherever it lies.
-WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-all,+setfcap"] if os.geteuid() == 0 else []
 USERS = {"this user": [], "a user without rights": WITHOUT_RIGHTS}
 
 
@@ -56,14 +54,6 @@ def start_hosts(user):
     said = lab.stdout.readline()
     assert said, lab.communicate(timeout=10)
     return lab, json.loads(said)
-
-
-def machine():
-    """What a lab might have touched: interfaces, routes, named namespaces, mounts."""
-    commands = (["ip", "-br", "link"], ["ip", "route"], ["ip", "netns"])
-    return [subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in commands] + [
-        Path("/proc/self/mounts").read_text()
-    ]
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -84,19 +74,16 @@ def test_hosts_reach_each_other_and_do_not_share_namespaces(user):
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_the_first_process_however_it_ends(user, number):
-    before = machine()
+    before = traces()
     lab, seen = start_hosts(user)
-    processes = [os.pidfd_open(pid) for pid in outside_pids(seen["pid"]).values()]
+    processes = hold(outside_pids(seen["pid"]).values())
     assert len(processes) >= 5  # the first, the worker, one for each host
 
     lab.send_signal(number)
     lab.communicate(timeout=10)
 
-    for process in processes:
-        ended, _, _ = select.select([process], [], [], 10)
-        os.close(process)
-        assert ended
-    assert machine() == before
+    assert have_ended(processes)
+    assert traces() == before
 
 
 def run_naru(*arguments, **options):

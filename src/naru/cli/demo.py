@@ -27,7 +27,7 @@ def command(instances: int, *, as_json: bool) -> None:
 
     from naru.cli.lab import plain_refusals
     from naru.lab import LabError
-    from naru.lab.namespaces import run_enclosed
+    from naru.lab.namespaces import INTERRUPTED, run_enclosed
     from naru.lab.tools import require_tools
 
     with plain_refusals():
@@ -40,7 +40,6 @@ def command(instances: int, *, as_json: bool) -> None:
     sys.exit(code)
 
 
-INTERRUPTED = 130
 _ROOM_FOR_PINGS = 105  # columns of the terminal
 
 

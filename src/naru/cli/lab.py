@@ -25,7 +25,7 @@ the lab is ready: {hosts}
 
 def state_dir_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
-        "--state-dir", type=click.Path(path_type=Path, file_okay=False), help="Where the lab's record and logs are. [default: of this user]"
+        "--state-dir", type=click.Path(path_type=Path, file_okay=False), help="Its record and its logs.  [default: /tmp/naru-lab-UID]"
     )(command)
 
 
@@ -48,7 +48,7 @@ def up(host_count: int, *, detach: bool, state_dir: Path | None) -> None:
     Runs until Ctrl-C, or until `naru lab down`.
     """
     from naru.lab.hosts import host_names
-    from naru.lab.namespaces import run_enclosed
+    from naru.lab.namespaces import INTERRUPTED, run_enclosed
     from naru.lab.running import claim_state_dir, default_state_dir
     from naru.lab.tools import require_tools
 
@@ -60,7 +60,10 @@ def up(host_count: int, *, detach: bool, state_dir: Path | None) -> None:
         claim_state_dir(state_dir)
         if detach:
             _detach(state_dir)
-        sys.exit(run_enclosed(lambda outside_pid: _run_lab(host_count, state_dir, option, outside_pid)))
+        code = run_enclosed(lambda outside_pid: _run_lab(host_count, state_dir, option, outside_pid))
+    if code == INTERRUPTED:
+        click.echo(f"the lab is gone; its logs are in {state_dir}/logs", err=True)
+    sys.exit(code)
 
 
 @command.command()

@@ -20,6 +20,8 @@ from naru.lab import LabError
 
 SCRATCH = Path("/dev/shm")  # noqa: S108 - a tmpfs of the lab's own: what is written here dies with the lab
 
+INTERRUPTED = 130  # the exit code, as shells have it for Ctrl-C
+
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)  # Python has os.unshare from 3.12 on
@@ -31,7 +33,7 @@ NO_NAMESPACES = (
 
 
 def run_enclosed(body: Callable[[int], int]) -> int:
-    """Run `body` in a lab of its own and return its exit code, or 130 if a signal ended it; then nothing of it is left.
+    """Run `body` in a lab of its own and return its exit code, or INTERRUPTED if a signal ended it; then nothing of it is left.
 
     `body` gets the PID of the lab's first process as the machine sees it. The calling process must have one thread only;
     without root it ends up in a user namespace where it is root. Raises LabError if namespaces cannot be had.
@@ -50,7 +52,7 @@ def run_enclosed(body: Callable[[int], int]) -> int:
     os.write(write_outside_pid, str(first).encode())
     _, status = os.waitpid(first, 0)  # returns only when every process of the PID namespace is gone
     code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 130
+    return code if code >= 0 else INTERRUPTED
 
 
 def _unshare(flags: int) -> None:
