@@ -74,6 +74,19 @@ class DhcpClient(Fact, frozen=True):
         return f"{self.directory}/{self.device}.{suffix}"
 
 
+class Remains(Fact, frozen=True):
+    """The directory of an instance where no client has written its pid: its start was cut short. Never wanted."""
+
+    directory: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.key}/remains"
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, ("sh",), f"rm -rf {shlex.quote(self.directory)}")
+
+
 class Instances:
     """The driver: InstanceState -> a DhcpClient per device, while the instance is to run."""
 
@@ -100,10 +113,12 @@ class Instances:
         return DhcpClient(instance.key, directory, device, instance.netns, argv, self._wake)
 
     def read(self) -> dict[str, Fact]:
-        paths = sorted(self._directory.glob("*/*.pid"))
-        names = {inode: name for name, inode in iproute.netns_inodes().items()} if paths else {}
-        clients = [self._observe(path, names) for path in paths]
-        return {client.name: client for client in clients}
+        names = {inode: name for name, inode in iproute.netns_inodes().items()}
+        facts: list[Fact] = []
+        for directory in sorted(self._directory.glob("*")):
+            clients = [self._observe(path, names) for path in sorted(directory.glob("*.pid"))]
+            facts += clients or [Remains(f"instance/{directory.name}", str(directory))]
+        return {fact.name: fact for fact in facts}
 
     def _observe(self, pid_file: Path, netns_names: Mapping[int, str]) -> DhcpClient:
         daemon = daemons.find(pid_file)

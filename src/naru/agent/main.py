@@ -31,6 +31,7 @@ from naru.settings import Settings
 
 SETTLE_S = 1.0  # what others changed during a pass of ours cannot be told from our own changes: look once more
 TRY_AGAIN_S = 1.0
+PATIENCE_S = 1.0  # at the start, for the server's answer
 
 log = structlog.get_logger()
 
@@ -101,7 +102,10 @@ class HostAgent:
         self._wake.note(Why.STOP)
 
     async def _reconcile(self) -> None:
-        why = Why.FEED
+        # What the server says now is better than what it said last; but if it is away, the last must do.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._feed.answered.wait(), PATIENCE_S)
+        why = await self._wake.wait(0.0) | Why.FEED
         next_look_s = 0.0
         while Why.STOP not in why:
             if why != Why.LEASE:

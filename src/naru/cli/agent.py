@@ -23,6 +23,8 @@ def command(host: str, server: str, token_file: Path, config: Path | None, *, ve
     from naru.signals import stop_on_signal
     from naru.telemetry import configure_logging
 
+    if not server.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{server!r} is not a URL; write http://HOST:PORT", param_hint="--server")
     chosen = settings.load(config)
     try:
         token = token_file.read_text().strip()

@@ -60,6 +60,7 @@ class Feed:
         self.state: dict[str, Value] = {}
         self.revision = 0
         self.in_sync = False
+        self.answered = asyncio.Event()  # the state has been in sync at least once
         self.on_change: Callable[[], None] = lambda: None
         self.on_register: Callable[[], None] = lambda: None
 
@@ -161,6 +162,7 @@ class Feed:
             self._heard = True
         if unlisted or not self.in_sync:
             self.in_sync = True
+            self.answered.set()
             self._note_change()
 
     def _note_change(self) -> None:
