@@ -345,6 +345,14 @@ def test_a_server_that_forgot_the_host_is_told_everything_again(host):
     assert host.server.descriptions[-1].tunnel_address == "10.9.0.1"
 
 
+def test_agent_without_a_way_to_its_server_says_so_waits_and_can_be_stopped(host):
+    host.configure(local_ip="")
+    host.server.url = "http://192.0.2.1:9696"
+    host.start()
+    eventually(lambda: "there is no way to the server yet" in host.log(), 10)
+    host.end(signal.SIGTERM)
+
+
 def test_without_rights_or_tools_the_agent_says_so_and_ends(host):
     (host.directory / "bin").mkdir()
     (host.directory / "bin/ip").symlink_to("/bin/true")

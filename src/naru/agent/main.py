@@ -39,7 +39,9 @@ log = structlog.get_logger()
 async def run_agent(host: str, server: str, token: str, settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop` is set. Raises StartError, before anything is changed, if another agent runs here."""
     run_dir, agent = Path(settings.agent.run_dir), settings.agent
-    tunnel_address = agent.local_ip or await _find_local_address(server)
+    tunnel_address = agent.local_ip or await _find_local_address(server, stop)
+    if stop.is_set():
+        return
     description = HostDescription(
         mechanism=agent.mechanism,
         physical_networks=tuple(agent.physical_interface_mappings),
@@ -62,14 +64,15 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
             await feed.close()
 
 
-async def _find_local_address(server: str) -> str:
+async def _find_local_address(server: str, stop: asyncio.Event) -> str | None:
     """Wait for a way to the server. To go on without an address would be to take all VXLAN off this host."""
     told = False
-    while (address := await asyncio.to_thread(find_local_address, server)) is None:
+    while (address := await asyncio.to_thread(find_local_address, server)) is None and not stop.is_set():
         if not told:
             log.warning("there is no way to the server yet, hence no tunnel address; waiting (or set [agent] local_ip)", server=server)
             told = True
-        await asyncio.sleep(TRY_AGAIN_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), TRY_AGAIN_S)
     return address
 
 
