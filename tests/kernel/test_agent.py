@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from agent_host import Cloud, Host, child_of, leased, settled
 
+from agent_host import Cloud, Host, child_of, leased, settled
 from naru.model.hoststate import (
     InstanceState,
     LeaseState,
