@@ -93,7 +93,8 @@ def exec_(host: str, command_line: tuple[str, ...], state_dir: Path | None) -> N
     from naru.lab.tools import with_sbin
 
     with _found(state_dir) as running:
-        added = {"PATH": with_sbin(os.environ.get("PATH", os.defpath)), "OS_CLIENT_CONFIG_FILE": running.clouds_yaml}
+        ours = Path(sys.executable).parent  # where `openstack` is, if it was installed along with us
+        added = {"PATH": f"{ours}:{with_sbin(os.environ.get('PATH', os.defpath))}", "OS_CLIENT_CONFIG_FILE": running.clouds_yaml}
         entered = enter(running, host)
         os.execvpe(entered[0], [*entered, *command_line], os.environ | added)  # noqa: S606 - no shell is meant
 
