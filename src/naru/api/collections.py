@@ -140,10 +140,9 @@ def _bodies(document: Any, kind: type[Resource]) -> tuple[list[dict[str, Any]], 
     many = document[kind.plural]
     if many == []:
         raise Invalid("Resources required")
-    items = [item.get(kind.singular, item) if isinstance(item, dict) else item for item in many] if isinstance(many, list) else [many]
-    if not all(isinstance(item, dict) for item in items):
+    if not isinstance(many, list) or not all(isinstance(item, dict) for item in many):
         raise Invalid(f"'{kind.plural}' in the request body is not a list of objects")
-    return items, True
+    return [member(item, kind.singular) if kind.singular in item else item for item in many], True  # some clients wrap each
 
 
 async def _update(backend: Backend, collection: Collection, update: Plan, call: Call) -> Response:
