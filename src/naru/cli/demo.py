@@ -12,6 +12,9 @@ import click
 if TYPE_CHECKING:
     from naru.lab.outcome import Instance, Outcome
 
+_ROOM_FOR_PINGS = 105  # columns of the terminal
+_SHOW_CURSOR = "\x1b[?25h"  # the moving line had hidden it
+
 
 @click.command()
 @click.option("--instances", default=20, show_default=True, type=click.IntRange(1, 200), help="How many name no network.")
@@ -36,11 +39,8 @@ def command(instances: int, *, as_json: bool) -> None:
         require_tools()
         code = run_enclosed(lambda _: _run(instances, as_json=as_json))
     if code == INTERRUPTED:
-        click.echo("\x1b[?25h" * sys.stderr.isatty() + "naru: interrupted; the lab is gone", err=True)
+        click.echo(f"{_SHOW_CURSOR if sys.stderr.isatty() else ''}naru: interrupted; the lab is gone", err=True)
     sys.exit(code)
-
-
-_ROOM_FOR_PINGS = 105  # columns of the terminal
 
 
 def _run(count: int, *, as_json: bool) -> int:
