@@ -3,7 +3,7 @@
 import pytest
 
 from naru.model.compute import Server
-from naru.model.errors import Conflict, Forbidden
+from naru.model.errors import Conflict, Forbidden, Invalid
 from naru.model.resources import Network, Port
 from naru.service.instances import ServerRequest, WantedNic, create_servers
 from naru.service.policy import Cloud
@@ -108,3 +108,35 @@ def test_a_full_port_quota_is_refused_as_nova_refuses_it():
 
     with pytest.raises(Forbidden, match="Maximum number of ports exceeded"):
         boot(cloud, policy=Cloud(CLOUD.ranges, {"port": 0}))
+
+
+def test_a_port_quota_that_leaves_enough_clips_the_rest():
+    cloud = cloud_with_host()
+    cloud.subnet(cloud.network("NET1", MEMBER), "10.0.0.0/29", MEMBER)
+
+    assert len(boot(cloud, least=1, most=3, policy=Cloud(CLOUD.ranges, {"port": 1}))) == 1
+    assert cloud.view.size(Server) == 1
+
+
+def test_a_server_whose_second_network_is_full_leaves_nothing_behind():
+    cloud = cloud_with_host()
+    wide, small = (cloud.network(name, MEMBER) for name in ("wide", "small"))
+    cloud.subnet(wide, "10.0.0.0/28", MEMBER)
+    cloud.subnet(small, "10.1.0.0/30", MEMBER)
+    both = ServerRequest("web", "1", "netns", nics=(WantedNic(network_id=wide.id), WantedNic(network_id=small.id)))
+
+    assert len(boot(cloud, both, least=1, most=3)) == 1
+    assert (cloud.view.size(Server), cloud.view.size(Port)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("zone", "caller", "refusal", "words"),
+    [
+        ("mars", ADMIN, Invalid, "there is one, nova"),
+        ("nova:compute01", MEMBER, Forbidden, "forced_host"),
+        ("nova:x", ADMIN, Conflict, "No valid host"),
+    ],
+)
+def test_a_zone_that_cannot_be_had_is_refused(zone, caller, refusal, words):
+    with pytest.raises(refusal, match=words):
+        boot(cloud_with_host(), ServerRequest("web", "1", "netns", nics=(), availability_zone=zone), caller=caller)

@@ -32,7 +32,7 @@ from naru.api.servers import (
     server_document,
 )
 from naru.model.compute import FLAVORS, Server, ServerUpdate
-from naru.model.errors import Forbidden, Invalid, NaruError, NotFound
+from naru.model.errors import Forbidden, Invalid, NaruError, NotAcceptable, NotFound
 from naru.model.resources import Agent
 from naru.service.instances import (
     AVAILABILITY_ZONE,
@@ -132,12 +132,6 @@ async def _negotiated(endpoint: Endpoint, backend: Backend, call: Call) -> Respo
     response.headers["X-OpenStack-Nova-API-Version"] = _text(version)
     response.headers["Vary"] = "OpenStack-API-Version, X-OpenStack-Nova-API-Version"
     return response
-
-
-class NotAcceptable(NaruError):
-    """A microversion that is not offered."""
-
-    status = 406
 
 
 def asked_version(headers: Headers) -> Version:

@@ -5,6 +5,7 @@ segment, so its cost does not depend on the number of routes.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
@@ -170,6 +171,7 @@ _COMPUTE_FAULTS = {
     400: "badRequest",
     403: "forbidden",
     404: "itemNotFound",
+    405: "badMethod",
     409: "conflictingRequest",
     413: "overLimit",
     503: "serviceUnavailable",
@@ -184,11 +186,8 @@ def compute_refusal(error: NaruError) -> Response:
     return json_response({fault: {"code": error.status, "message": str(error)}}, error.status)
 
 
-_TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict", 413: "Request Entity Too Large"}
-
-
 def identity_refusal(error: NaruError) -> Response:
     """https://docs.openstack.org/api-ref/identity/v3/#errors"""
-    title = _TITLES.get(error.status, "Internal Server Error")
+    title = HTTPStatus(error.status).phrase
     headers = {"WWW-Authenticate": 'Keystone uri="/identity/v3"'} if error.status == 401 else None
     return json_response({"error": {"code": error.status, "title": title, "message": str(error)}}, error.status, headers)

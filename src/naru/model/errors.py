@@ -6,6 +6,7 @@
     |- Forbidden            403  PolicyNotAuthorized
     |- NotFound             404  <Resource>NotFound
     |- MethodNotAllowed     405
+    |- NotAcceptable        406  a microversion that is not offered
     |- Conflict             409  in use, exhausted, over quota: the type that Neutron has for the case
     |- StaleRevision        412  RevisionNumberConstraintFailed
     |- TooLarge             413
@@ -53,6 +54,11 @@ class NotFound(NaruError):
 class MethodNotAllowed(NaruError):
     status = 405
     type = "HTTPMethodNotAllowed"
+
+
+class NotAcceptable(NaruError):
+    status = 406
+    type = "HTTPNotAcceptable"
 
 
 class Conflict(NaruError):
