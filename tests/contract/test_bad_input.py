@@ -18,7 +18,9 @@ NOWHERE = str(uuid.UUID(int=4))
 @pytest.fixture(scope="module")
 def admin(clients):
     with clients.http("admin") as http:
-        yield Networking(http)
+        networking = Networking(http)
+        networking.update("quotas", networking.network()["project_id"], network=-1, subnet=-1, port=-1)
+        yield networking
 
 
 @pytest.fixture(scope="module")
