@@ -107,30 +107,23 @@ class Writer:
         return batch
 
     def _write(self, connection: Connection, requests: list[Request]) -> None:
-        """Plan, commit, publish. A clash in the database replays the batch one by one, so that it hits only its cause."""
+        """Plan, commit, publish. What may be the fault of one request replays the batch one by one, so that it hits only its cause."""
         planned = [change for request in requests for change in self._plan(request)]
         revision = self._draft.revision
-        written, stored = _render(planned)
         try:
+            written, stored = _render(planned)
             if planned:
                 _save(connection, self._epoch, revision, planned, stored)
-        except DBAPIError as error:
+        except Exception as error:  # noqa: BLE001  (the boundary of a batch: whatever it was, the writer goes on)
             connection.rollback()
             self._draft.undo(planned)
-            if isinstance(error, IntegrityError) and len(requests) > 1:
+            if len(requests) > 1 and (isinstance(error, IntegrityError) or not isinstance(error, DBAPIError | _Fenced)):
                 for request in requests:
                     self._write(connection, [request])
                 return
-            _log.error("batch not committed", requests=len(requests), error=str(error.orig))
             written, refusal = [], _refusal(error)
             for request in requests:
                 request.refusal = refusal
-        except _Fenced as fenced:
-            connection.rollback()
-            self._draft.undo(planned)
-            written = []
-            for request in requests:
-                request.refusal = fenced
         else:
             self._draft.revision = revision + len(planned)
         self._publish(Batch(self._draft.revision, written, requests))
@@ -163,10 +156,17 @@ class _Fenced(Unavailable):
     """Another server took the writer's lease: this one must not write any more."""
 
 
-def _refusal(error: DBAPIError) -> NaruError:
+def _refusal(error: Exception) -> NaruError:
+    if isinstance(error, _Fenced):
+        return error
     if isinstance(error, IntegrityError):
+        _log.error("the database knows of a clash that the plan did not see", error=str(error.orig))
         return Conflict(f"The database refused a duplicate: {error.orig}", "NeutronDbObjectDuplicateEntry")
-    return Unavailable(f"The database could not be written ({error.orig}); nothing was changed. Try again.")
+    if isinstance(error, DBAPIError):
+        _log.error("batch not committed", error=str(error.orig))
+        return Unavailable(f"The database could not be written ({error.orig}); nothing was changed. Try again.")
+    _log.error("batch failed", exc_info=error)
+    return NaruError("The server could not write this request; its log says why.")
 
 
 def _stamp(change: Change, before: Resource | None, now: str) -> Change:
