@@ -4,6 +4,7 @@ Level-triggered: `ensure_dhcp_server` looks at what is and yields what is missin
 """
 
 import uuid
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -24,7 +25,10 @@ def dhcp_ports(view: View, network_id: str) -> list[Port]:
 
 
 def ensure_dhcp_server(view: View, network_id: str) -> Changes[None]:
-    """One DHCP port with an address in each served subnet, where a host can run the server; none where nothing is served."""
+    """One DHCP port with an address in each served subnet, where a host can run the server; none where nothing is served.
+
+    A subnet that has no address left for its server goes without one, until this is asked again.
+    """
     network = view.get(Network, network_id)
     if network is None:
         return
@@ -36,10 +40,10 @@ def ensure_dhcp_server(view: View, network_id: str) -> Changes[None]:
     elif ports:
         missing = [subnet for subnet in subnets if all(ip.subnet_id != subnet.id for ip in ports[0].fixed_ips)]
         kept = tuple(ip for ip in ports[0].fixed_ips if any(ip.subnet_id == subnet.id for subnet in subnets))
-        fixed_ips = kept + tuple(FixedIp(subnet.id, choose_address(view, subnet)) for subnet in missing)
+        fixed_ips = kept + _server_addresses(view, missing)
         if fixed_ips != ports[0].fixed_ips:
             yield put(replace(ports[0], fixed_ips=fixed_ips))
-    elif host := _least_loaded(view, network):
+    elif (fixed_ips := _server_addresses(view, subnets)) and (host := _least_loaded(view, network)):
         vif_type, vif_details = binding.bind(view, network, host)
         yield put(
             Port(
@@ -47,7 +51,7 @@ def ensure_dhcp_server(view: View, network_id: str) -> Changes[None]:
                 project_id=network.project_id,
                 network_id=network_id,
                 mac_address=choose_mac(view, network_id),
-                fixed_ips=tuple(FixedIp(subnet.id, choose_address(view, subnet)) for subnet in subnets),
+                fixed_ips=fixed_ips,
                 device_owner=DHCP_OWNER,
                 device_id=f"dhcp{uuid.uuid5(uuid.NAMESPACE_DNS, host)}-{network_id}",
                 binding_host_id=host,
@@ -55,6 +59,10 @@ def ensure_dhcp_server(view: View, network_id: str) -> Changes[None]:
                 binding_vif_details=vif_details,
             )
         )
+
+
+def _server_addresses(view: View, subnets: Iterable[Subnet]) -> tuple[FixedIp, ...]:
+    return tuple(FixedIp(subnet.id, choose_address(view, subnet)) for subnet in subnets if view.addresses(subnet.id).free)
 
 
 def _least_loaded(view: View, network: Network) -> str | None:

@@ -51,7 +51,7 @@ def update_subnet(view: View, caller: Caller, id: str, given: dict[str, Any], cl
     changed = replace(subnet, **given)
     _check(changed, ip_network(subnet.cidr))
     yield put(changed)
-    if changed.enable_dhcp != subnet.enable_dhcp:
+    if (changed.enable_dhcp, changed.allocation_pools) != (subnet.enable_dhcp, subnet.allocation_pools):
         yield from ensure_dhcp_server(view, subnet.network_id)
     return changed
 
@@ -91,12 +91,12 @@ def _prefix(given: dict[str, Any]) -> Prefix:
 
 
 def _with_gateway_and_pools(given: dict[str, Any], prefix: Prefix) -> dict[str, Any]:
-    """Gateway absent: the first host. Gateway null: none. Pools absent: everything but the gateway."""
+    """Gateway absent: the first host; null: none. Pools absent: everything but the gateway; empty: no address but those asked for."""
     given = dict(given)
     if "gateway_ip" not in given:
         hosts = default_pools(prefix, None)[0]
         given["gateway_ip"] = str(ip_address(hosts[0])) if prefix.version == 4 else str(prefix.network_address + 1)
-    if not given.get("allocation_pools"):
+    if "allocation_pools" not in given:
         gateway = int(ip_address(given["gateway_ip"])) if given["gateway_ip"] is not None else None
         pools = default_pools(prefix, gateway)
         family = ip_address(prefix.network_address).__class__
@@ -131,6 +131,8 @@ def _check_servable(prefix: Prefix) -> None:
     for word, is_such in (("Multicast", prefix.is_multicast), ("Loopback", prefix.is_loopback)):
         if is_such:
             raise _invalid(f"{word} IP subnet is not supported if enable_dhcp is True: {prefix}")
+    if prefix.version == 4 and int(prefix.network_address) == 0:
+        raise _invalid(f"First IP '0.0.0.0' of network is not supported if enable_dhcp is True: {prefix}")
 
 
 def _check_ipv6_modes(subnet: Subnet, prefix: Prefix) -> None:
