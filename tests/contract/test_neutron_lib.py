@@ -179,6 +179,7 @@ KEPT_OTHERWISE = {
     ),
     "the host bits of a prefix are zeroed: Neutron does it later": (("cidr",), lambda value: value in ("10.0.0.1/24", "fd00::1/64")),
     "an address is kept in its canonical form": (("dns_nameservers",), lambda value: value == ["FD00::1"]),
+    "no host is an empty name": (("binding:host_id",), lambda value: value is None),
     "no profile is an empty one: Neutron keeps null and shows {}": (("binding:profile",), lambda value: value is None),
 }
 
@@ -238,6 +239,17 @@ def test_values_are_taken_refused_and_kept_as_in_neutron(kind, name, rules):
 def test_every_reason_is_still_needed():
     needed = {reason for case in SETTABLE for reason, _ in _differences(*case.values)}
     assert {*TAKEN_THERE_ONLY, *TAKEN_HERE_ONLY, *KEPT_OTHERWISE} <= needed
+
+
+@pytest.mark.parametrize(("kind", "name", "rules"), [case for case in SETTABLE if case.values[1] not in ("fixed_ips", "cidr")])
+def test_what_is_taken_can_be_kept(kind, name, rules):
+    """What is stored must be read again when the server starts. (Addresses and prefixes that are asked for are kept as those chosen.)"""
+    item = attributes(kind)[name]
+    field = next(field for field in msgspec.structs.fields(kind) if field.name == item.field)
+    for value in SAMPLES:
+        outcome, kept = _outcome(item.attribute.convert, value)
+        if outcome == "takes":
+            msgspec.json.decode(msgspec.json.encode(kept), type=field.type)
 
 
 # -- extensions

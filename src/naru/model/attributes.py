@@ -220,8 +220,8 @@ def list_of(convert: Convert, *, unique: bool = True) -> Convert:
     return convert_list
 
 
-def or_empty(convert: Convert) -> Convert:
-    return lambda value: () if value is None else convert(value)
+def or_empty(convert: Convert, empty: Any = ()) -> Convert:
+    return lambda value: empty if value is None else convert(value)
 
 
 def struct_of(kind: type[msgspec.Struct], **members: Convert) -> Convert:

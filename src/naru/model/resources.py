@@ -204,7 +204,7 @@ class Port(Resource, frozen=True, kw_only=True):
     device_id: Annotated[str, settable(text(255))] = ""
     device_owner: Annotated[str, settable(text(255))] = ""
     status: Annotated[str, read_only()] = "DOWN"
-    binding_host_id: Annotated[str, settable(or_none(text(255)), who="admin", see="admin", sort=False)] = field(
+    binding_host_id: Annotated[str, settable(or_empty(text(255), ""), who="admin", see="admin", sort=False)] = field(
         name="binding:host_id", default=""
     )
     binding_profile: Annotated[dict[str, Any], settable(mapping(4095), who="admin", see="admin", filter=False, sort=False)] = field(
