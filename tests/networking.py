@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import httpx
 
 SINGULAR = {"networks": "network", "subnets": "subnet", "ports": "port", "agents": "agent", "quotas": "quota"}
+SINGULAR |= {"subnetpools": "subnetpool", "address-scopes": "address_scope", "segments": "segment"}
 _names = itertools.count(1)
 
 

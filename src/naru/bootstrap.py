@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import uvloop
 
 from naru.allocate.segments import SegmentRanges, parse_ranges
@@ -173,8 +174,7 @@ def cloud_of(settings: Settings) -> Cloud:
         )
     except ValueError as error:
         raise SettingsError(f"segments.vxlan.vni_ranges: {error}") from None
-    quota = settings.quota
-    quotas = {"network": quota.network, "subnet": quota.subnet, "port": quota.port}
+    quotas = msgspec.structs.asdict(settings.quota)
     return Cloud(ranges, quotas, settings.agent_down_time_s, segments.auto_network_cidr)
 
 

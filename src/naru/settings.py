@@ -39,6 +39,7 @@ class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: int = 100
     subnet: int = 100
     port: int = 500
+    subnetpool: int = -1
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 from neutron_lib import constants
 from neutron_lib.api import definitions, validators
-from neutron_lib.api.definitions import network, port, subnet
+from neutron_lib.api.definitions import network, port, subnet, subnetpool
 
 from naru.api.extensions import EXTENSIONS
+from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
 
-KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability)
+KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, AddressScope)
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
 
 # What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
@@ -27,6 +28,7 @@ IN_NEUTRON_ONLY = {
         "Expose functions for quotas usage statistics per project",
         "2017-02-10T10:00:00-00:00",
     ),
+    "subnet_allocation": ("Subnet Allocation", "Enables allocation of subnets from a subnet pool", "2015-03-30T10:00:00-00:00"),
     "standard-attr-description": (
         "standard-attr-description",
         "Extension to add descriptions to standard attributes",
@@ -66,10 +68,10 @@ ADVERTISED = [DEFINITIONS[extension.alias] for extension in EXTENSIONS if extens
 def _expected(kind):
     """neutron-lib's attributes of a kind: the core definition, then every extension in the order of the aliases."""
     found = {}
-    for definition in (network, subnet, port, *sorted(ADVERTISED, key=lambda definition: definition.ALIAS)):
+    for definition in (network, subnet, subnetpool, port, *sorted(ADVERTISED, key=lambda definition: definition.ALIAS)):
         for name, rules in (definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural, {}).items():
             found[name] = found.get(name, {}) | rules
-    if kind in (Network, Subnet, Port):
+    if kind in (Network, Subnet, Port, SubnetPool):
         found |= STANDARD_ATTRIBUTES
     return found | {"project_id": found["tenant_id"]} if "tenant_id" in found else found
 
@@ -127,6 +129,7 @@ SAMPLES = (
     "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01",
     [], {}, [None], ["x"], [1], {"a": 1}, {"a": {"b": []}},
     ["8.8.8.8"], ["8.8.8.8", "8.8.4.4"], ["8.8.8.8", "8.8.8.8"], ["FD00::1"],
+    ["10.0.0.0/24"], ["10.0.0.0/24", "fd00::/64"], ["10.0.0.0/24"] * 2, ["10.0.0.0"],
     [POOL], [{"start": "10.0.0.2"}], [POOL | {"end": "x"}], [POOL | {"x": 1}],
     [ROUTE], [ROUTE, ROUTE], [ROUTE | {"destination": "10.1.0.1/16"}], [ROUTE | {"destination": "127.0.0.0/8"}], [{"nexthop": "10.0.0.9"}],
     [{"subnet_id": SUBNET_ID}], [{"subnet_id": SUBNET_ID}] * 2, [{"subnet_id": SUBNET_ID, "ip_address": "10.0.0.5"}],
@@ -135,12 +138,13 @@ SAMPLES = (
 )  # fmt: skip
 
 TEXTS = ("description", "device_id", "device_owner", "tenant_id", "project_id", "provider:network_type", "provider:physical_network")
+LENGTHS = ("min_prefixlen", "max_prefixlen", "default_prefixlen", "default_quota")
 POOL_MEMBERS = {"ip_address", "subnet_id"}
 
 # Why a value has another outcome here than there -> of which attributes, and which values.
 TAKEN_THERE_ONLY = {
     "an integer is no boolean and has no fraction: Neutron rounds 1450.5 to 1450 and reads true as 1": (
-        ("mtu", "ip_version", "prefixlen", "provider:segmentation_id"),
+        ("mtu", "ip_version", "prefixlen", "provider:segmentation_id", *LENGTHS),
         lambda value: isinstance(value, bool | float),
     ),
     "not every database keeps NUL: Neutron fails on it later": ((*TEXTS, "binding:host_id"), lambda value: value == "a\x00b"),
@@ -155,6 +159,10 @@ TAKEN_THERE_ONLY = {
     ),
     "a prefix says its length: Neutron takes 10.0.0.0 as 10.0.0.0/32": (("cidr",), lambda value: "/" not in str(value)),
     "an address is a text: Neutron takes an integer beyond 32 bits as an IPv6 address": (("gateway_ip",), lambda value: value == 2**40),
+    "a name fits into 255 characters: Neutron's database refuses a longer one of a pool with status 500": (
+        ("name",),
+        lambda value: value == "x" * 256,
+    ),
     "an empty text or object is no list": (("allocation_pools", "dns_nameservers"), lambda value: value in ("", {})),
     "a member that is not known is refused: Neutron ignores it": (
         ("fixed_ips",),
@@ -174,7 +182,7 @@ TAKEN_HERE_ONLY = {
 }
 KEPT_OTHERWISE = {
     "an id is kept in its canonical form, so that it finds what it names": (
-        ("network_id", "subnetpool_id"),
+        ("network_id", "subnetpool_id", "address_scope_id"),
         lambda value: value in (SUBNET_ID.upper(), SUBNET_ID.replace("-", "")),
     ),
     "the host bits of a prefix are zeroed: Neutron does it later": (("cidr",), lambda value: value in ("10.0.0.1/24", "fd00::1/64")),

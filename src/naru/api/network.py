@@ -12,11 +12,21 @@ from naru.api.collections import Collection, collection_routes, page_response
 from naru.api.extensions import EXTENSIONS, Extension
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
 from naru.model.errors import NotFound
+from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Resource, Subnet, attributes
 from naru.service import availability, quotas
+from naru.service.address_scopes import create_address_scope, delete_address_scope, update_address_scope
 from naru.service.hosts import delete_agent, update_agent
 from naru.service.networks import create_network, delete_network, update_network
 from naru.service.ports import create_port, delete_port, update_port
+from naru.service.subnetpools import (
+    add_prefixes,
+    create_subnetpool,
+    delete_subnetpool,
+    onboard_network_subnets,
+    remove_prefixes,
+    update_subnetpool,
+)
 from naru.service.subnets import create_subnet, delete_subnet, update_subnet
 from naru.store.read import list_computed, parse_query, project
 
@@ -25,6 +35,18 @@ COLLECTIONS = (
     Collection(Subnet, create_subnet, update_subnet, delete_subnet),
     Collection(Port, create_port, update_port, delete_port),
     Collection(Agent, None, update_agent, delete_agent),
+    Collection(
+        SubnetPool,
+        create_subnetpool,
+        update_subnetpool,
+        delete_subnetpool,
+        actions={
+            "add_prefixes": add_prefixes,
+            "remove_prefixes": remove_prefixes,
+            "onboard_network_subnets": onboard_network_subnets,
+        },
+    ),
+    Collection(AddressScope, create_address_scope, update_address_scope, delete_address_scope),
 )
 
 

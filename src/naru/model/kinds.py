@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from naru.model.compute import Server
 from naru.model.identity import Project, Token, User
+from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
 
-KINDS: Mapping[str, type[Resource]] = {kind.kind: kind for kind in (Network, Subnet, Port, Agent, Quota, Project, User, Token, Server)}
+KINDS: Mapping[str, type[Resource]] = {kind.kind: kind for kind in (Network, Subnet, Port, Agent, Quota, SubnetPool, AddressScope, Project, User, Token, Server)}

@@ -125,6 +125,9 @@ class Network(Resource, frozen=True, kw_only=True):
     provider_segmentation_id: Annotated[int | None, settable(integer(), who="admin", see="admin", sort=False)] = field(
         name="provider:segmentation_id", default=None
     )
+    # The scopes that its subnets' pools are in.
+    ipv4_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
+    ipv6_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda network: (network.project_id,),
@@ -166,13 +169,16 @@ class Subnet(Resource, frozen=True, kw_only=True):
     ipv6_ra_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
     ipv6_address_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
     subnetpool_id: Annotated[str | None, at_create(or_none(pool_reference))] = None
-    prefixlen: Annotated[int | None, at_create(integer(0), see="nobody", filter=False, sort=False)] = None  # wanted of a subnet pool
+    # Wanted of a subnet pool; not kept.
+    prefixlen: Annotated[int | None, at_create(integer(0), see="nobody", filter=False, sort=False)] = None
+    use_default_subnetpool: Annotated[bool, at_create(boolean, see="nobody", filter=False, sort=False)] = False
     shared: Annotated[bool, filter_only(boolean)] = False  # as its network is
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda subnet: (subnet.project_id,),
         "name": lambda subnet: (subnet.name,),
         "network_id": lambda subnet: (subnet.network_id,),
+        "subnetpool_id": lambda subnet: (subnet.subnetpool_id,) if subnet.subnetpool_id else (),
     }
 
 

@@ -11,6 +11,7 @@ import msgspec
 from naru.allocate.segments import SegmentRanges
 from naru.model.errors import Conflict, Forbidden, not_found
 from naru.model.identity import Caller
+from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
 from naru.model.view import View
 
@@ -44,6 +45,8 @@ def can_see(view: View, caller: Caller, resource: Resource) -> bool:
     if isinstance(resource, Subnet):
         network = view.get(Network, resource.network_id)
         return network is not None and network.shared
+    if isinstance(resource, SubnetPool | AddressScope):
+        return resource.shared
     if isinstance(resource, Port):
         return owns_network(view, caller, resource.network_id)
     return False

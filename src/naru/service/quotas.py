@@ -5,11 +5,12 @@ from typing import Any
 from naru.model.attributes import Unconvertible, boolean, integer
 from naru.model.errors import Forbidden, Invalid, NotFound, invalid_value
 from naru.model.identity import Caller
+from naru.model.pools import SubnetPool
 from naru.model.resources import Changes, Network, Port, Quota, Resource, Subnet, put, remove
 from naru.model.view import View
 from naru.service.policy import Cloud, quota_limits
 
-COUNTED: dict[str, type[Resource]] = {kind.singular: kind for kind in (Network, Subnet, Port)}
+COUNTED: dict[str, type[Resource]] = {kind.singular: kind for kind in (Network, Subnet, Port, SubnetPool)}
 
 _limit = integer(-1, 2**31 - 1)
 

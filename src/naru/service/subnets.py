@@ -7,14 +7,16 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.allocate.addresses import default_pools
-from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
+from naru.model.errors import Conflict, Forbidden, Invalid
 from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, AllocationPool, Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.view import View
+from naru.service.address_scopes import show_scopes
 from naru.service.addressing import automatic_addresses, is_automatic
 from naru.service.dhcp import ensure_dhcp_server
 from naru.service.networks import check_mtu
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+from naru.service.subnetpools import check_affinity, with_prefix
 
 Prefix = IPv4Network | IPv6Network
 
@@ -27,7 +29,9 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     network = fetch(view, caller, Network, given["network_id"])
     if not owns(caller, network):
         raise Forbidden(f"(rule:create_subnet) is disallowed by policy: network {network.id} belongs to another project")
+    pool, given = with_prefix(view, caller, given)
     prefix = _prefix(given)
+    check_affinity(view, network, pool, prefix.version)
     check_mtu(network.mtu, network.id, prefix.version)
     check_quota(view, cloud, Subnet, given["project_id"])
     for other in view.find(Subnet, "network_id", network.id):
@@ -39,6 +43,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     _check(subnet, prefix)
     yield put(subnet)
     yield put(replace(network, subnets=(*network.subnets, subnet.id)))
+    yield from show_scopes(view, network.id)
     for port in list(view.find(Port, "network_id", network.id)) if is_automatic(subnet) else ():
         if port.device_owner != DHCP_OWNER:
             yield put(replace(port, fixed_ips=(*port.fixed_ips, *automatic_addresses([subnet], port.mac_address))))
@@ -69,19 +74,13 @@ def delete_subnet(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
     network = fetch(view, caller, Network, subnet.network_id)
     yield remove(subnet)
     yield put(replace(network, subnets=tuple(other for other in network.subnets if other != id)))
+    yield from show_scopes(view, network.id)
     for port in ports:
         rest = tuple(ip for ip in port.fixed_ips if ip.subnet_id != id)
         yield remove(port) if port.device_owner == DHCP_OWNER and not rest else put(replace(port, fixed_ips=rest))
 
 
 def _prefix(given: dict[str, Any]) -> Prefix:
-    """The prefix asked for. There are no subnet pools to take one from."""
-    if (pool_id := given.get("subnetpool_id")) is not None:
-        raise NotFound(f"Subnet pool {pool_id} could not be found.", "SubnetPoolNotFound")
-    if given.get("cidr") is None:
-        raise Invalid("Bad subnets request: a subnetpool must be specified in the absence of a cidr.", "BadRequest")
-    if given.get("prefixlen") is not None:
-        raise Invalid("Bad subnets request: cidr and prefixlen must not be supplied together.", "BadRequest")
     prefix = ip_network(given["cidr"])
     if prefix.version != given["ip_version"]:
         raise _invalid(f"cidr '{prefix}' does not match the ip_version '{given['ip_version']}'")
