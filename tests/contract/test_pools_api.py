@@ -139,10 +139,13 @@ def test_the_quota_of_pools(admin):
 
 
 def test_the_commands(clients, admin):
-    pool = clients.openstack(*["subnet", "pool", "create", "--pool-prefix", "10.0.0.0/16", "--default-prefix-length", "24", "P1"], user="admin")
+    def answer(command):
+        return clients.openstack(*command.split(), user="admin")
+
+    pool = answer("subnet pool create --pool-prefix 10.0.0.0/16 --default-prefix-length 24 P1")
     assert (pool["prefixes"], pool["default_prefixlen"]) == (["10.0.0.0/16"], 24)
     network = admin.network(name="POOLED")
-    subnet = clients.openstack(*["subnet", "create", "--network", "POOLED", "--subnet-pool", "P1", "--prefix-length", "27", "S1"], user="admin")
+    subnet = answer("subnet create --network POOLED --subnet-pool P1 --prefix-length 27 S1")
     assert (subnet["cidr"], subnet["subnetpool_id"]) == ("10.0.0.0/27", pool["id"])
     admin.delete("networks", network["id"])
     admin.delete("subnetpools", pool["id"])

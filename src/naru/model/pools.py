@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from naru.model.attributes import (
-    Tags,
     at_create,
     boolean,
     cidr,
@@ -72,7 +71,6 @@ class SubnetPool(Resource, frozen=True, kw_only=True):
     address_scope_id: Annotated[str | None, settable(or_none(uuid_text))] = None
     is_default: Annotated[bool, settable(boolean, who="admin")] = False
     shared: Annotated[bool, at_create(boolean, who="admin")] = False
-    tags: Tags = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda pool: (pool.project_id,),
