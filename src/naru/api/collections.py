@@ -11,6 +11,7 @@ from starlette.responses import Response
 from naru.api.backend import Backend
 from naru.api.http import Call, Route, json_response, member, no_content
 from naru.model.errors import Invalid, StaleRevision, not_found
+from naru.model.identity import Caller
 from naru.model.requests import decode_create, decode_update
 from naru.model.resources import Changes, Resource, attributes
 from naru.model.view import View
@@ -25,7 +26,10 @@ class Collection(NamedTuple):
     """A kind and what may be done with it.
 
     create(view, caller, given, cloud), update(view, caller, id, given, cloud), delete(view, caller, id, cloud);
-    an action, `PUT …/{id}/<name>`, is action(view, caller, id, body, cloud) and returns the answer as a JSON object.
+    an action, `PUT …/{id}/<name>`, is action(view, caller, id, body, cloud) and returns a resource of the kind, or the answer as a
+    JSON object. create_many(view, caller, [given], cloud), where it is there, makes all that one request asks for;
+    before_list(view, caller, filters) is the plan of what must be made before the first list, or None.
+    describe(view, resource) fills in what a resource shows of others, which is not kept with it.
 
     `path` is what follows /v2.0/, the kind's plural unless said. A path such as `floatingips/{floatingip_id}/port_forwardings` puts
     the collection below a parent: its members are those whose attribute `floatingip_id` is the id in the path.
@@ -37,14 +41,22 @@ class Collection(NamedTuple):
     delete: Plan | None = None
     path: str = ""
     actions: Mapping[str, Plan] = {}
+    create_many: Plan | None = None
+    before_list: Callable[[View, Caller, Mapping[str, tuple[str, ...]]], Plan | None] | None = None
+    parent: type[Resource] | None = None  # the kind in `path`
+    describe: Callable[[View, Any], Resource] | None = None
 
     @property
     def parent_attribute(self) -> str | None:
         return self.path.partition("{")[2].partition("}")[0] or None
 
 
+def collection_path(collection: Collection) -> str:
+    return f"/v2.0/{collection.path or collection.kind.plural.replace('_', '-')}"
+
+
 def collection_routes(backend: Backend, collection: Collection) -> list[Route]:
-    path = f"/v2.0/{collection.path or collection.kind.plural.replace('_', '-')}"
+    path = collection_path(collection)
     one = f"{path}/{{id}}"
     routes = [
         Route("GET", path, partial(_list, backend, collection)),
@@ -63,10 +75,16 @@ def collection_routes(backend: Backend, collection: Collection) -> list[Route]:
 
 async def _list(backend: Backend, collection: Collection, call: Call) -> Response:
     kind, caller = collection.kind, call.caller
-    query = parse_query(kind, call.query, admin=caller.is_admin, max_limit=backend.pagination_max_limit)
+    query = parse_query(kind, call.query, admin=caller.reads_all, max_limit=backend.pagination_max_limit)
     if collection.parent_attribute is not None:
+        if collection.parent is not None:
+            fetch(backend.view, caller, collection.parent, call.ids[0])
         query = msgspec.structs.replace(query, filters={**query.filters, collection.parent_attribute: (call.ids[0],)})
-    page = list_page(backend.view, backend.documents(kind), kind, query, visible(backend.view, caller), admin=caller.is_admin)
+    if collection.before_list is not None and (plan := collection.before_list(backend.view, caller, query.filters)) is not None:
+        await backend.store.write(plan)
+    describe = partial(collection.describe, backend.view) if collection.describe is not None else None
+    sees = visible(backend.view, caller)
+    page = list_page(backend.view, backend.documents(kind), kind, query, sees, admin=caller.reads_all, describe=describe)
     return page_response(call, kind, query, page)
 
 
@@ -99,8 +117,9 @@ async def _show(backend: Backend, collection: Collection, call: Call) -> Respons
     kind = collection.kind
     resource = _member(backend.view, collection, call)
     if fields := call.values("fields"):
-        return json_response({kind.singular: project(resource, fields, admin=call.caller.is_admin)})
-    return json_response(_wrap(kind, _document(backend, call, resource)))
+        resource = collection.describe(backend.view, resource) if collection.describe is not None else resource
+        return json_response({kind.singular: project(resource, fields, admin=call.caller.reads_all)})
+    return json_response(_wrap(kind, _document(backend, collection, call, resource)))
 
 
 def _member(view: View, collection: Collection, call: Call) -> Resource:
@@ -119,13 +138,15 @@ async def _create(backend: Backend, collection: Collection, create: Plan, call: 
     wanted = [decode_create(kind, body, call.caller) | above for body in bodies]
 
     def plan(view: View) -> Changes[list[Resource]]:
+        if collection.create_many is not None:
+            return (yield from collection.create_many(view, call.caller, wanted, backend.cloud))  # type: ignore[no-any-return]
         made = []
         for given in wanted:
             made.append((yield from create(view, call.caller, given, backend.cloud)))  # noqa: PERF401  (a plan cannot yield in a comprehension)
         return made
 
     made = await backend.store.write(plan)
-    documents = [_document(backend, call, resource) for resource in made]
+    documents = [_document(backend, collection, call, resource) for resource in made]
     if is_bulk:
         return json_response(b'{"%b":[%b]}' % (kind.plural.encode(), b",".join(documents)), 201)
     return json_response(_wrap(kind, documents[0]), 201)
@@ -149,7 +170,7 @@ async def _update(backend: Backend, collection: Collection, update: Plan, call: 
     kind = collection.kind
     given = decode_update(kind, await call.member(kind.singular), call.caller)
     changed = await _write(backend, collection, call, lambda view: update(view, call.caller, call.ids[-1], given, backend.cloud))
-    return json_response(_wrap(kind, _document(backend, call, changed)))
+    return json_response(_wrap(kind, _document(backend, collection, call, changed)))
 
 
 async def _delete(backend: Backend, collection: Collection, delete: Plan, call: Call) -> Response:
@@ -159,7 +180,8 @@ async def _delete(backend: Backend, collection: Collection, delete: Plan, call: 
 
 async def _act(backend: Backend, collection: Collection, action: Plan, call: Call) -> Response:
     body = await call.json()
-    return json_response(await _write(backend, collection, call, lambda view: action(view, call.caller, call.ids[-1], body, backend.cloud)))
+    answer = await _write(backend, collection, call, lambda view: action(view, call.caller, call.ids[-1], body, backend.cloud))
+    return json_response(_wrap(collection.kind, _document(backend, collection, call, answer)) if isinstance(answer, Resource) else answer)
 
 
 async def _write(backend: Backend, collection: Collection, call: Call, plan: Plan) -> Any:
@@ -186,10 +208,12 @@ def _expected_revision(call: Call) -> int | None:
     return int(wanted[0]) if wanted else None
 
 
-def _document(backend: Backend, call: Call, resource: Resource) -> bytes:
+def _document(backend: Backend, collection: Collection, call: Call, resource: Resource) -> bytes:
     """As published; a resource that was deleted a moment ago is rendered once more."""
+    if collection.describe is not None:
+        return render(collection.describe(backend.view, resource))[0].seen_by(admin=call.caller.reads_all)
     document = backend.documents(type(resource)).get(resource.id) or render(resource)[0]
-    return document.seen_by(admin=call.caller.is_admin)
+    return document.seen_by(admin=call.caller.reads_all)
 
 
 def _wrap(kind: type[Resource], document: bytes) -> bytes:

@@ -9,7 +9,7 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Callable, Collection
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -254,3 +254,11 @@ def mapping(maximum_bytes: int) -> Convert:
         return value
 
     return convert
+
+
+# -- annotations of attributes that many kinds have
+
+tag_list = list_of(text(255))
+
+# Texts by which users find their resources. They are set through their own paths (api/tags.py), only a port's already at create.
+Tags = Annotated[tuple[str, ...], read_only(sort=False)]

@@ -21,6 +21,16 @@ class Caller(msgspec.Struct, frozen=True):
     def is_admin(self) -> bool:
         return "admin" in self.roles
 
+    @property
+    def reads_all(self) -> bool:
+        """Sees what an administrator sees: another service may have to know, say, the host of a port."""
+        return not self.roles.isdisjoint(("admin", "service"))
+
+    @property
+    def may_write(self) -> bool:
+        """Neutron's default policies: a `reader` of a project changes nothing in it."""
+        return not self.roles.isdisjoint(("admin", "member", "service"))
+
 
 # What the service itself does, for nobody in particular.
 SERVICE = Caller("naru", "", frozenset({"admin", "service"}))

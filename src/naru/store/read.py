@@ -15,11 +15,19 @@ import msgspec
 from naru.model.attributes import Attribute, Unconvertible, ip_address
 from naru.model.errors import Invalid, invalid_value, not_found
 from naru.model.resources import FixedIp, Resource, attributes
-from naru.store.documents import Document
+from naru.store.documents import Document, render
 from naru.store.snapshot import Snapshot
 
 Sees = Callable[[Resource], bool] | None  # None: all
 Test = Callable[[Any], bool]
+
+# What a list of tags asks of the tags that a resource has.
+_TAG_TESTS: Mapping[str, Callable[[frozenset[str], frozenset[str]], bool]] = {
+    "tags": lambda asked, present: asked <= present,
+    "tags-any": lambda asked, present: bool(asked & present),
+    "not-tags": lambda asked, present: not asked <= present,
+    "not-tags-any": lambda asked, present: not asked & present,
+}
 
 
 class ListQuery(msgspec.Struct, frozen=True):
@@ -59,6 +67,8 @@ def parse_query(kind: type[Resource], pairs: Sequence[tuple[str, str]], *, admin
             plain[key] += [value] if value else []
         elif (item := described.get(key)) is not None and item.attribute.filter and (admin or item.attribute.see != "admin"):
             filters[key] = (*filters.get(key, ()), _parse_filter(item.attribute, key, value))
+        elif key in _TAG_TESTS and "tags" in described:
+            filters[key] = (*filters.get(key, ()), value)
         else:
             unknown.append(key)
     if unknown:
@@ -136,10 +146,20 @@ def _parse_limit(values: Sequence[str], max_limit: int) -> int | None:
 
 
 def list_page(
-    view: Snapshot, documents: Mapping[str, Document], kind: type[Resource], query: ListQuery, sees: Sees, *, admin: bool
+    view: Snapshot,
+    documents: Mapping[str, Document],
+    kind: type[Resource],
+    query: ListQuery,
+    sees: Sees,
+    *,
+    admin: bool,
+    describe: Callable[[Resource], Resource] | None = None,
 ) -> Page:
-    """Raises NotFound for a marker that is none."""
+    """`describe` fills in what is not kept with a resource. Raises NotFound for a marker that is none."""
     resources = select(view, kind, query, sees)
+    if describe is not None:
+        resources = [describe(resource) for resource in resources]
+        documents = {resource.id: render(resource)[0] for resource in resources}
     if query.fields:
         return _page_of(resources, _rows(resources, query.fields, admin=admin))
     if admin:
@@ -249,8 +269,15 @@ def _look_up(view: Snapshot, kind: type[Resource], wire: str, values: Sequence[s
 def _test(kind: type[Resource], wire: str, values: Sequence[str]) -> Test:
     if wire == "fixed_ips":
         return _fixed_ips_test(values)
+    if wire in _TAG_TESTS:
+        return _tags_test(wire, values)
     value_of, wanted = attrgetter(attributes(kind)[wire].field), frozenset(values)
-    return lambda resource: _as_text(value_of(resource)) in wanted
+
+    def matches(resource: Resource) -> bool:
+        value = value_of(resource)
+        return any(_as_text(item) in wanted for item in value) if isinstance(value, tuple) else _as_text(value) in wanted
+
+    return matches
 
 
 def _fixed_ips_test(values: Sequence[str]) -> Test:
@@ -268,6 +295,12 @@ def _fixed_ips_test(values: Sequence[str]) -> Test:
         )
 
     return lambda resource: any(matches(ip) for ip in getattr(resource, "fixed_ips", ()))
+
+
+def _tags_test(wire: str, values: Sequence[str]) -> Test:
+    """`tags=a,b`: a list of tags, parted by commas. Given twice it is one longer list."""
+    test, asked = _TAG_TESTS[wire], frozenset(tag for value in values for tag in value.split(",") if tag)
+    return lambda resource: test(asked, frozenset(resource.tags))
 
 
 def _as_text(value: Any) -> str:
