@@ -145,6 +145,11 @@ def test_update_changes_what_is_named_and_counts_the_revision(admin):
     assert admin.show("networks", made["id"]) == changed
 
 
+def test_an_update_that_changes_nothing_is_no_new_revision(admin):
+    network = admin.network(name="same")
+    assert admin.update("networks", network["id"], name="same", mtu=1450) == network
+
+
 def test_delete_answers_204_and_then_404(admin):
     network = admin.network()
     subnet, port = admin.subnet(network), admin.port(network)
@@ -755,6 +760,24 @@ def test_without_a_token_nothing_is_shown(admin, serving):
     answer = admin.http.get("/v2.0/networks", headers={"X-Auth-Token": "stale"})
     assert answer.status_code == 401
     assert "WWW-Authenticate" in answer.headers
+
+
+# -- docs/adr/0007: where Naru departs from Neutron
+
+
+def test_where_it_departs_from_neutron(admin, demo, row):
+    network, _, ports = row
+    for query in ("binding:host_id=compute01", "provider:network_type=vxlan"):
+        path = "/ports" if query.startswith("binding") else "/networks"
+        assert demo.refused("GET", f"{path}?{query}")[:2] == (400, "HTTPBadRequest")
+    found = admin.list("ports", network_id=network["id"], sort_key="name", marker=ports[7]["id"])
+    assert [port["name"] for port in found] == ["p8", "p9"]
+    assert admin.subnet(network, "10.0.9.0/31", gateway_ip="10.0.9.0", enable_dhcp=False)["allocation_pools"] == [
+        {"start": "10.0.9.1", "end": "10.0.9.1"}
+    ]
+    head = admin.request("HEAD", f"/networks/{network['id']}")
+    assert (head.status_code, head.content) == (200, b"")
+    assert admin.network(name="💧")["name"] == "💧"
 
 
 # -- the SDK

@@ -140,7 +140,10 @@ class Writer:
                 except StopIteration as end:
                     request.result, request.refusal = end.value, None
                     return done
-                change = _stamp(step, self._draft.get(type(step.resource), step.resource.id), now)
+                before = self._draft.get(type(step.resource), step.resource.id)
+                if step.after == before:
+                    continue  # nothing changes, so there is no new revision
+                change = _stamp(step, before, now)
                 self._draft.apply([change])
                 done.append(change)
         except NaruError as refusal:
