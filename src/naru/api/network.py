@@ -14,11 +14,29 @@ from naru.api.http import Call, Endpoint, Route, json_response, no_content
 from naru.model.errors import NotFound
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Resource, Subnet, attributes
+from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from naru.service import availability, quotas
+from naru.service.address_groups import (
+    add_addresses,
+    create_address_group,
+    delete_address_group,
+    remove_addresses,
+    update_address_group,
+)
 from naru.service.address_scopes import create_address_scope, delete_address_scope, update_address_scope
 from naru.service.hosts import delete_agent, update_agent
 from naru.service.networks import create_network, delete_network, update_network
 from naru.service.ports import create_port, delete_port, update_port
+from naru.service.security import (
+    create_group,
+    create_rule,
+    create_rules,
+    delete_group,
+    delete_rule,
+    missing_default_group,
+    update_group,
+)
+from naru.service.security_templates import create_template, delete_template, missing_templates
 from naru.service.subnetpools import (
     add_prefixes,
     create_subnetpool,
@@ -34,6 +52,16 @@ COLLECTIONS = (
     Collection(Network, create_network, update_network, delete_network),
     Collection(Subnet, create_subnet, update_subnet, delete_subnet),
     Collection(Port, create_port, update_port, delete_port),
+    Collection(SecurityGroup, create_group, update_group, delete_group, before_list=missing_default_group),
+    Collection(SecurityGroupRule, create_rule, None, delete_rule, create_many=create_rules, before_list=missing_default_group),
+    Collection(DefaultSecurityGroupRule, create_template, None, delete_template, before_list=missing_templates),
+    Collection(
+        AddressGroup,
+        create_address_group,
+        update_address_group,
+        delete_address_group,
+        actions={"add_addresses": add_addresses, "remove_addresses": remove_addresses},
+    ),
     Collection(Agent, None, update_agent, delete_agent),
     Collection(
         SubnetPool,

@@ -6,5 +6,14 @@ from naru.model.compute import Server
 from naru.model.identity import Project, Token, User
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
+from naru.model.security import AddressGroup, DefaultRulesSeeded, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 
-KINDS: Mapping[str, type[Resource]] = {kind.kind: kind for kind in (Network, Subnet, Port, Agent, Quota, SubnetPool, AddressScope, Project, User, Token, Server)}
+KINDS: Mapping[str, type[Resource]] = {
+    kind.kind: kind
+    for kind in (
+        *(Network, Subnet, Port, Agent, Quota),
+        *(SubnetPool, AddressScope),
+        *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
+        *(Project, User, Token, Server),
+    )
+}

@@ -36,6 +36,7 @@ from naru.model.attributes import (
     text,
     uuid_text,
 )
+from naru.model.port_security import AddressPair, address_pairs, group_ids
 
 NETWORK_TYPES = ("flat", "vxlan")
 DHCP_OWNER = "network:dhcp"
@@ -115,6 +116,7 @@ class Network(Resource, frozen=True, kw_only=True):
     shared: Annotated[bool, settable(boolean, who="admin", sort=False)] = False
     subnets: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()
     mtu: Annotated[int, settable(integer(0))] = 0
+    port_security_enabled: Annotated[bool, settable(boolean, filter=False, sort=False)] = True  # what its ports inherit
     router_external: Annotated[bool, settable(boolean, who="admin", sort=False)] = field(name="router:external", default=False)
     provider_network_type: Annotated[str, settable(text(32), who="admin", see="admin", sort=False)] = field(
         name="provider:network_type", default=""
@@ -223,6 +225,9 @@ class Port(Resource, frozen=True, kw_only=True):
     binding_vnic_type: Annotated[str, settable(one_of(VNIC_TYPES), filter=False, sort=False)] = field(
         name="binding:vnic_type", default="normal"
     )
+    port_security_enabled: Annotated[bool, settable(boolean, filter=False, sort=False)] = True
+    security_groups: Annotated[tuple[str, ...], settable(group_ids, sort=False)] = ()
+    allowed_address_pairs: Annotated[tuple[AddressPair, ...], settable(address_pairs, filter=False, sort=False)] = ()
     provisioned: Annotated[tuple[str, ...], hidden()] = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {
@@ -232,6 +237,7 @@ class Port(Resource, frozen=True, kw_only=True):
         "device_id": lambda port: (port.device_id,),
         "mac_address": lambda port: (port.mac_address,),
         "binding:host_id": lambda port: (port.binding_host_id,),
+        "security_groups": lambda port: port.security_groups,
         "place": lambda port: (place(port.network_id, port.binding_host_id),) if port.binding_host_id else (),
         "subnet_id": lambda port: tuple({ip.subnet_id for ip in port.fixed_ips}),
         "ip_address": lambda port: tuple(ip.ip_address for ip in port.fixed_ips),

@@ -10,6 +10,7 @@ from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove, segment_claim
 from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch_own
+from naru.service.security import ensure_default_group
 
 MIN_MTU_BYTES = {4: 68, 6: 1280}  # RFC 791 and RFC 8200 §5
 _SEGMENT = ("provider_network_type", "provider_physical_network", "provider_segmentation_id")
@@ -18,6 +19,7 @@ _SEGMENT = ("provider_network_type", "provider_physical_network", "provider_segm
 def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Network]:
     """Raises Conflict for a segment in use or a full quota, Invalid for a segment that cannot be."""
     check_quota(view, cloud, Network, given["project_id"])
+    yield from ensure_default_group(view, given["project_id"])
     segment = choose_segment(
         given.get("provider_network_type"),
         given.get("provider_physical_network"),

@@ -4,7 +4,7 @@ What a caller may not see does not exist for him: 404, never 403.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ from naru.model.errors import Conflict, Forbidden, not_found
 from naru.model.identity import Caller
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
+from naru.model.security import DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from naru.model.view import View
 
 R = TypeVar("R", bound=Resource)
@@ -36,20 +37,33 @@ def owns_network(view: View, caller: Caller, network_id: str) -> bool:
     return network is not None and owns(caller, network)
 
 
+# Who else sees a resource than its owner: shared and external networks, what is on one's own networks, what all may read.
+_SEEN_BY_OTHERS: dict[type[Resource], Callable[[View, Caller, Any], bool]] = {
+    Network: lambda _view, _caller, network: network.shared or network.router_external,
+    Subnet: lambda view, _caller, subnet: _is_shared(view, subnet.network_id),
+    Port: lambda view, caller, port: owns_network(view, caller, port.network_id),
+    SubnetPool: lambda _view, _caller, pool: pool.shared,
+    AddressScope: lambda _view, _caller, scope: scope.shared,
+    SecurityGroupRule: lambda view, caller, rule: _owns_group(view, caller, rule.security_group_id),
+    DefaultSecurityGroupRule: lambda *_: True,
+}
+
+
+def _is_shared(view: View, network_id: str) -> bool:
+    network = view.get(Network, network_id)
+    return network is not None and network.shared
+
+
+def _owns_group(view: View, caller: Caller, group_id: str) -> bool:
+    group = view.get(SecurityGroup, group_id)
+    return group is not None and owns(caller, group)
+
+
 def can_see(view: View, caller: Caller, resource: Resource) -> bool:
-    """Own and shared networks and their subnets; own ports and those on own networks; of the rest, one's own."""
     if owns(caller, resource):
         return True
-    if isinstance(resource, Network):
-        return resource.shared or resource.router_external
-    if isinstance(resource, Subnet):
-        network = view.get(Network, resource.network_id)
-        return network is not None and network.shared
-    if isinstance(resource, SubnetPool | AddressScope):
-        return resource.shared
-    if isinstance(resource, Port):
-        return owns_network(view, caller, resource.network_id)
-    return False
+    seen = _SEEN_BY_OTHERS.get(type(resource))
+    return seen is not None and seen(view, caller, resource)
 
 
 def visible(view: View, caller: Caller) -> Callable[[Resource], bool] | None:
@@ -79,11 +93,11 @@ def quota_limits(view: View, cloud: Cloud, project_id: str) -> dict[str, int]:
     return cloud.quotas | (quota.limits if quota is not None else {})
 
 
-def check_quota(view: View, cloud: Cloud, kind: type[Resource], project_id: str) -> None:
-    """Raises Conflict (OverQuota) when the project has all it may have of this kind."""
+def check_quota(view: View, cloud: Cloud, kind: type[Resource], project_id: str, more: int = 1) -> None:
+    """Raises Conflict (OverQuota) when the project may not have so many more of this kind."""
     limit = quota_limits(view, cloud, project_id).get(kind.singular, -1)
     used = view.count(kind, "project_id", project_id)
-    if 0 <= limit <= used:
+    if 0 <= limit < used + more:
         message = (
             f"Quota exceeded for resources: ['{kind.singular}']. Project {project_id} has {used} of {limit}; an administrator may raise it."
         )

@@ -11,6 +11,7 @@ from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+from naru.service.port_security import protect_changed_port, protect_new_port
 
 
 def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Port]:
@@ -26,7 +27,8 @@ def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
         check_mac(view, network.id, mac)
     wanted = given.get("fixed_ips")
     fixed_ips = choose_addresses(view, network.id, mac) if wanted is None else take_wanted(view, network.id, mac, wanted)
-    port = Port(id=new_id(), **given | {"mac_address": mac, "fixed_ips": fixed_ips})
+    protection = yield from protect_new_port(view, caller, network, given, mac)
+    port = Port(id=new_id(), **given | protection | {"mac_address": mac, "fixed_ips": fixed_ips})
     port = _bound(view, network, port)
     yield put(port)
     return port
@@ -46,7 +48,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     if "fixed_ips" in given or mac != port.mac_address:
         wanted = given.get("fixed_ips", fixed_by_choice(view, port.fixed_ips))
         given["fixed_ips"] = take_wanted(view, network.id, mac, wanted, held=port.fixed_ips)
-    changed = replace(port, **given)
+    changed = replace(port, **given | protect_changed_port(view, caller, port, given, mac))
     if (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type):
         changed = _bound(view, network, replace(changed, provisioned=()))
     changed = replace(changed, status=port_status(view, changed))
@@ -106,6 +108,8 @@ def _refuse_reserved(given: dict[str, Any], action: str) -> None:
     reserved = {
         "mac_address": "mac_address" in given,
         "fixed_ips": asks_address,
+        "port_security_enabled": "port_security_enabled" in given,
+        "allowed_address_pairs": bool(given.get("allowed_address_pairs")),
         "device_owner": str(given.get("device_owner", "")).startswith("network:"),
     }
     for attribute, is_asked in reserved.items():
