@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from naru.api.backend import Store
-from naru.api.identity import REGION
+from naru.api.catalog import REGION
 from naru.service import identity
 from naru.settings import SettingsError
 

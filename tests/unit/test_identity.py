@@ -9,8 +9,9 @@ from starlette.requests import Request
 
 from naru.api.auth import ByToken
 from naru.api.backend import Backend
+from naru.model.auth_request import DomainRef, Ref
 from naru.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
-from naru.model.identity import DomainRef, Project, Ref, Token, User
+from naru.model.identity import Project, Token, User
 from naru.model.resources import Change, Resource, put, remove
 from naru.service import identity
 from planning import CLOUD, NOW, PlainCloud
@@ -35,10 +36,8 @@ def project(cloud: PlainCloud, name: str = "demo") -> Project:
 
 
 def issue(cloud: PlainCloud, name: str = "demo", on: str = "demo", lifetime_s: int = 60) -> tuple[str, Token]:
-    project_id = project(cloud, on).id if on else ""
-    return cloud.run(
-        identity.issue_token(cloud.view, user(cloud, name).id, project_id, ("password",), NOW, identity.expiry(NOW, lifetime_s))
-    )
+    grant = identity.Grant(user(cloud, name).id, project(cloud, on).id if on else "")
+    return cloud.run(identity.issue_token(cloud.view, grant, ("password",), NOW, identity.expiry(NOW, lifetime_s)))
 
 
 def change(cloud: PlainCloud, resource: Resource) -> Change:

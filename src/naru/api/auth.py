@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec.structs import replace
 from starlette.requests import Request
 
 from naru.api.backend import Backend
-from naru.model.errors import Unauthenticated
-from naru.model.identity import Caller, Project, Token, User
+from naru.model.errors import Forbidden, Unauthenticated
+from naru.model.identity import ApplicationCredential, Caller, Domain, Project, Role, Token, User
 from naru.model.resources import Change
 from naru.service import identity
 
@@ -19,8 +20,20 @@ def anyone(request: Request) -> Caller:
     return Caller("admin", request.headers.get(DEMO_PROJECT_HEADER, "admin"), frozenset({"admin", "member", "reader"}))
 
 
+def admit(caller: Caller, path: str) -> Caller:
+    """Only identity is there for who has no project. Raises Unauthenticated without any scope, Forbidden for a wider one."""
+    if not caller.project_id and not path.startswith("/identity/"):
+        if caller.scope:
+            raise Forbidden(f"The token is for {caller.scope}, not for a project: what is here belongs to projects.")
+        raise Unauthenticated("The token is not scoped to a project: ask for one with a scope.")
+    return caller
+
+
+_STOOD_FOR = frozenset({User, Project, Domain, Role, ApplicationCredential})
+
+
 class ByToken:
-    """auth = "builtin": the caller whom the token in X-Auth-Token stands for.
+    """auth = "builtin": the caller whom the token in X-Auth-Token stands for; a service may show its own in X-Service-Token besides.
 
     What a token was found to mean is remembered until the store changes it: a check costs a digest and a look into a dict.
     """
@@ -30,25 +43,29 @@ class ByToken:
         self._known: dict[str, tuple[Caller, datetime]] = {}  # by token id; until when
 
     def __call__(self, request: Request) -> Caller:
-        secret = request.headers.get("x-auth-token")
+        headers, path = request.headers, request.scope["path"]
+        caller = admit(self._caller(headers.get("x-auth-token")), path)
+        if "x-service-token" in headers:
+            service = self._caller(headers["x-service-token"])
+            caller = replace(caller, by_service=not service.roles.isdisjoint(("service", "admin")))
+        return caller
+
+    def _caller(self, secret: str | None) -> Caller:
         if not secret:
             raise Unauthenticated(identity.WRONG)
         id = identity.token_id(secret)
         known = self._known.get(id) or self._look_up(id)
         if known is None or known[1] <= self._backend.now():
             raise Unauthenticated(identity.WRONG)
-        caller = known[0]
-        if not caller.project_id and not request.scope["path"].startswith("/identity/"):
-            raise Unauthenticated("The token is not scoped to a project: ask for one with a scope.")
-        return caller
+        return known[0]
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Forget what was known of tokens that went, and of all when a user or project changed."""
+        """Forget what was known of tokens that went, and of all when what they stand for changed."""
         for change in changes:
             kind = type(change.resource)
             if kind is Token:
                 self._known.pop(change.resource.id, None)
-            elif kind is User or kind is Project:
+            elif kind in _STOOD_FOR:
                 self._known.clear()
 
     def _look_up(self, id: str) -> tuple[Caller, datetime] | None:

@@ -1,68 +1,46 @@
-"""A small Keystone v3: tokens for passwords, the catalog, and what clients look up by id or name.
+"""A small Keystone v3: its versions, and tokens for whoever proves to be himself.
 
 https://docs.openstack.org/api-ref/identity/v3/
 """
 
-import asyncio
-import uuid
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 from starlette.responses import Response
 
+from naru.api.accounts import account_routes
+from naru.api.assignments import assignment_routes
 from naru.api.backend import Backend
+from naru.api.catalog import Row, catalog
+from naru.api.credentials import credential_routes
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
-from naru.model.errors import Invalid, Unauthenticated, not_found
-from naru.model.identity import DOMAIN_ID, DOMAIN_NAME, ROLES, AuthRequest, Project, Proof, Token, User, UserPassword
+from naru.api.identity_rows import domain_ref, links, role_refs
+from naru.api.passwords import fits
+from naru.model.auth_request import ApplicationCredentialMethod, AuthRequest, Proof, UserPassword
+from naru.model.errors import Invalid, Unauthenticated
+from naru.model.identity import SYSTEM, ApplicationCredential, Domain, Project, Token, User
 from naru.service import identity
+from naru.service.credentials import find_credential
+from naru.service.identity import Grant
 
-REGION = "RegionOne"
-_INTERFACES = ("public", "internal", "admin")
-_HASHING = ThreadPoolExecutor(2, "naru-scrypt")  # so many password checks at a time: each takes 16 MiB and a core
-
-Row = dict[str, Any]
-
-
-class Service(NamedTuple):
-    """A row of the catalog: what clients call the service, and where it is on this server."""
-
-    type: str
-    name: str
-    path: str
-
-    @property
-    def id(self) -> str:
-        return uuid.uuid5(uuid.NAMESPACE_URL, f"naru:{self.type}").hex
-
-
-SERVICES = (
-    Service("identity", "keystone", "/identity"),
-    Service("network", "neutron", ""),
-    Service("compute", "nova", "/compute/v2.1"),
-    Service("image", "glance", "/image"),
-)
+_METHODS = ("password", "token", "application_credential")
 
 
 def identity_routes(backend: Backend) -> list[Route]:
     bind: Callable[[Callable[..., Any]], Endpoint] = lambda endpoint: partial(endpoint, backend)  # noqa: E731
-    routes = [
+    return [
         Route("GET", "/identity", _show_versions, is_public=True),
         Route("GET", "/identity/v3", _show_version, is_public=True),
         Route("POST", "/identity/v3/auth/tokens", bind(_issue_token), is_public=True),
         Route("GET", "/identity/v3/auth/tokens", bind(_show_token)),
         Route("DELETE", "/identity/v3/auth/tokens", bind(_revoke_token)),
         Route("GET", "/identity/v3/auth/catalog", _show_catalog),
-        Route("GET", "/identity/v3/auth/projects", bind(_list_my_projects)),
-        Route("GET", "/identity/v3/auth/domains", partial(_list, _LISTINGS["domains"], backend)),
-        Route("GET", "/identity/v3/users/{id}/projects", bind(_list_user_projects)),
+        *account_routes(backend),
+        *assignment_routes(backend),
+        *credential_routes(backend),
     ]
-    for path, listing in _LISTINGS.items():
-        routes.append(Route("GET", f"/identity/v3/{path}", partial(_list, listing, backend)))
-        routes.append(Route("GET", f"/identity/v3/{path}/{{id}}", partial(_show, listing, backend)))
-    return routes
 
 
 # -- versions
@@ -89,19 +67,20 @@ async def _show_version(call: Call) -> Response:
 # -- tokens
 
 
+class Proved(NamedTuple):
+    """Who proved to be himself, until when that holds, and what else follows from the proof."""
+
+    user: User
+    expires_at: str
+    grant: Grant | None = None  # what the token is for, where the request has no say in it
+
+
 async def _issue_token(backend: Backend, call: Call) -> Response:
     """401 in the same words, and after the same work, for an unknown user and a wrong password."""
     asked = _decode(await call.member("auth"))
-    user, expires_at = await _identify(backend, asked.identity)
-    project_id = _scope(backend, asked)
-    plan = partial(
-        identity.issue_token,
-        user_id=user.id,
-        project_id=project_id,
-        methods=asked.identity.methods,
-        now=backend.now(),
-        expires_at=expires_at,
-    )
+    proved = await _identify(backend, asked.identity)
+    grant = _grant(backend, asked, proved)
+    plan = partial(identity.issue_token, grant=grant, methods=asked.identity.methods, now=backend.now(), expires_at=proved.expires_at)
     secret, token = await backend.store.write(plan)
     return _token_response(backend, call, token, secret, 201)
 
@@ -113,44 +92,89 @@ def _decode(auth: Row) -> AuthRequest:
         raise Invalid(f"Invalid input for auth: {error}.") from None
 
 
-async def _identify(backend: Backend, proof: Proof) -> tuple[User, str]:
-    """-> the user who proved to be himself, and until when that holds."""
-    if proof.methods not in (("password",), ("token",)):
-        raise Unauthenticated(f"Attempted to authenticate with an unsupported method: {list(proof.methods)}; there are password and token.")
-    if proof.methods == ("password",) and proof.password is not None:
-        found = await _by_password(backend, proof.password.user)
-    elif proof.methods == ("token",) and proof.token is not None:
-        found = _by_token(backend, proof.token.id)
-    else:
-        raise Invalid(f"Expecting to find {proof.methods[0]} in identity: it is the method that the request names.")
-    if found is None:
+async def _identify(backend: Backend, proof: Proof) -> Proved:
+    if len(proof.methods) != 1 or proof.methods[0] not in _METHODS:
+        raise Unauthenticated(
+            f"Attempted to authenticate with an unsupported method: {list(proof.methods)}; there are {', '.join(_METHODS)}: one at a time."
+        )
+    match proof:
+        case Proof(methods=("password",), password=given) if given is not None:
+            proved = await _by_password(backend, given.user)
+        case Proof(methods=("token",), token=given) if given is not None:
+            proved = _by_token(backend, given.id)
+        case Proof(methods=("application_credential",), application_credential=given) if given is not None:
+            proved = await _by_credential(backend, given)
+        case _:
+            raise Invalid(f"Expecting to find {proof.methods[0]} in identity: it is the method that the request names.")
+    if proved is None:
         raise Unauthenticated(identity.WRONG)
-    return found
+    return proved
 
 
-async def _by_password(backend: Backend, given: UserPassword) -> tuple[User, str] | None:
+async def _by_password(backend: Backend, given: UserPassword) -> Proved | None:
     user = identity.find_user(backend.view, given)
-    hashed = user.password if user is not None else None
-    fits = await asyncio.get_running_loop().run_in_executor(_HASHING, identity.fits, given.password, hashed)
-    return (user, identity.expiry(backend.now(), backend.token_lifetime_s)) if user is not None and fits else None
+    is_right = await fits(given.password, user.password if user is not None else None)
+    return Proved(user, identity.expiry(backend.now(), backend.token_lifetime_s)) if user is not None and is_right else None
 
 
-def _by_token(backend: Backend, secret: str) -> tuple[User, str] | None:
-    """A token that is made from a token lives no longer than that."""
+def _by_token(backend: Backend, secret: str) -> Proved | None:
+    """A token that is made from a token lives no longer than that, and one of an application credential stays one."""
     token = identity.find_token(backend.view, secret, backend.now())
     user = backend.view.get(User, token.user_id) if token is not None else None
-    return (user, token.expires_at) if token is not None and user is not None else None
+    if token is None or user is None:
+        return None
+    fixed = Grant(user.id, token.project_id, credential_id=token.credential_id) if token.credential_id else None
+    return Proved(user, token.expires_at, fixed)
 
 
-def _scope(backend: Backend, asked: AuthRequest) -> str:
-    """The project's id; "" for none."""
-    scope = asked.scope
-    if scope is None or scope == "unscoped" or scope.unscoped is not None:
-        return ""
-    project = identity.find_project(backend.view, scope.project) if scope.project is not None else None
-    if project is None:
-        raise Unauthenticated(identity.WRONG)  # also for a domain or the system: nobody has a role there
-    return project.id
+async def _by_credential(backend: Backend, given: ApplicationCredentialMethod) -> Proved | None:
+    credential = find_credential(backend.view, given, backend.now())
+    is_right = await fits(given.secret, credential.secret if credential is not None else None)
+    user = backend.view.get(User, credential.user_id) if credential is not None else None
+    if credential is None or user is None or not is_right:
+        return None
+    until = min(identity.expiry(backend.now(), backend.token_lifetime_s), credential.expires_at or "9")
+    return Proved(user, until, Grant(user.id, credential.project_id, credential_id=credential.id))
+
+
+def _grant(backend: Backend, asked: AuthRequest, proved: Proved) -> Grant:
+    """What the token is to be for. Raises Unauthenticated for what is not there, and for a way out of an application credential."""
+    wanted = _wanted(backend, asked, proved.user)
+    if proved.grant is None:
+        return wanted
+    is_same = asked.scope is None or (wanted.project_id, wanted.scope) == (proved.grant.project_id, "")
+    if not is_same:
+        raise Unauthenticated("Application credentials cannot request a scope.")
+    return proved.grant
+
+
+def _wanted(backend: Backend, asked: AuthRequest, user: User) -> Grant:
+    view, scope = backend.view, asked.scope
+    if scope is None:
+        return _by_default(backend, user)
+    if scope == "unscoped" or scope.unscoped is not None:
+        return Grant(user.id)
+    if scope.project is not None:
+        project = identity.find_project(view, scope.project)
+        return Grant(user.id, _known(project).id)
+    if scope.domain is not None:
+        return Grant(user.id, scope=_known(identity.find_domain(view, scope.domain)).id)
+    if scope.system:
+        return Grant(user.id, scope=SYSTEM)
+    raise Invalid("Expecting to find project, domain or system in scope.")
+
+
+def _known(place: Project | Domain | None) -> Project | Domain:
+    if place is None:
+        raise Unauthenticated(identity.WRONG)
+    return place
+
+
+def _by_default(backend: Backend, user: User) -> Grant:
+    """The user's default project, where he has a role on it; else none."""
+    project = backend.view.get(Project, user.default_project_id or "")
+    is_usable = identity.is_enabled(backend.view, project) and project is not None and bool(user.roles.get(project.id))
+    return Grant(user.id, project.id if is_usable and project is not None else "")
 
 
 async def _show_token(backend: Backend, call: Call) -> Response:
@@ -173,155 +197,34 @@ def _subject(call: Call) -> str:
 
 
 def _token_response(backend: Backend, call: Call, token: Token, secret: str, status: int) -> Response:
-    user = backend.view.get(User, token.user_id)
-    caller = identity.caller_of(backend.view, token)
+    view = backend.view
+    user, caller = view.get(User, token.user_id), identity.caller_of(view, token)
     if user is None or caller is None:
         raise Unauthenticated(identity.WRONG)
-    domain = {"id": DOMAIN_ID, "name": DOMAIN_NAME}
     body: Row = {
         "methods": token.methods,
-        "user": {"id": user.id, "name": user.name, "domain": domain, "password_expires_at": None},
+        "user": {"id": user.id, "name": user.name, "domain": domain_ref(view, user.domain_id), "password_expires_at": None},
         "audit_ids": [token.audit_id],
         "issued_at": token.issued_at,
         "expires_at": token.expires_at,
     }
-    project = backend.view.get(Project, token.project_id)
+    project = view.get(Project, token.project_id)
     if project is not None:
-        body["project"] = {"id": project.id, "name": project.name, "domain": domain}
+        body["project"] = {"id": project.id, "name": project.name, "domain": domain_ref(view, project.domain_id)}
         body["is_domain"] = False
-        body["roles"] = [{"id": role, "name": role} for role in ROLES if role in caller.roles]
+    elif token.scope == SYSTEM:
+        body["system"] = {"all": True}
+    elif token.scope:
+        body["domain"] = domain_ref(view, token.scope)
+    if caller.roles:
+        body["roles"] = role_refs(view, caller.roles)
         if "nocatalog" not in dict(call.query):
-            body["catalog"] = _catalog(call)
+            body["catalog"] = catalog(call)
+    credential = view.get(ApplicationCredential, token.credential_id)
+    if credential is not None:
+        body["application_credential"] = {"id": credential.id, "name": credential.name, "restricted": not credential.unrestricted}
     return json_response({"token": body}, status, {"X-Subject-Token": secret, "Vary": "X-Auth-Token"})
 
 
-# -- the catalog: URLs as this client reaches this server
-
-
-def _catalog(call: Call) -> list[Row]:
-    rows = _endpoints(call)
-    keys = ("id", "interface", "region", "region_id", "url")
-    return [
-        {
-            "type": service.type,
-            "name": service.name,
-            "id": service.id,
-            "endpoints": [{key: row[key] for key in keys} for row in rows if row["service_id"] == service.id],
-        }
-        for service in SERVICES
-    ]
-
-
-def _endpoints(call: Call) -> list[Row]:
-    return [
-        {
-            "id": uuid.uuid5(uuid.UUID(service.id), interface).hex,
-            "interface": interface,
-            "region": REGION,
-            "region_id": REGION,
-            "service_id": service.id,
-            "url": f"{call.base_url}{service.path}",
-            "enabled": True,
-        }
-        for service in SERVICES
-        for interface in _INTERFACES
-    ]
-
-
 async def _show_catalog(call: Call) -> Response:
-    return json_response({"catalog": _catalog(call), "links": _links(call)})
-
-
-# -- what is listed and looked up
-
-
-Rows = Callable[[Backend, Call], Iterable[Row]]  # those that the caller may see
-
-
-class Listing(NamedTuple):
-    singular: str
-    plural: str
-    rows: Rows
-
-
-def _same(*rows: Row) -> Rows:
-    return lambda _backend, _call: rows
-
-
-def _project_row(project: Project) -> Row:
-    return {
-        "id": project.id,
-        "name": project.name,
-        "description": project.description,
-        "domain_id": project.domain_id,
-        "parent_id": project.domain_id,
-        "enabled": project.enabled,
-        "is_domain": False,
-        "tags": [],
-        "options": {},
-    }
-
-
-def _user_row(user: User) -> Row:
-    return {
-        "id": user.id,
-        "name": user.name,
-        "description": user.description,
-        "domain_id": user.domain_id,
-        "enabled": user.enabled,
-        "password_expires_at": None,
-        "options": {},
-    }
-
-
-def _service_row(service: Service) -> Row:
-    return {"id": service.id, "type": service.type, "name": service.name, "description": "", "enabled": True}
-
-
-_DOMAIN = {"id": DOMAIN_ID, "name": DOMAIN_NAME, "description": "The default domain", "enabled": True, "tags": [], "options": {}}
-_REGION = {"id": REGION, "description": "", "parent_region_id": None}
-
-_LISTINGS = {
-    listing.plural: listing
-    for listing in (
-        Listing("project", "projects", lambda backend, call: map(_project_row, identity.visible_projects(backend.view, call.caller))),
-        Listing("user", "users", lambda backend, call: map(_user_row, identity.visible_users(backend.view, call.caller))),
-        Listing("role", "roles", _same(*({"id": role, "name": role, "domain_id": None} for role in ROLES))),
-        Listing("domain", "domains", _same(_DOMAIN)),
-        Listing("region", "regions", _same(_REGION)),
-        Listing("service", "services", _same(*map(_service_row, SERVICES))),
-        Listing("endpoint", "endpoints", lambda _backend, call: _endpoints(call)),
-    )
-}
-
-
-async def _list(listing: Listing, backend: Backend, call: Call) -> Response:
-    """Every attribute is a filter; what is no attribute is ignored, as Keystone does."""
-    rows = [row for row in listing.rows(backend, call) if all(str(row[key]) == value for key, value in call.query if key in row)]
-    return _rows(listing.plural, rows, call)
-
-
-async def _show(listing: Listing, backend: Backend, call: Call) -> Response:
-    for row in listing.rows(backend, call):
-        if row["id"] == call.id:
-            return json_response({listing.singular: row | {"links": _links(call)}})
-    raise not_found(listing.singular.capitalize(), call.id)
-
-
-async def _list_my_projects(backend: Backend, call: Call) -> Response:
-    return _rows("projects", map(_project_row, identity.projects_of(backend.view, call.caller, call.caller.user_id)), call)
-
-
-async def _list_user_projects(backend: Backend, call: Call) -> Response:
-    return _rows("projects", map(_project_row, identity.projects_of(backend.view, call.caller, call.id)), call)
-
-
-def _rows(plural: str, rows: Iterable[Row], call: Call) -> Response:
-    def link(row: Row) -> Row:
-        return row | {"links": {"self": f"{call.base_url}/identity/v3/{plural}/{row['id']}"}}
-
-    return json_response({plural: [link(row) for row in rows], "links": _links(call) | {"previous": None, "next": None}})
-
-
-def _links(call: Call) -> dict[str, Any]:
-    return {"self": f"{call.base_url}{call.request.url.path}"}
+    return json_response({"catalog": catalog(call), "links": links(call)})

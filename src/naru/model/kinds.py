@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from naru.model.compute import Server
-from naru.model.identity import Project, Token, User
+from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
 from naru.model.security import AddressGroup, DefaultRulesSeeded, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
@@ -14,6 +14,6 @@ KINDS: Mapping[str, type[Resource]] = {
         *(Network, Subnet, Port, Agent, Quota),
         *(SubnetPool, AddressScope),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
-        *(Project, User, Token, Server),
+        *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
     )
 }

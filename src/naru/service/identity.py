@@ -3,22 +3,42 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from naru.model.errors import Forbidden, Invalid, NotFound, Unauthenticated, not_found
-from naru.model.identity import DOMAIN_ID, DOMAIN_NAME, Caller, DomainRef, Project, Ref, Token, User
+from naru.model.auth_request import DomainRef, Ref
+from naru.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from naru.model.identity import (
+    DOMAIN_ID,
+    DOMAIN_NAME,
+    IMPLIED,
+    ROLES,
+    SYSTEM,
+    ApplicationCredential,
+    Caller,
+    Domain,
+    Project,
+    Role,
+    Token,
+    User,
+)
 from naru.model.resources import Changes, new_id, put, remove
 from naru.model.view import View
 
 WRONG = "The request you have made requires authentication."  # the same whatever was wrong: it tells nothing of who exists
 
-# What a new installation has: projects, and users with their roles on them.
+# What a new installation has: projects, and users with their roles on them, on the domain and on the system.
 SEED_PROJECTS = ("admin", "demo", "service")
 SEED_USERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "admin": {"admin": ("admin", "member", "reader"), "demo": ("admin", "member", "reader")},
+    "admin": {
+        "admin": ("admin", "member", "reader"),
+        "demo": ("admin", "member", "reader"),
+        DOMAIN_ID: ("admin",),
+        SYSTEM: ("admin",),
+    },
     "demo": {"demo": ("member", "reader")},
 }
 
@@ -50,18 +70,27 @@ def token_id(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def issue_token(
-    view: View, user_id: str, project_id: str, methods: tuple[str, ...], now: datetime, expires_at: str
-) -> Changes[tuple[str, Token]]:
-    """-> the secret, which is kept nowhere, and the token. `project_id` "" leaves it unscoped.
+class Grant(NamedTuple):
+    """What a token is to be for: a project, or else `scope` (a domain's id or SYSTEM), or neither."""
 
-    Raises Unauthenticated where the user is gone or disabled, or has no role on the project.
+    user_id: str
+    project_id: str = ""
+    scope: str = ""
+    credential_id: str = ""  # of the application credential that it is given for
+
+
+def issue_token(view: View, grant: Grant, methods: tuple[str, ...], now: datetime, expires_at: str) -> Changes[tuple[str, Token]]:
+    """-> the secret, which is kept nowhere, and the token.
+
+    Raises Unauthenticated where the user is gone or disabled, or has no role on what it is for.
     """
     secret = secrets.token_urlsafe(32)
     token = Token(
         id=token_id(secret),
-        user_id=user_id,
-        project_id=project_id,
+        user_id=grant.user_id,
+        project_id=grant.project_id,
+        scope=grant.scope,
+        credential_id=grant.credential_id,
         methods=methods,
         issued_at=time_text(now),
         expires_at=expires_at,
@@ -74,17 +103,35 @@ def issue_token(
 
 
 def caller_of(view: View, token: Token) -> Caller | None:
-    """Whom the token stands for now; None when his account, the project or his roles on it are gone."""
+    """Whom the token stands for now; None when his account, what it is for, or his roles there are gone."""
     user = view.get(User, token.user_id)
-    if user is None or not user.enabled:
+    if user is None or not is_enabled(view, user):
         return None
-    if not token.project_id:
+    scope = token.project_id or token.scope
+    if not scope:
         return Caller(user.id, "")
-    project = view.get(Project, token.project_id)
-    roles = user.roles.get(token.project_id, ())
-    if project is None or not project.enabled or not roles:
+    if scope != SYSTEM and not is_enabled(view, view.get(Project, scope) if token.project_id else view.get(Domain, scope)):
         return None
-    return Caller(user.id, project.id, frozenset(roles))
+    roles, restricted = role_names(view, user.roles.get(scope, ())), False
+    if token.credential_id:
+        credential = view.get(ApplicationCredential, token.credential_id)
+        roles &= role_names(view, credential.roles if credential is not None else ())
+        restricted = credential is None or not credential.unrestricted
+    return Caller(user.id, token.project_id, roles, token.scope, restricted=restricted) if roles else None
+
+
+def is_enabled(view: View, account: User | Project | Domain | None) -> bool:
+    """Whether it is there and enabled, and its domain too."""
+    if account is None or not account.enabled:
+        return False
+    domain = account if isinstance(account, Domain) else view.get(Domain, account.domain_id)
+    return domain is not None and domain.enabled
+
+
+def role_names(view: View, ids: Iterable[str]) -> frozenset[str]:
+    """The names of the roles, and of those that they imply."""
+    names = {role.name for id in ids if (role := view.get(Role, id)) is not None}
+    return frozenset(names.union(*(IMPLIED.get(name, ()) for name in names)))
 
 
 def find_token(view: View, secret: str, now: datetime) -> Token | None:
@@ -98,7 +145,7 @@ def fetch_token(view: View, caller: Caller, secret: str, now: datetime) -> Token
     token = find_token(view, secret, now)
     if token is None:
         raise NotFound("Could not find token: it is unknown, was revoked or has expired.")
-    if token.user_id != caller.user_id and not caller.roles & {"admin", "service"}:
+    if token.user_id != caller.user_id and not caller.reads_all:
         raise Forbidden("You are not authorized to perform the requested action: identity:validate_token: the token is another user's.")
     return token
 
@@ -121,72 +168,54 @@ def time_text(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-# -- users and projects
+# -- what a request names
+
+
+def find_domain(view: View, ref: DomainRef) -> Domain | None:
+    return view.get(Domain, ref.id) if ref.id is not None else next(view.find(Domain, "name", ref.name or ""), None)
 
 
 def find_user(view: View, ref: Ref) -> User | None:
     if ref.id is not None:
         return view.get(User, ref.id)
-    domain_id = _domain_id(ref, "user")
-    return next((user for user in view.find(User, "name", ref.name or "") if user.domain_id == domain_id), None)
+    domain = _domain_of(view, ref, "user")
+    return next((user for user in view.find(User, "name", ref.name or "") if domain and user.domain_id == domain.id), None)
 
 
 def find_project(view: View, ref: Ref) -> Project | None:
     if ref.id is not None:
         return view.get(Project, ref.id)
-    domain_id = _domain_id(ref, "project")
-    return next((project for project in view.find(Project, "name", ref.name or "") if project.domain_id == domain_id), None)
+    domain = _domain_of(view, ref, "project")
+    return next((project for project in view.find(Project, "name", ref.name or "") if domain and project.domain_id == domain.id), None)
 
 
-def _domain_id(ref: Ref, what: str) -> str | None:
+def _domain_of(view: View, ref: Ref, what: str) -> Domain | None:
     """None: a domain that does not exist. Raises Invalid where a name stands without one."""
-    domain = ref.domain
     if ref.name is None:
         raise Invalid(f"Expecting to find id or name in {what}: the request names no {what}.")
-    if domain is None:
+    if ref.domain is None:
         raise Invalid(f"Expecting to find domain in {what}: the name '{ref.name}' is only unique in a domain.")
-    is_known = domain.id == DOMAIN_ID if domain.id is not None else domain.name == DOMAIN_NAME
-    return DOMAIN_ID if is_known else None
-
-
-def projects_of(view: View, caller: Caller, user_id: str) -> Iterator[Project]:
-    """The projects on which a user has a role. Raises NotFound or Forbidden for another's."""
-    user = fetch_user(view, caller, user_id)
-    projects = (view.get(Project, id) for id, roles in user.roles.items() if roles)
-    return (project for project in projects if project is not None and project.enabled)
-
-
-def fetch_user(view: View, caller: Caller, user_id: str) -> User:
-    if user_id != caller.user_id and not caller.is_admin:
-        raise Forbidden("You are not authorized to perform the requested action: identity:get_user: it is another user.")
-    user = view.get(User, user_id)
-    if user is None:
-        raise not_found("User", user_id)
-    return user
-
-
-def visible_users(view: View, caller: Caller) -> Iterator[User]:
-    return (user for user in view.all(User) if caller.is_admin or user.id == caller.user_id)
-
-
-def visible_projects(view: View, caller: Caller) -> Iterator[Project]:
-    """All for an administrator; for others those on which they have a role."""
-    return view.all(Project) if caller.is_admin else projects_of(view, caller, caller.user_id)
+    return find_domain(view, ref.domain)
 
 
 def seed_identity(view: View, hashes: Mapping[str, str]) -> Changes[None]:
-    """The projects and users that every installation has, where they are missing; a new password hash where one is given."""
-    projects: dict[str, str] = {}
+    """What every installation has, where it is missing; a new password hash where one is given."""
+    if view.get(Domain, DOMAIN_ID) is None:
+        yield put(Domain(id=DOMAIN_ID, name=DOMAIN_NAME, description="The default domain"))
+    for role in ROLES:
+        if view.get(Role, role) is None:
+            yield put(Role(id=role, name=role, options={"immutable": True}))
+    scopes = {DOMAIN_ID: DOMAIN_ID, SYSTEM: SYSTEM}
     for name in SEED_PROJECTS:
         project = find_project(view, in_domain(name))
         if project is None:
             project = Project(id=new_id(), name=name)
             yield put(project)
-        projects[name] = project.id
+        scopes[name] = project.id
     for name, grants in SEED_USERS.items():
         user = find_user(view, in_domain(name))
         if user is None:
-            yield put(User(id=new_id(), name=name, password=hashes[name], roles={projects[p]: roles for p, roles in grants.items()}))
+            yield put(User(id=new_id(), name=name, password=hashes[name], roles={scopes[at]: roles for at, roles in grants.items()}))
         elif name in hashes:
             yield put(replace(user, password=hashes[name]))
             for token in list(view.find(Token, "user_id", user.id)):

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from naru.model.identity import Project, Token, User
+from naru.model.identity import ApplicationCredential, Project, Token, User
 from naru.model.kinds import KINDS
 from naru.model.resources import Network, Port, Resource, Subnet
 from naru.store.database import is_current, open_database, schema_revision
@@ -96,6 +96,9 @@ def _references(resource: Resource) -> Iterator[tuple[type[Resource], str]]:
         case Port():
             yield Network, resource.network_id
             yield from ((Subnet, ip.subnet_id) for ip in resource.fixed_ips)
+        case ApplicationCredential():
+            yield User, resource.user_id
+            yield Project, resource.project_id
         case Token():
             yield User, resource.user_id
             if resource.project_id:

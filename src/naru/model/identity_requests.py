@@ -1,0 +1,65 @@
+"""From the body of a request to identity to checked values, in Keystone's words.
+
+As in model/requests.py, the result maps struct fields to values, only those that were sent. Unlike there, what the description does not
+name is no fault: Keystone keeps it, and so it goes into `extra`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from naru.model.attributes import Who
+from naru.model.errors import Invalid
+from naru.model.resources import Resource, attributes
+
+_MADE_HERE = frozenset({"id", "links", "project_id", "tenant_id", "created_at", "updated_at", "revision_number", "is_domain"})
+_EXTRA_BYTES = 16384  # of what Keystone would keep without asking
+
+
+def decode_new(kind: type[Resource], body: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a POST body. Raises Invalid, naming the attribute."""
+    missing = [wire for wire, item in attributes(kind).items() if item.attribute.required and wire not in body]
+    if missing:
+        raise Invalid(f"'{missing[0]}' is a required property")
+    return _decode(kind, body, is_new=True)
+
+
+def decode_change(kind: type[Resource], body: Mapping[str, Any], before: Resource) -> dict[str, Any]:
+    """The values of a PATCH body: what is to change. What cannot change may be sent as it is."""
+    if not body:
+        raise Invalid("{} does not have enough properties")
+    if body.get("id", before.id) != before.id:
+        raise Invalid(f"Cannot change {kind.singular} ID")
+    return _decode(kind, body, is_new=False, before=before)
+
+
+def _decode(kind: type[Resource], body: Mapping[str, Any], *, is_new: bool, before: Resource | None = None) -> dict[str, Any]:
+    described = attributes(kind)
+    given: dict[str, Any] = {}
+    extra: dict[str, Any] = dict(getattr(before, "extra", {}))
+    for wire, value in body.items():
+        item = described.get(wire)
+        if wire in _MADE_HERE:
+            continue
+        if item is None or item.attribute.is_hidden:
+            extra[wire] = value
+            continue
+        converted = _convert(item.attribute.convert, wire, value)
+        who: Who = item.attribute.post if is_new else item.attribute.put
+        if who != "nobody":
+            given[item.field] = converted
+        elif getattr(before, item.field) != converted:
+            raise Invalid(f"Cannot change {wire} of a {kind.singular}")
+    if extra and hasattr(kind, "extra"):
+        if len(msgspec.json.encode(extra)) > _EXTRA_BYTES:
+            raise Invalid(f"The attributes that a {kind.singular} does not have are more than {_EXTRA_BYTES} bytes as JSON")
+        given["extra"] = extra
+    return given
+
+
+def _convert(convert: Any, wire: str, value: Any) -> Any:
+    try:
+        return convert(value)
+    except ValueError as error:
+        raise Invalid(f"Invalid input for field '{wire}': {error}") from None
