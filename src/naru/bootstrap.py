@@ -25,6 +25,7 @@ from naru.api.network import network_routes
 from naru.api.serve import listen, serve
 from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
+from naru.model.port_options import domain_name
 from naru.model.resources import Changes
 from naru.model.view import View
 from naru.service.hosts import mark_silent_hosts
@@ -175,7 +176,11 @@ def cloud_of(settings: Settings) -> Cloud:
     except ValueError as error:
         raise SettingsError(f"segments.vxlan.vni_ranges: {error}") from None
     quotas = msgspec.structs.asdict(settings.quota)
-    return Cloud(ranges, quotas, settings.agent_down_time_s, segments.auto_network_cidr)
+    try:
+        dns_domain = domain_name(settings.dns_domain.removesuffix(".") + ".")
+    except ValueError as error:
+        raise SettingsError(f"dns_domain: {error}") from None
+    return Cloud(ranges, quotas, settings.agent_down_time_s, segments.auto_network_cidr, dns_domain)
 
 
 def keep_secret(path: Path) -> str:

@@ -22,6 +22,7 @@ from naru.model.hoststate import (
     dhcp_netns,
     instance_netns,
 )
+from naru.model.port_options import automatic_hostname
 from naru.model.resources import DHCP_OWNER, Agent, Change, Network, Port, Subnet, place
 from naru.model.view import View
 
@@ -144,11 +145,12 @@ def _dhcp_server(view: View, network: Network, server: Port) -> Iterator[Value]:
         device=dhcp_device(server.id),
         mtu_bytes=network.mtu,
         subnets=tuple(subnets.values()),
+        domain=network.dns_suffix.removesuffix("."),
     )
     for port in view.find(Port, "network_id", network.id):
         addresses = tuple(ip.ip_address for ip in port.fixed_ips if ip.subnet_id in subnets)
         if addresses and port.device_owner != DHCP_OWNER:
-            hostname = f"host-{addresses[0].replace('.', '-')}"
+            hostname = (port.dns_name or automatic_hostname(addresses[0])).partition(".")[0]
             yield LeaseState(port.id, network.id, port.mac_address, hostname, addresses)
 
 

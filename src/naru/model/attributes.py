@@ -175,6 +175,11 @@ def mac_address(value: Any) -> str:
     return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
+def mac_or_another(value: Any) -> str:
+    """Null asks for a MAC that the server chooses, and is kept as ""."""
+    return "" if value is None else mac_address(value)
+
+
 def ip_address(value: Any) -> str:
     if isinstance(value, str) and "%" not in value:  # a zone means something on one host only (RFC 4007 §6)
         try:

@@ -23,7 +23,7 @@ from naru.model.attributes import (
     integer,
     ip_address,
     list_of,
-    mac_address,
+    mac_or_another,
     mapping,
     name_text,
     one_of,
@@ -35,6 +35,17 @@ from naru.model.attributes import (
     struct_of,
     text,
     uuid_text,
+)
+from naru.model.port_options import (
+    DEFAULT_DNS_DOMAIN,
+    NUMA_POLICIES,
+    Binding,
+    DhcpOption,
+    DnsAssignment,
+    dhcp_options,
+    dns_assignments,
+    domain_name,
+    host_name,
 )
 from naru.model.port_security import AddressPair, address_pairs, group_ids
 
@@ -61,6 +72,9 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 
     # What a resource is looked up by, beside its id: index name -> the keys under which it stands.
     indexes: ClassVar[Mapping[str, Keys]] = {}
+
+    # What follows from the other attributes: wire name, which is a property's, -> description. It is shown, not kept.
+    derived: ClassVar[Mapping[str, Attribute]] = {}
 
     def claims(self) -> tuple[str, ...]:
         """Texts that at most one resource may hold at a time; the database keeps them unique."""
@@ -116,6 +130,8 @@ class Network(Resource, frozen=True, kw_only=True):
     shared: Annotated[bool, settable(boolean, who="admin", sort=False)] = False
     subnets: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()
     mtu: Annotated[int, settable(integer(0))] = 0
+    dns_domain: Annotated[str, settable(domain_name, filter=False, sort=False)] = ""  # of the records that an external DNS publishes
+    vlan_transparent: Annotated[bool | None, at_create(boolean, sort=False)] = None
     port_security_enabled: Annotated[bool, settable(boolean, filter=False, sort=False)] = True  # what its ports inherit
     router_external: Annotated[bool, settable(boolean, who="admin", sort=False)] = field(name="router:external", default=False)
     provider_network_type: Annotated[str, settable(text(32), who="admin", see="admin", sort=False)] = field(
@@ -127,6 +143,7 @@ class Network(Resource, frozen=True, kw_only=True):
     provider_segmentation_id: Annotated[int | None, settable(integer(), who="admin", see="admin", sort=False)] = field(
         name="provider:segmentation_id", default=None
     )
+    dns_suffix: Annotated[str, hidden()] = DEFAULT_DNS_DOMAIN  # of the names that DHCP hands out here
     # The scopes that its subnets' pools are in.
     ipv4_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
     ipv6_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
@@ -175,6 +192,7 @@ class Subnet(Resource, frozen=True, kw_only=True):
     prefixlen: Annotated[int | None, at_create(integer(0), see="nobody", filter=False, sort=False)] = None
     use_default_subnetpool: Annotated[bool, at_create(boolean, see="nobody", filter=False, sort=False)] = False
     shared: Annotated[bool, filter_only(boolean)] = False  # as its network is
+    dns_publish_fixed_ip: Annotated[bool, settable(boolean, filter=False, sort=False)] = False
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda subnet: (subnet.project_id,),
@@ -204,7 +222,7 @@ class Port(Resource, frozen=True, kw_only=True):
     name: Annotated[str, settable(name_text(255))] = ""
     network_id: Annotated[str, at_create(uuid_text, required=True)]
     admin_state_up: Annotated[bool, settable(boolean)] = True
-    mac_address: Annotated[str, settable(mac_address, put="admin")]
+    mac_address: Annotated[str, settable(mac_or_another, put="admin")]
     fixed_ips: Annotated[
         tuple[FixedIp, ...],
         settable(list_of(struct_of(WantedIp, subnet_id=uuid_text, ip_address=ip_address), unique=False), sort=False),
@@ -228,7 +246,22 @@ class Port(Resource, frozen=True, kw_only=True):
     port_security_enabled: Annotated[bool, settable(boolean, filter=False, sort=False)] = True
     security_groups: Annotated[tuple[str, ...], settable(group_ids, sort=False)] = ()
     allowed_address_pairs: Annotated[tuple[AddressPair, ...], settable(address_pairs, filter=False, sort=False)] = ()
+    extra_dhcp_opts: Annotated[tuple[DhcpOption, ...], settable(dhcp_options, filter=False, sort=False)] = ()
+    dns_name: Annotated[str, settable(host_name, filter=False, sort=False)] = ""
+    dns_domain: Annotated[str, settable(domain_name, filter=False, sort=False)] = ""
+    propagate_uplink_status: Annotated[bool, settable(boolean, filter=False, sort=False)] = True
+    data_plane_status: Annotated[str | None, at_update(one_of(("ACTIVE", "DOWN", None)), who="admin", filter=False, sort=False)] = None
+    numa_affinity_policy: Annotated[str | None, settable(one_of(NUMA_POLICIES), filter=False, sort=False)] = None
+    device_profile: Annotated[str | None, at_create(or_none(text(255)), filter=False, sort=False)] = None
+    dns_suffix: Annotated[str, hidden()] = DEFAULT_DNS_DOMAIN  # as its network has it
+    inactive_bindings: Annotated[tuple[Binding, ...], hidden()] = ()
     provisioned: Annotated[tuple[str, ...], hidden()] = ()
+
+    derived: ClassVar[Mapping[str, Attribute]] = {"dns_assignment": read_only(filter=False, sort=False)}
+
+    @property
+    def dns_assignment(self) -> tuple[DnsAssignment, ...]:
+        return dns_assignments(self.dns_name, self.dns_suffix, self.fixed_ips)
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda port: (port.project_id,),
@@ -340,6 +373,7 @@ def attributes(kind: type[Resource]) -> Mapping[str, Described]:
         for annotation in getattr(hints[item.name], "__metadata__", ())
         if isinstance(annotation, Attribute)
     }
+    found |= {name: Described(name, name, attribute) for name, attribute in kind.derived.items()}
     return found | {"tenant_id": Described("tenant_id", "project_id", found["project_id"].attribute)}
 
 

@@ -53,6 +53,7 @@ def ensure_dhcp_server(view: View, network_id: str) -> Changes[None]:
                 mac_address=choose_mac(view, network_id),
                 fixed_ips=fixed_ips,
                 device_owner=DHCP_OWNER,
+                dns_suffix=network.dns_suffix,
                 port_security_enabled=False,
                 device_id=f"dhcp{uuid.uuid5(uuid.NAMESPACE_DNS, host)}-{network_id}",
                 binding_host_id=host,

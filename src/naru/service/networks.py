@@ -10,6 +10,7 @@ from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove, segment_claim
 from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch_own
+from naru.service.port_options import check_vlan_transparency
 from naru.service.security import ensure_default_group
 
 MIN_MTU_BYTES = {4: 68, 6: 1280}  # RFC 791 and RFC 8200 §5
@@ -19,6 +20,7 @@ _SEGMENT = ("provider_network_type", "provider_physical_network", "provider_segm
 def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Network]:
     """Raises Conflict for a segment in use or a full quota, Invalid for a segment that cannot be."""
     check_quota(view, cloud, Network, given["project_id"])
+    check_vlan_transparency(given)
     yield from ensure_default_group(view, given["project_id"])
     segment = choose_segment(
         given.get("provider_network_type"),
@@ -31,6 +33,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
         id=new_id(),
         **given
         | {
+            "dns_suffix": cloud.dns_domain,
             "mtu": _mtu(given.get("mtu", 0), segment.network_type, cloud),
             "provider_network_type": segment.network_type,
             "provider_physical_network": segment.physical_network,

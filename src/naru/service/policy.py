@@ -12,6 +12,7 @@ from naru.allocate.segments import SegmentRanges
 from naru.model.errors import Conflict, Forbidden, not_found
 from naru.model.identity import Caller
 from naru.model.pools import AddressScope, SubnetPool
+from naru.model.port_options import DEFAULT_DNS_DOMAIN
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
 from naru.model.security import DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from naru.model.view import View
@@ -26,6 +27,7 @@ class Cloud(msgspec.Struct, frozen=True):
     quotas: dict[str, int]
     agent_down_time_s: float = 75.0
     auto_network_cidr: str = "10.10.0.0/24"  # of the network that a project without any gets at its first instance
+    dns_domain: str = DEFAULT_DNS_DOMAIN  # of the names that DHCP hands out on networks that are made from now on
 
 
 def owns(caller: Caller, resource: Resource) -> bool:

@@ -11,6 +11,7 @@ from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
 
 
@@ -20,8 +21,9 @@ def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     if not owns(caller, network):
         _refuse_reserved(given, "create")
     check_quota(view, cloud, Port, given["project_id"])
+    given = given | options_of_new_port(network, given)
     mac = given.get("mac_address")
-    if mac is None:
+    if not mac:
         mac = choose_mac(view, network.id)
     else:
         check_mac(view, network.id, mac)
@@ -40,8 +42,10 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     network = fetch(view, caller, Network, port.network_id)
     if not owns(caller, network):
         _refuse_reserved(given, "update")
-    given = dict(given)
+    given = given | options_of_changed_port(port, given)
     mac = given.get("mac_address", port.mac_address)
+    if not mac:
+        mac = given["mac_address"] = choose_mac(view, network.id)
     if mac != port.mac_address:
         _check_movable(port, mac)
         check_mac(view, network.id, mac)
