@@ -11,6 +11,7 @@ from naru.api.backend import Backend
 from naru.api.collections import Collection, collection_routes, page_response
 from naru.api.extensions import EXTENSIONS, Extension
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
+from naru.api.port_bindings import binding_routes
 from naru.model.errors import NotFound
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Resource, Subnet, attributes
@@ -96,6 +97,7 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("PUT", "/v2.0/quotas/{id}", bind(_update_quota)),
         Route("DELETE", "/v2.0/quotas/{id}", bind(_delete_quota)),
     ]
+    routes += binding_routes(backend)
     for collection in COLLECTIONS:
         routes += collection_routes(backend, collection)
     return routes
