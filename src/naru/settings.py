@@ -39,6 +39,8 @@ class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: int = 100
     subnet: int = 100
     port: int = 500
+    router: int = 10
+    floatingip: int = 50
     security_group: int = 10
     security_group_rule: int = 100
     subnetpool: int = -1

@@ -20,10 +20,12 @@ from naru.api.extensions import EXTENSIONS
 from naru.model.errors import NaruError
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
+from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
 from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from neutron_extensions import SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
 
 KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, AddressScope)
+KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
 KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
 cfg.CONF.register_opts([cfg.StrOpt("dns_domain", default="openstacklocal."), cfg.StrOpt("base_mac", default="fa:16:3e:00:00:00")])
@@ -78,13 +80,14 @@ def _expected(kind):
     """neutron-lib's attributes of a kind: the core definition, then every extension in the order of the aliases."""
     found = {}
     for definition in (network, subnet, subnetpool, port, *sorted(ADVERTISED, key=lambda definition: definition.ALIAS)):
-        for name, rules in (definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural, {}).items():
+        below = ((getattr(definition, "SUB_RESOURCE_ATTRIBUTE_MAP", None) or {}).get(kind.plural) or {}).get("parameters", {})
+        for name, rules in ((definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural, {}) | below).items():
             found[name] = found.get(name, {}) | rules
-    if kind in (Network, Subnet, Port, SubnetPool):
+    if kind in (Network, Subnet, Port, SubnetPool, Router, FloatingIp):
         found |= STANDARD_ATTRIBUTES
     if kind in (SecurityGroup, SecurityGroupRule, AddressGroup):
         found = STANDARD_ATTRIBUTES | found
-    if kind is AddressGroup:
+    if kind in (AddressGroup, PortForwarding, FloatingIpPool):
         found["tenant_id"] = found["project_id"]  # both words, by the extension project-id
     return found | {"project_id": found["tenant_id"]} if "tenant_id" in found else found
 
@@ -151,6 +154,9 @@ SAMPLES = (
     [ROUTE], [ROUTE, ROUTE], [ROUTE | {"destination": "10.1.0.1/16"}], [ROUTE | {"destination": "127.0.0.0/8"}], [{"nexthop": "10.0.0.9"}],
     [{"subnet_id": SUBNET_ID}], [{"subnet_id": SUBNET_ID}] * 2, [{"subnet_id": SUBNET_ID, "ip_address": "10.0.0.5"}],
     [{"subnet_id": "x"}], [{}],
+    {"network_id": SUBNET_ID}, {"network_id": "x"}, {"enable_snat": True}, {"network_id": SUBNET_ID, "enable_snat": "no"},
+    {"network_id": SUBNET_ID, "external_fixed_ips": [{"subnet_id": SUBNET_ID, "ip_address": "10.0.0.5"}]}, {"network_id": SUBNET_ID, "x": 1},
+    "tcp", "TCP", "80:89", "89:80", "0:80", "80:", ":80", "80:89:90",
     "web", "Web.Example.org.", "<project_id>.example.org.", "-web", "a..b", "host.1", f"{'a' * 64}.org.", "ACTIVE", "socket",
     [OPTION], [OPTION, OPTION], [OPTION | {"opt_value": None, "ip_version": "6"}], [OPTION | {"opt_value": ""}],
     [OPTION | {"opt_name": ""}], [OPTION | {"ip_version": 5}], [OPTION | {"x": 1}], [{"opt_name": "router", "opt_value": ""}], [{"opt_name": "router"}],
@@ -168,7 +174,7 @@ POOL_MEMBERS = {"ip_address", "subnet_id"}
 # Why a value has another outcome here than there -> of which attributes, and which values.
 TAKEN_THERE_ONLY = {
     "an integer is no boolean and has no fraction: Neutron rounds 1450.5 to 1450 and reads true as 1": (
-        ("mtu", "ip_version", "prefixlen", "provider:segmentation_id", *LENGTHS),
+        ("external_port", "internal_port", "mtu", "ip_version", "prefixlen", "provider:segmentation_id", *LENGTHS),
         lambda value: isinstance(value, bool | float),
     ),
     "not every database keeps NUL: Neutron fails on it later": ((*TEXTS, "binding:host_id"), lambda value: value == "a\x00b"),
@@ -196,8 +202,17 @@ TAKEN_THERE_ONLY = {
         ("fixed_ips",),
         lambda value: isinstance(value, list) and any(set(item) - POOL_MEMBERS for item in value if isinstance(item, dict)),
     ),
+    "no gateway is said by null or {}: Neutron takes whatever is empty": (
+        ("external_gateway_info",),
+        lambda value: value in (False, "", []),
+    ),
 }  # fmt: skip
 TAKEN_HERE_ONLY = {
+    "a word for a truth is one here too: old clients send strings": (
+        ("external_gateway_info",),
+        lambda value: isinstance(value, dict) and value.get("enable_snat") == "no",
+    ),
+    "null says that a number is not given, as leaving it out does": (("external_port", "internal_port"), lambda value: value is None),
     "a name may hold any printable character: Neutron's pattern ends at the basic plane": (("name",), lambda value: value == "💧"),
     "null says that there is no prefix, as leaving it out does: Neutron fails on it with status 500": (
         ("cidr",),
@@ -216,11 +231,17 @@ KEPT_OTHERWISE = {
         lambda value: any("ip_version" not in option for option in value),
     ),
     "an id is kept in its canonical form, so that it finds what it names": (
-        ("network_id", "subnetpool_id", "address_scope_id"),
+        ("network_id", "subnetpool_id", "address_scope_id", "floating_network_id", "subnet_id", "port_id", "internal_port_id"),
         lambda value: value in (SUBNET_ID.upper(), SUBNET_ID.replace("-", "")),
     ),
     "the host bits of a prefix are zeroed: Neutron does it later": (("cidr",), lambda value: value in ("10.0.0.1/24", "fd00::1/64")),
-    "an address is kept in its canonical form": (("dns_nameservers",), lambda value: value == ["FD00::1"]),
+    "an address is kept in its canonical form": (
+        ("dns_nameservers", "floating_ip_address", "fixed_ip_address", "internal_ip_address"),
+        lambda value: value in (["FD00::1"], "FD00:0::0001"),
+    ),
+    "no gateway is null: Neutron keeps {}": (("external_gateway_info",), lambda value: value == {}),
+    "null says that a router is not highly available, as leaving it out does": (("ha",), lambda value: value is None),
+    "a single port number is a range of one": (("external_port_range", "internal_port_range"), lambda value: ":" not in str(value)),
     "no host is an empty name": (("binding:host_id",), lambda value: value is None),
     "no profile is an empty one: Neutron keeps null and shows {}": (("binding:profile",), lambda value: value is None),
 }

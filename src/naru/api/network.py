@@ -15,6 +15,7 @@ from naru.api.port_bindings import binding_routes
 from naru.model.errors import NotFound
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Resource, Subnet, attributes
+from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
 from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from naru.service import availability, quotas
 from naru.service.address_groups import (
@@ -25,9 +26,13 @@ from naru.service.address_groups import (
     update_address_group,
 )
 from naru.service.address_scopes import create_address_scope, delete_address_scope, update_address_scope
+from naru.service.floatingips import create_floating_ip, delete_floating_ip, describe_floating_ip, list_pools, update_floating_ip
 from naru.service.hosts import delete_agent, update_agent
 from naru.service.networks import create_network, delete_network, update_network
+from naru.service.port_forwardings import create_port_forwarding, delete_port_forwarding, update_port_forwarding
 from naru.service.ports import create_port, delete_port, update_port
+from naru.service.router_interfaces import add_router_interface, remove_router_interface
+from naru.service.routers import add_extraroutes, create_router, delete_router, remove_extraroutes, update_router
 from naru.service.security import (
     create_group,
     create_rule,
@@ -65,6 +70,27 @@ COLLECTIONS = (
     ),
     Collection(Agent, None, update_agent, delete_agent),
     Collection(
+        Router,
+        create_router,
+        update_router,
+        delete_router,
+        actions={
+            "add_router_interface": add_router_interface,
+            "remove_router_interface": remove_router_interface,
+            "add_extraroutes": add_extraroutes,
+            "remove_extraroutes": remove_extraroutes,
+        },
+    ),
+    Collection(FloatingIp, create_floating_ip, update_floating_ip, delete_floating_ip, describe=describe_floating_ip),
+    Collection(
+        PortForwarding,
+        create_port_forwarding,
+        update_port_forwarding,
+        delete_port_forwarding,
+        path="floatingips/{floatingip_id}/port_forwardings",
+        parent=FloatingIp,
+    ),
+    Collection(
         SubnetPool,
         create_subnetpool,
         update_subnetpool,
@@ -88,6 +114,7 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("GET", "/v2.0/extensions/{alias}", _show_extension),
         Route("GET", "/v2.0/network-ip-availabilities", bind(_list_availability)),
         Route("GET", "/v2.0/network-ip-availabilities/{id}", bind(_show_availability)),
+        Route("GET", "/v2.0/floatingip_pools", bind(_list_pools)),
         Route("GET", "/v2.0/quotas", bind(_list_quotas)),
         Route("GET", "/v2.0/quotas/tenant", _show_quota_project),
         Route("GET", "/v2.0/quotas/project", _show_quota_project),
@@ -151,6 +178,12 @@ async def _show_availability(backend: Backend, call: Call) -> Response:
     row = availability.show_availability(backend.view, call.caller, call.id)
     fields = call.values("fields") or tuple(attributes(NetworkIpAvailability))
     return json_response({row.singular: project(row, fields, admin=call.caller.is_admin)})
+
+
+async def _list_pools(backend: Backend, call: Call) -> Response:
+    kind, admin = FloatingIpPool, call.caller.reads_all
+    query = parse_query(kind, call.query, admin=admin, max_limit=backend.pagination_max_limit)
+    return page_response(call, kind, query, list_computed(list_pools(backend.view, call.caller), kind, query, admin=admin))
 
 
 async def _list_quotas(backend: Backend, call: Call) -> Response:

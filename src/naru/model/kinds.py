@@ -6,6 +6,7 @@ from naru.model.compute import Server
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
+from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.security import AddressGroup, DefaultRulesSeeded, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 
 KINDS: Mapping[str, type[Resource]] = {
@@ -15,5 +16,6 @@ KINDS: Mapping[str, type[Resource]] = {
         *(SubnetPool, AddressScope),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
+        *(Router, FloatingIp, PortForwarding),
     )
 }

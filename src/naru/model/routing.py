@@ -64,6 +64,10 @@ def gateway_or_none(value: Any) -> WantedGateway | None:
     return None if value is None or value == {} else _gateway(value)
 
 
+def boolean_or_false(value: Any) -> bool:
+    return value is not None and boolean(value)
+
+
 routes_list = or_empty(list_of(struct_of(HostRoute, destination=route_destination, nexthop=ip_address)))
 
 
@@ -80,7 +84,7 @@ class Router(Resource, frozen=True, kw_only=True):
     external_gateway_info: Annotated[Gateway | None, settable(gateway_or_none, filter=False, sort=False)] = None
     routes: Annotated[tuple[HostRoute, ...], at_update(routes_list, filter=False, sort=False)] = ()
     enable_snat: Annotated[bool, read_only(convert=boolean)] = True
-    ha: Annotated[bool, settable(boolean, who="admin", see="admin", filter=False, sort=False)] = False
+    ha: Annotated[bool, settable(boolean_or_false, who="admin", see="admin", filter=False, sort=False)] = False
     tags: Tags = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {
@@ -163,7 +167,7 @@ class PortForwarding(Resource, frozen=True, kw_only=True):
     plural: ClassVar[str] = "port_forwardings"
 
     project_id: Annotated[str, Attribute(text(255), post="anyone", see="nobody", filter=False, sort=False)] = ""
-    description: Annotated[str | None, settable(text(255), sort=False)] = ""
+    description: Annotated[str | None, settable(text(1024), sort=False)] = ""
     created_at: Annotated[str, hidden()] = ""
     updated_at: Annotated[str, hidden()] = ""
     revision_number: Annotated[int, hidden()] = 1

@@ -79,7 +79,7 @@ def take_wanted(view: View, network_id: str, mac: str, wanted: Sequence[WantedIp
         if ask.ip_address is not None:
             fixed = FixedIp(subnet.id, ask.ip_address)
             if mine.get(ask.ip_address) != fixed:
-                _check_address(view, subnet, ask.ip_address)
+                check_free(view, subnet, ask.ip_address)
         else:
             kept = next((ip for ip in mine.values() if ip.subnet_id == subnet.id and ip not in chosen), None)
             fixed = kept or FixedIp(subnet.id, _choose_another(view, subnet, chosen))
@@ -154,7 +154,8 @@ def _holds(subnet: Subnet, address: str) -> bool:
     return prefix.num_addresses <= 2 or subnet.ip_version == 6 or number not in (prefix.network_address, prefix.broadcast_address)
 
 
-def _check_address(view: View, subnet: Subnet, address: str) -> None:
+def check_free(view: View, subnet: Subnet, address: str) -> None:
+    """Raises Conflict (IpAddressAlreadyAllocated) for an address that a port has."""
     if not view.addresses(subnet.id).is_free(int(ip_address(address))):
         message = f"IP address {address} already allocated in subnet {subnet.id}"
         raise Conflict(message, "IpAddressAlreadyAllocated")

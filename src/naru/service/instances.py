@@ -16,7 +16,7 @@ from naru.schedule.networks import Candidate, Pick, pick_network
 from naru.service import binding
 from naru.service.networks import create_network
 from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
-from naru.service.ports import check_unused, create_port, update_port
+from naru.service.ports import check_unused, create_port, remove_port, update_port
 from naru.service.subnets import create_subnet
 
 AVAILABILITY_ZONE = "nova"  # the only one
@@ -188,7 +188,7 @@ def _create_port(view: View, caller: Caller, network: Network, nic: WantedNic, p
 
 def _detach(view: View, server: Server, port: Port) -> Changes[None]:
     if port.id in server.created_ports:
-        yield remove(port)
+        yield from remove_port(view, port)
         return
     free = replace(port, device_id="", device_owner="", binding_host_id="", binding_vif_type="unbound", binding_vif_details={})
     yield put(replace(free, provisioned=(), status="DOWN"))

@@ -11,6 +11,7 @@ from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new
 from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch_own
 from naru.service.port_options import check_vlan_transparency
+from naru.service.router_ports import check_not_external, drop_unused_floating_ips
 from naru.service.security import ensure_default_group
 
 MIN_MTU_BYTES = {4: 68, 6: 1280}  # RFC 791 and RFC 8200 §5
@@ -60,6 +61,8 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
             message = f"Unable to reconfigure sharing settings for network {id}. Multiple projects are using it."
             raise Conflict(message, "InvalidSharedSetting")
     changed = replace(network, **given)
+    if network.router_external and not changed.router_external:
+        check_not_external(view, network)
     yield put(changed)
     if changed.shared != network.shared:
         for subnet in subnets:
@@ -70,6 +73,7 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
 def delete_network(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     """Raises Conflict (NetworkInUse) while a port other than a DHCP server's is on it."""
     network = fetch_own(view, caller, Network, id, "delete")
+    yield from drop_unused_floating_ips(view, id)
     ports = list(view.find(Port, "network_id", id))
     if in_use := [port.id for port in ports if port.device_owner != DHCP_OWNER]:
         message = (

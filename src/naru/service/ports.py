@@ -13,6 +13,7 @@ from naru.service.addressing import check_mac, choose_addresses, choose_mac, fix
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
+from naru.service.router_ports import check_addresses, check_deletable, follow_addresses, let_go
 
 
 def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Port]:
@@ -56,12 +57,22 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     if (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type):
         changed = _bound(view, network, replace(changed, provisioned=()))
     changed = replace(changed, status=port_status(view, changed))
+    check_addresses(view, port, changed)
     yield put(changed)
+    yield from follow_addresses(view, changed)
     return changed
 
 
 def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
-    yield remove(fetch_own(view, caller, Port, id, "delete"))
+    port = fetch_own(view, caller, Port, id, "delete")
+    check_deletable(view, port)
+    yield from remove_port(view, port)
+
+
+def remove_port(view: View, port: Port) -> Changes[None]:
+    """The port goes, and what leads to it lets go of it."""
+    yield from let_go(view, port)
+    yield remove(port)
 
 
 def _check_movable(port: Port, mac: str) -> None:

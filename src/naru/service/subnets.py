@@ -10,12 +10,14 @@ from naru.allocate.addresses import default_pools
 from naru.model.errors import Conflict, Forbidden, Invalid
 from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, AllocationPool, Changes, Network, Port, Subnet, new_id, put, remove
+from naru.model.routing import INTERFACE_OWNER
 from naru.model.view import View
 from naru.service.address_scopes import show_scopes
 from naru.service.addressing import automatic_addresses, is_automatic
 from naru.service.dhcp import ensure_dhcp_server
 from naru.service.networks import check_mtu
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+from naru.service.router_ports import check_gateway_change
 from naru.service.subnetpools import check_affinity, with_prefix
 
 Prefix = IPv4Network | IPv6Network
@@ -45,7 +47,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     yield put(replace(network, subnets=(*network.subnets, subnet.id)))
     yield from show_scopes(view, network.id)
     for port in list(view.find(Port, "network_id", network.id)) if is_automatic(subnet) else ():
-        if port.device_owner != DHCP_OWNER:
+        if port.device_owner not in (DHCP_OWNER, INTERFACE_OWNER):
             yield put(replace(port, fixed_ips=(*port.fixed_ips, *automatic_addresses([subnet], port.mac_address))))
     yield from ensure_dhcp_server(view, network.id)
     return subnet
@@ -54,6 +56,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
 def update_subnet(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Subnet]:
     subnet = fetch_own(view, caller, Subnet, id, "update")
     changed = replace(subnet, **given)
+    check_gateway_change(view, subnet, changed.gateway_ip)
     _check(changed, ip_network(subnet.cidr))
     yield put(changed)
     if (changed.enable_dhcp, changed.allocation_pools) != (subnet.enable_dhcp, subnet.allocation_pools):
@@ -65,7 +68,8 @@ def delete_subnet(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
     """Raises Conflict (SubnetInUse) while a port other than a DHCP server's has an address of it; automatic ones just go."""
     subnet = fetch_own(view, caller, Subnet, id, "delete")
     ports = list(view.find(Port, "subnet_id", id))
-    if in_use := [port.id for port in ports if port.device_owner != DHCP_OWNER and not is_automatic(subnet)]:
+    leave = (DHCP_OWNER,) if not is_automatic(subnet) else {port.device_owner for port in ports} - {INTERFACE_OWNER}
+    if in_use := [port.id for port in ports if port.device_owner not in leave]:
         message = (
             f"Unable to complete operation on subnet {id}: One or more ports have an IP allocation from this subnet "
             f"({', '.join(in_use[:20])})."
