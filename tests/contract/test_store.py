@@ -13,9 +13,9 @@ from sqlalchemy import Table, func, insert, select
 
 from bench.load import Connection, drive, request
 from naru.model.errors import Conflict, NaruError, Unavailable
-from naru.model.resources import Changes, Network, Port, Subnet, WantedIp, put
+from naru.model.resources import Agent, Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
 from naru.model.view import View
-from naru.service.networks import create_network, delete_network
+from naru.service.networks import create_network
 from naru.service.ports import create_port
 from naru.service.subnets import create_subnet
 from naru.store.check import check_database
@@ -203,15 +203,22 @@ def test_a_plan_that_cannot_be_written_fails_alone(url: str):
     assert check_database(url)[1] == []
 
 
+def new_agent(view: View) -> Changes[Agent]:
+    """One resource, one claim, one change."""
+    agent = Agent(id=new_id(), host=new_id())
+    yield put(agent)
+    return agent
+
+
 def test_a_request_that_is_refused_half_way_leaves_nothing(url: str):
     def half(view: View) -> Changes[None]:
-        yield from new_network(view)
+        yield from new_agent(view)
         raise Conflict("enough")
 
     async def scenario(store: Store) -> None:
-        outcomes = await in_one_batch(store, half, new_network, half)
-        assert [type(outcome) for outcome in outcomes] == [Conflict, Network, Conflict]
-        assert store.view.size(Network) == 1
+        outcomes = await in_one_batch(store, half, new_agent, half)
+        assert [type(outcome) for outcome in outcomes] == [Conflict, Agent, Conflict]
+        assert store.view.size(Agent) == 1
 
     run(scenario, url)
     assert (rows(url, resources), rows(url, claims), rows(url, changes)) == (1, 1, 1)
@@ -219,8 +226,8 @@ def test_a_request_that_is_refused_half_way_leaves_nothing(url: str):
 
 def test_what_comes_and_goes_in_one_batch_is_in_the_log_alone(url: str):
     def brief(view: View) -> Changes[None]:
-        network = yield from new_network(view)
-        yield from delete_network(view, ADMIN, network.id, CLOUD)
+        agent = yield from new_agent(view)
+        yield remove(agent)
 
     run(lambda store: store.write(brief), url)
     assert (rows(url, resources), rows(url, claims), rows(url, changes)) == (0, 0, 2)
