@@ -9,6 +9,8 @@ import httpx
 
 SINGULAR = {"networks": "network", "subnets": "subnet", "ports": "port", "agents": "agent", "quotas": "quota"}
 SINGULAR |= {"subnetpools": "subnetpool", "address-scopes": "address_scope", "segments": "segment"}
+SINGULAR |= {"security-groups": "security_group", "security-group-rules": "security_group_rule", "address-groups": "address_group"}
+SINGULAR |= {"default-security-group-rules": "default_security_group_rule"}
 _names = itertools.count(1)
 
 
@@ -27,9 +29,9 @@ class Networking:
         return answer.json()[SINGULAR[plural]]
 
     def create_many(self, plural: str, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
-        answer = self.request("POST", f"/{plural}", json={plural: list(bodies)})
+        answer = self.request("POST", f"/{plural}", json={plural.replace("-", "_"): list(bodies)})
         assert answer.status_code == 201, answer.text
-        return answer.json()[plural]
+        return answer.json()[plural.replace("-", "_")]
 
     def show(self, plural: str, id: str, **query: Any) -> dict[str, Any]:
         answer = self.request("GET", f"/{plural}/{id}", params=query)

@@ -63,7 +63,7 @@ def group_ids(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list):
-        raise Unconvertible(f"{shown(value)} is not a list of security group IDs")
+        raise ValueError(f"{shown(value)} is not a list of security group IDs")
     try:
         return tuple(dict.fromkeys(uuid_text(item) for item in value))
     except ValueError:
