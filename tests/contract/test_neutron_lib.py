@@ -159,7 +159,8 @@ SAMPLES = (
     "tcp", "TCP", "80:89", "89:80", "0:80", "80:", ":80", "80:89:90",
     "web", "Web.Example.org.", "<project_id>.example.org.", "-web", "a..b", "host.1", f"{'a' * 64}.org.", "ACTIVE", "socket",
     [OPTION], [OPTION, OPTION], [OPTION | {"opt_value": None, "ip_version": "6"}], [OPTION | {"opt_value": ""}],
-    [OPTION | {"opt_name": ""}], [OPTION | {"ip_version": 5}], [OPTION | {"x": 1}], [{"opt_name": "router", "opt_value": ""}], [{"opt_name": "router"}],
+    [OPTION | {"opt_name": ""}], [OPTION | {"ip_version": 5}],
+    [OPTION | {"x": 1}], [{"opt_name": "router", "opt_value": ""}], [{"opt_name": "router"}],
     [OPTION | {"opt_name": "x" * 65}], [OPTION | {"opt_value": "a\nb"}],
     [{"ip_address": "10.0.0.5"}], [{"ip_address": "10.0.0.5"}] * 2, [{"ip_address": "10.0.0.5", "x": 1}],
 )  # fmt: skip

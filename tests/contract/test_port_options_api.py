@@ -87,6 +87,17 @@ def test_a_subnet_says_whether_its_addresses_are_published(demo, network):
     assert demo.update("subnets", subnet["id"], dns_publish_fixed_ip="False")["dns_publish_fixed_ip"] is False
 
 
+def test_a_floating_ip_has_a_name_and_a_domain_or_neither(admin):
+    outside = admin.network(**{"router:external": True})
+    admin.subnet(outside, "203.0.113.0/24")
+    asked = {"floating_network_id": outside["id"], "dns_name": "Web", "dns_domain": "example.org."}
+    made = admin.request("POST", "/floatingips", json={"floatingip": asked}).json()["floatingip"]
+    assert (made["dns_name"], made["dns_domain"]) == ("web", "example.org.")
+    for lone in ({"dns_domain": ""}, {"dns_name": ""}):
+        assert admin.refused("POST", "/floatingips", {"floatingip": asked | lone})[:2] == (400, "BadRequest")
+    assert admin.refused("POST", "/floatingips", {"floatingip": asked | {"dns_name": "web.example.org."}})[:2] == (400, "HTTPBadRequest")
+
+
 # -- DHCP options
 
 

@@ -43,16 +43,19 @@ async def _create(backend: Backend, call: Call) -> Response:
 
 
 async def _update(backend: Backend, call: Call) -> Response:
+    port_id, host = call.ids
     given = decode_update(PortBinding, await call.member("binding"), call.caller)
-    return _answer(await backend.store.write(lambda view: update_binding(view, call.caller, *call.ids, given, backend.cloud)))
+    return _answer(await backend.store.write(lambda view: update_binding(view, call.caller, port_id, host, given, backend.cloud)))
 
 
 async def _activate(backend: Backend, call: Call) -> Response:
-    return _answer(await backend.store.write(lambda view: activate_binding(view, call.caller, *call.ids, backend.cloud)))
+    port_id, host = call.ids
+    return _answer(await backend.store.write(lambda view: activate_binding(view, call.caller, port_id, host, backend.cloud)))
 
 
 async def _delete(backend: Backend, call: Call) -> Response:
-    await backend.store.write(lambda view: delete_binding(view, call.caller, *call.ids, backend.cloud))
+    port_id, host = call.ids
+    await backend.store.write(lambda view: delete_binding(view, call.caller, port_id, host, backend.cloud))
     return no_content()
 
 

@@ -28,6 +28,7 @@ from naru.model.attributes import (
     text,
     uuid_text,
 )
+from naru.model.port_options import domain_name, relative_dns_name
 from naru.model.resources import FixedIp, HostRoute, Keys, Resource, WantedIp
 
 INTERFACE_OWNER = "network:router_interface"
@@ -122,6 +123,8 @@ class FloatingIp(Resource, frozen=True, kw_only=True):
     port_id: Annotated[str | None, settable(or_none(uuid_text), sort=False)] = None
     fixed_ip_address: Annotated[str | None, settable(or_none(ip_address))] = None
     status: Annotated[str, read_only()] = "DOWN"
+    dns_name: Annotated[str, at_create(relative_dns_name, filter=False, sort=False)] = ""
+    dns_domain: Annotated[str, at_create(domain_name, filter=False, sort=False)] = ""
     port_details: Annotated[PortDetails | None, read_only(filter=False, sort=False)] = None
     port_forwardings: Annotated[tuple[dict[str, Any], ...], read_only(filter=False, sort=False)] = ()
     floating_port_id: Annotated[str, hidden()] = ""  # its port on the external network

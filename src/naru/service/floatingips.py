@@ -12,6 +12,7 @@ from naru.model.routing import FLOATING_IP_OWNER, INTERFACE_OWNER, FloatingIp, F
 from naru.model.view import View
 from naru.service.addressing import choose_mac, take_wanted
 from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
+from naru.service.port_options import check_name_and_domain
 from naru.service.router_ports import gateway_port, remove_floating_ip, routing_port
 
 
@@ -23,6 +24,7 @@ def create_floating_ip(view: View, caller: Caller, given: dict[str, Any], cloud:
     if not network.router_external:
         raise _bad(f"Network {network.id} is not a valid external network")
     check_quota(view, cloud, FloatingIp, given["project_id"])
+    check_name_and_domain(given)
     id = new_id()
     port = _external_port(view, network, id, given.get("subnet_id"), given.get("floating_ip_address"))
     yield put(port)

@@ -38,3 +38,11 @@ def check_vlan_transparency(given: dict[str, Any]) -> None:
     """Raises Invalid: nothing that wires our hosts promises to carry tags of guests."""
     if given.get("vlan_transparent"):
         raise Invalid("Backend does not support VLAN Transparency.", "VlanTransparencyDriverError")
+
+
+def check_name_and_domain(given: dict[str, Any]) -> None:
+    """Of a floating IP. Raises Invalid where one comes without the other: no record could be made of it."""
+    name, domain = given.get("dns_name", ""), given.get("dns_domain", "")
+    if bool(name) != bool(domain):
+        known, missing = ("dns_name", "dns_domain") if name else ("dns_domain", "dns_name")
+        raise Invalid(f"Bad floatingip request: {known} cannot be specified without a {missing}.", "BadRequest")
