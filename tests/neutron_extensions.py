@@ -60,3 +60,19 @@ SECURITY_GROUPS_DEFAULT_RULES = SimpleNamespace(
         }
     },
 )
+_POLICY_PART = _attribute(post=True, **_FLAG)
+RBAC_POLICIES = SimpleNamespace(
+    ALIAS="rbac-policies",
+    NAME="RBAC Policies",
+    DESCRIPTION="Allows creation and modification of policies that control tenant access to resources.",
+    UPDATED_TIMESTAMP="2015-06-17T12:15:12-00:00",
+    REQUIRED_EXTENSIONS=(),
+    RESOURCE_ATTRIBUTE_MAP={
+        "rbac_policies": {
+            "id": _attribute(**_FLAG),
+            "tenant_id": _PROJECT | _FLAG,
+            **dict.fromkeys(("object_type", "object_id", "action"), _POLICY_PART),
+            "target_tenant": _attribute(post=True, put=True, **_FLAG),
+        }
+    },
+)

@@ -44,6 +44,7 @@ class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     security_group: int = 10
     security_group_rule: int = 100
     subnetpool: int = -1
+    rbac_policy: int = 10
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,11 +22,13 @@ from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
 from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
 from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
-from neutron_extensions import SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
+from naru.model.sharing import RbacPolicy
+from neutron_extensions import RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
 
 KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, AddressScope)
 KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
 KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup)
+KINDS += (RbacPolicy,)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
 cfg.CONF.register_opts([cfg.StrOpt("dns_domain", default="openstacklocal."), cfg.StrOpt("base_mac", default="fa:16:3e:00:00:00")])
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
@@ -50,6 +52,11 @@ IN_NEUTRON_ONLY = {
         "This extension will display the revision number of neutron resources.",
         "2016-04-11T10:00:00-00:00",
     ),
+    "standard-attr-tag": (
+        "Tag support for resources with standard attribute",
+        "Enables to set tag on resources with standard attribute.",
+        "2017-01-01T00:00:00-00:00",
+    ),
     "standard-attr-timestamp": (
         "Resource timestamps",
         "Adds created_at and updated_at fields to all Neutron resources that have Neutron standard attributes.",
@@ -67,12 +74,21 @@ STANDARD_ATTRIBUTES = {
 }  # fmt: skip
 
 
+TAGGED = (
+    *("networks", "subnets", "ports", "subnetpools", "routers", "floatingips", "security_groups"),
+    *("policies", "trunks", "network_segment_ranges"),
+)
+TAGS = READ_ONLY | {"is_filter": True}
+TAGS_AT_CREATE = {"allow_post": True, "default": (), "validate": {"type:list_of_unique_strings": 255}}  # tag-ports-during-bulk-creation
+
+
 def _definitions():
     modules = (importlib.import_module(f"{definitions.__name__}.{module.name}") for module in pkgutil.iter_modules(definitions.__path__))
     return {module.ALIAS: module for module in modules if hasattr(module, "ALIAS")}
 
 
-DEFINITIONS = _definitions() | {definition.ALIAS: definition for definition in (SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES)}
+IN_NEUTRON = (RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES)
+DEFINITIONS = _definitions() | {definition.ALIAS: definition for definition in IN_NEUTRON}
 ADVERTISED = [DEFINITIONS[extension.alias] for extension in EXTENSIONS if extension.alias in DEFINITIONS]
 
 
@@ -85,6 +101,8 @@ def _expected(kind):
             found[name] = found.get(name, {}) | rules
     if kind in (Network, Subnet, Port, SubnetPool, Router, FloatingIp):
         found |= STANDARD_ATTRIBUTES
+    if kind.plural in TAGGED:
+        found["tags"] = TAGS | TAGS_AT_CREATE if kind is Port else TAGS
     if kind in (SecurityGroup, SecurityGroupRule, AddressGroup):
         found = STANDARD_ATTRIBUTES | found
     if kind in (AddressGroup, PortForwarding, FloatingIpPool):

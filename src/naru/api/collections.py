@@ -15,7 +15,7 @@ from naru.model.identity import Caller
 from naru.model.requests import decode_create, decode_update
 from naru.model.resources import Changes, Resource, attributes
 from naru.model.view import View
-from naru.service.policy import fetch, visible
+from naru.service.policy import appearance, fetch, visible
 from naru.store.documents import render
 from naru.store.read import ListQuery, Page, list_page, parse_query, project
 
@@ -84,7 +84,8 @@ async def _list(backend: Backend, collection: Collection, call: Call) -> Respons
         await backend.store.write(plan)
     describe = partial(collection.describe, backend.view) if collection.describe is not None else None
     sees = visible(backend.view, caller)
-    page = list_page(backend.view, backend.documents(kind), kind, query, sees, admin=caller.reads_all, describe=describe)
+    shown_as = {"appears": appearance(caller, kind), "describe": describe}
+    page = list_page(backend.view, backend.documents(kind), kind, query, sees, admin=caller.reads_all, **shown_as)
     return page_response(call, kind, query, page)
 
 
@@ -117,7 +118,7 @@ async def _show(backend: Backend, collection: Collection, call: Call) -> Respons
     kind = collection.kind
     resource = _member(backend.view, collection, call)
     if fields := call.values("fields"):
-        resource = collection.describe(backend.view, resource) if collection.describe is not None else resource
+        resource = _as_shown(backend, collection, call, resource)
         return json_response({kind.singular: project(resource, fields, admin=call.caller.reads_all)})
     return json_response(_wrap(kind, _document(backend, collection, call, resource)))
 
@@ -210,10 +211,15 @@ def _expected_revision(call: Call) -> int | None:
 
 def _document(backend: Backend, collection: Collection, call: Call, resource: Resource) -> bytes:
     """As published; a resource that was deleted a moment ago is rendered once more."""
-    if collection.describe is not None:
-        return render(collection.describe(backend.view, resource))[0].seen_by(admin=call.caller.reads_all)
-    document = backend.documents(type(resource)).get(resource.id) or render(resource)[0]
-    return document.seen_by(admin=call.caller.reads_all)
+    seen = _as_shown(backend, collection, call, resource)
+    published = backend.documents(type(resource)).get(resource.id) if seen is resource else None
+    return (published or render(seen)[0]).seen_by(admin=call.caller.reads_all)
+
+
+def _as_shown(backend: Backend, collection: Collection, call: Call, resource: Resource) -> Resource:
+    appears = appearance(call.caller, collection.kind)
+    resource = resource if appears is None else appears(resource)
+    return resource if collection.describe is None else collection.describe(backend.view, resource)
 
 
 def _wrap(kind: type[Resource], document: bytes) -> bytes:

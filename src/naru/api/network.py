@@ -12,11 +12,13 @@ from naru.api.collections import Collection, collection_routes, page_response
 from naru.api.extensions import EXTENSIONS, Extension
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
 from naru.api.port_bindings import binding_routes
+from naru.api.tags import tag_routes
 from naru.model.errors import NotFound
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Resource, Subnet, attributes
 from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
 from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
+from naru.model.sharing import RbacPolicy
 from naru.service import availability, quotas
 from naru.service.address_groups import (
     add_addresses,
@@ -29,6 +31,7 @@ from naru.service.address_scopes import create_address_scope, delete_address_sco
 from naru.service.floatingips import create_floating_ip, delete_floating_ip, describe_floating_ip, list_pools, update_floating_ip
 from naru.service.hosts import delete_agent, update_agent
 from naru.service.networks import create_network, delete_network, update_network
+from naru.service.policy import require_writer
 from naru.service.port_forwardings import create_port_forwarding, delete_port_forwarding, update_port_forwarding
 from naru.service.ports import create_port, delete_port, update_port
 from naru.service.router_interfaces import add_router_interface, remove_router_interface
@@ -43,6 +46,7 @@ from naru.service.security import (
     update_group,
 )
 from naru.service.security_templates import create_template, delete_template, missing_templates
+from naru.service.sharing import create_policy, delete_policy, update_policy
 from naru.service.subnetpools import (
     add_prefixes,
     create_subnetpool,
@@ -69,6 +73,7 @@ COLLECTIONS = (
         actions={"add_addresses": add_addresses, "remove_addresses": remove_addresses},
     ),
     Collection(Agent, None, update_agent, delete_agent),
+    Collection(RbacPolicy, create_policy, update_policy, delete_policy),
     Collection(
         Router,
         create_router,
@@ -126,8 +131,20 @@ def network_routes(backend: Backend) -> list[Route]:
     ]
     routes += binding_routes(backend)
     for collection in COLLECTIONS:
-        routes += collection_routes(backend, collection)
-    return routes
+        routes += [*collection_routes(backend, collection), *tag_routes(backend, collection)]
+    return [_for_writers(route) for route in routes]
+
+
+def _for_writers(route: Route) -> Route:
+    """The one place that keeps readers from changing anything."""
+    if route.method == "GET":
+        return route
+
+    async def endpoint(call: Call) -> Response:
+        require_writer(call.caller, f"{call.request.method} {call.request.url.path}")
+        return await route.endpoint(call)
+
+    return route._replace(endpoint=endpoint)
 
 
 # -- versions and extensions
@@ -165,7 +182,7 @@ async def _show_extension(call: Call) -> Response:
 
 
 async def _list_availability(backend: Backend, call: Call) -> Response:
-    kind, admin = NetworkIpAvailability, call.caller.is_admin
+    kind, admin = NetworkIpAvailability, call.caller.reads_all
     query = parse_query(kind, call.query, admin=admin, max_limit=backend.pagination_max_limit)
     filters = dict(query.filters)
     ip_versions = frozenset(int(version) for version in filters.pop("ip_version", ()))
@@ -177,7 +194,7 @@ async def _list_availability(backend: Backend, call: Call) -> Response:
 async def _show_availability(backend: Backend, call: Call) -> Response:
     row = availability.show_availability(backend.view, call.caller, call.id)
     fields = call.values("fields") or tuple(attributes(NetworkIpAvailability))
-    return json_response({row.singular: project(row, fields, admin=call.caller.is_admin)})
+    return json_response({row.singular: project(row, fields, admin=call.caller.reads_all)})
 
 
 async def _list_pools(backend: Backend, call: Call) -> Response:

@@ -267,3 +267,6 @@ tag_list = list_of(text(255))
 
 # Texts by which users find their resources. They are set through their own paths (api/tags.py), only a port's already at create.
 Tags = Annotated[tuple[str, ...], read_only(sort=False)]
+
+# The projects that a resource is shared with by name; `shared` is for everyone (service/sharing.py).
+SharedWith = Annotated[tuple[str, ...], hidden()]

@@ -8,12 +8,13 @@ from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.security import AddressGroup, DefaultRulesSeeded, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
+from naru.model.sharing import RbacPolicy
 
 KINDS: Mapping[str, type[Resource]] = {
     kind.kind: kind
     for kind in (
         *(Network, Subnet, Port, Agent, Quota),
-        *(SubnetPool, AddressScope),
+        *(SubnetPool, AddressScope, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
         *(Router, FloatingIp, PortForwarding),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from naru.model.attributes import (
+    SharedWith,
+    Tags,
     at_create,
     boolean,
     cidr,
@@ -43,6 +45,7 @@ class AddressScope(Resource, frozen=True, kw_only=True):
     name: Annotated[str, settable(_name)] = ""
     ip_version: Annotated[int, at_create(integer(one_of=(4, 6)), required=True)]
     shared: Annotated[bool, settable(boolean, who="admin")] = False
+    shared_with: SharedWith = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda scope: (scope.project_id,),
@@ -71,6 +74,8 @@ class SubnetPool(Resource, frozen=True, kw_only=True):
     address_scope_id: Annotated[str | None, settable(or_none(uuid_text))] = None
     is_default: Annotated[bool, settable(boolean, who="admin")] = False
     shared: Annotated[bool, at_create(boolean, who="admin")] = False
+    shared_with: SharedWith = ()
+    tags: Tags = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda pool: (pool.project_id,),

@@ -14,6 +14,8 @@ from msgspec import field
 
 from naru.model.attributes import (
     Attribute,
+    SharedWith,
+    Tags,
     at_create,
     at_update,
     boolean,
@@ -33,6 +35,7 @@ from naru.model.attributes import (
     route_destination,
     settable,
     struct_of,
+    tag_list,
     text,
     uuid_text,
 )
@@ -128,12 +131,15 @@ class Network(Resource, frozen=True, kw_only=True):
     admin_state_up: Annotated[bool, settable(boolean)] = True
     status: Annotated[str, read_only()] = "ACTIVE"
     shared: Annotated[bool, settable(boolean, who="admin", sort=False)] = False
+    shared_with: SharedWith = ()
     subnets: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()
+    tags: Tags = ()
     mtu: Annotated[int, settable(integer(0))] = 0
     dns_domain: Annotated[str, settable(domain_name, filter=False, sort=False)] = ""  # of the records that an external DNS publishes
     vlan_transparent: Annotated[bool | None, at_create(boolean, sort=False)] = None
     port_security_enabled: Annotated[bool, settable(boolean, filter=False, sort=False)] = True  # what its ports inherit
     router_external: Annotated[bool, settable(boolean, who="admin", sort=False)] = field(name="router:external", default=False)
+    external_to: Annotated[tuple[str, ...], hidden()] = ()  # projects, or "*": for whom it is external
     provider_network_type: Annotated[str, settable(text(32), who="admin", see="admin", sort=False)] = field(
         name="provider:network_type", default=""
     )
@@ -192,6 +198,7 @@ class Subnet(Resource, frozen=True, kw_only=True):
     prefixlen: Annotated[int | None, at_create(integer(0), see="nobody", filter=False, sort=False)] = None
     use_default_subnetpool: Annotated[bool, at_create(boolean, see="nobody", filter=False, sort=False)] = False
     shared: Annotated[bool, filter_only(boolean)] = False  # as its network is
+    tags: Tags = ()
     dns_publish_fixed_ip: Annotated[bool, settable(boolean, filter=False, sort=False)] = False
 
     indexes: ClassVar[Mapping[str, Keys]] = {
@@ -230,6 +237,7 @@ class Port(Resource, frozen=True, kw_only=True):
     device_id: Annotated[str, settable(text(255))] = ""
     device_owner: Annotated[str, settable(text(255))] = ""
     status: Annotated[str, read_only()] = "DOWN"
+    tags: Annotated[tuple[str, ...], at_create(tag_list, sort=False)] = ()
     binding_host_id: Annotated[str, settable(or_empty(text(255), ""), who="admin", see="admin", sort=False)] = field(
         name="binding:host_id", default=""
     )

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from naru.model.attributes import (
+    SharedWith,
+    Tags,
     at_create,
     boolean,
     cidr,
@@ -110,8 +112,10 @@ class SecurityGroup(Resource, frozen=True, kw_only=True):
     name: Annotated[str, settable(text(255))] = ""
     stateful: Annotated[bool, settable(boolean, sort=False)] = True
     shared: Annotated[bool, read_only(convert=boolean, sort=False)] = False
+    shared_with: SharedWith = ()
     security_group_rules: Annotated[tuple[dict[str, Any], ...], read_only(filter=False, sort=False)] = ()  # oldest first
     is_default: Annotated[bool, hidden()] = False
+    tags: Tags = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda group: (group.project_id,),
@@ -194,6 +198,7 @@ class AddressGroup(Resource, frozen=True, kw_only=True):
     description: Annotated[str | None, settable(text(1024))] = ""
     addresses: Annotated[tuple[str, ...], at_create(or_empty(list_of(cidr)), filter=False, sort=False)] = ()
     shared: Annotated[bool, hidden()] = False
+    shared_with: SharedWith = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda group: (group.project_id,),

@@ -14,6 +14,7 @@ from naru.model.resources import Changes, new_id, put, remove
 from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroupRule
 from naru.model.view import View
 from naru.service.policy import Cloud, fetch_own
+from naru.service.sharing import forget_policies
 
 _addresses = list_of(cidr, unique=False)
 
@@ -37,6 +38,7 @@ def delete_address_group(view: View, caller: Caller, id: str, cloud: Cloud) -> C
     if in_template or view.count(SecurityGroupRule, "remote_address_group_id", id):
         raise Conflict(f"Address group {id} is in use on one or more security group rules.", "AddressGroupInUse")
     yield remove(group)
+    yield from forget_policies(view, id)
 
 
 def add_addresses(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[AddressGroup]:

@@ -10,10 +10,11 @@ from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Changes, Network, Subnet, new_id, put, remove
 from naru.model.view import View
 from naru.service.policy import Cloud, fetch_own
+from naru.service.sharing import follow_settings, forget_policies
 
 
 def create_address_scope(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[AddressScope]:
-    scope = AddressScope(id=new_id(), **given)
+    scope = yield from follow_settings(view, None, AddressScope(id=new_id(), **given))
     yield put(scope)
     return scope
 
@@ -23,7 +24,7 @@ def update_address_scope(view: View, caller: Caller, id: str, given: dict[str, A
     scope = fetch_own(view, caller, AddressScope, id, "update")
     if scope.shared and given.get("shared") is False:
         raise Invalid(f"Unable to update address scope {id} : Shared address scope can't be unshared.", "AddressScopeUpdateError")
-    changed = replace(scope, **given)
+    changed = yield from follow_settings(view, scope, replace(scope, **given))
     yield put(changed)
     return changed
 
@@ -35,6 +36,7 @@ def delete_address_scope(view: View, caller: Caller, id: str, cloud: Cloud) -> C
         message = f"Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope."
         raise Conflict(message, "AddressScopeInUse")
     yield remove(scope)
+    yield from forget_policies(view, id)
 
 
 def scope_of(view: View, subnet: Subnet) -> str | None:

@@ -13,6 +13,7 @@ from naru.service.policy import Cloud, check_quota, fetch_own
 from naru.service.port_options import check_vlan_transparency
 from naru.service.router_ports import check_not_external, drop_unused_floating_ips
 from naru.service.security import ensure_default_group
+from naru.service.sharing import follow_settings, forget_policies, share_subnets
 
 MIN_MTU_BYTES = {4: 68, 6: 1280}  # RFC 791 and RFC 8200 §5
 _SEGMENT = ("provider_network_type", "provider_physical_network", "provider_segmentation_id")
@@ -41,6 +42,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
             "provider_segmentation_id": segment.segmentation_id,
         },
     )
+    network = yield from follow_settings(view, None, network)
     yield put(network)
     return network
 
@@ -55,18 +57,12 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
         given = given | {"mtu": _mtu(given["mtu"], network.provider_network_type, cloud)}
         for subnet in subnets:
             check_mtu(given["mtu"], id, subnet.ip_version)
-    if network.shared and given.get("shared") is False:
-        foreign = (port for port in view.find(Port, "network_id", id) if port.project_id != network.project_id)
-        if any(port.device_owner != DHCP_OWNER for port in foreign):
-            message = f"Unable to reconfigure sharing settings for network {id}. Multiple projects are using it."
-            raise Conflict(message, "InvalidSharedSetting")
     changed = replace(network, **given)
     if network.router_external and not changed.router_external:
         check_not_external(view, network)
+    changed = yield from follow_settings(view, network, changed)
     yield put(changed)
-    if changed.shared != network.shared:
-        for subnet in subnets:
-            yield put(replace(subnet, shared=changed.shared))
+    yield from share_subnets(view, changed)
     return changed
 
 
@@ -83,6 +79,7 @@ def delete_network(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes
         raise Conflict(message, "NetworkInUse")
     for part in [*ports, *view.find(Subnet, "network_id", id), network]:
         yield remove(part)
+    yield from forget_policies(view, id)
 
 
 def _claim(segment: Segment) -> str:

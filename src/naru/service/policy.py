@@ -11,10 +11,10 @@ import msgspec
 from naru.allocate.segments import SegmentRanges
 from naru.model.errors import Conflict, Forbidden, not_found
 from naru.model.identity import Caller
-from naru.model.pools import AddressScope, SubnetPool
 from naru.model.port_options import DEFAULT_DNS_DOMAIN
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
 from naru.model.security import DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
+from naru.model.sharing import EVERYONE
 from naru.model.view import View
 
 R = TypeVar("R", bound=Resource)
@@ -30,6 +30,12 @@ class Cloud(msgspec.Struct, frozen=True):
     dns_domain: str = DEFAULT_DNS_DOMAIN  # of the names that DHCP hands out on networks that are made from now on
 
 
+def require_writer(caller: Caller, action: str) -> None:
+    """Raises Forbidden for who may only read. It says nothing of what there is: it is asked before anything is looked up."""
+    if not caller.may_write:
+        raise Forbidden(f"(rule:{action}) is disallowed by policy: it takes the role member, and the token has {sorted(caller.roles)}")
+
+
 def owns(caller: Caller, resource: Resource) -> bool:
     return caller.is_admin or (bool(caller.project_id) and resource.project_id == caller.project_id)
 
@@ -39,21 +45,19 @@ def owns_network(view: View, caller: Caller, network_id: str) -> bool:
     return network is not None and owns(caller, network)
 
 
-# Who else sees a resource than its owner: shared and external networks, what is on one's own networks, what all may read.
+# Who else sees a resource than its owner and those it is shared with.
 _SEEN_BY_OTHERS: dict[type[Resource], Callable[[View, Caller, Any], bool]] = {
-    Network: lambda _view, _caller, network: network.shared or network.router_external,
-    Subnet: lambda view, _caller, subnet: _is_shared(view, subnet.network_id),
+    Network: lambda _view, caller, network: EVERYONE in network.external_to or caller.project_id in network.external_to,
+    Subnet: lambda view, caller, subnet: is_shared_with(caller, view.get(Network, subnet.network_id)),
     Port: lambda view, caller, port: owns_network(view, caller, port.network_id),
-    SubnetPool: lambda _view, _caller, pool: pool.shared,
-    AddressScope: lambda _view, _caller, scope: scope.shared,
     SecurityGroupRule: lambda view, caller, rule: _owns_group(view, caller, rule.security_group_id),
     DefaultSecurityGroupRule: lambda *_: True,
 }
 
 
-def _is_shared(view: View, network_id: str) -> bool:
-    network = view.get(Network, network_id)
-    return network is not None and network.shared
+def is_shared_with(caller: Caller, resource: Resource | None) -> bool:
+    """With everyone, or with the caller's project."""
+    return getattr(resource, "shared", False) or caller.project_id in getattr(resource, "shared_with", ())
 
 
 def _owns_group(view: View, caller: Caller, group_id: str) -> bool:
@@ -62,7 +66,7 @@ def _owns_group(view: View, caller: Caller, group_id: str) -> bool:
 
 
 def can_see(view: View, caller: Caller, resource: Resource) -> bool:
-    if owns(caller, resource):
+    if caller.reads_all or owns(caller, resource) or is_shared_with(caller, resource):
         return True
     seen = _SEEN_BY_OTHERS.get(type(resource))
     return seen is not None and seen(view, caller, resource)
@@ -70,7 +74,17 @@ def can_see(view: View, caller: Caller, resource: Resource) -> bool:
 
 def visible(view: View, caller: Caller) -> Callable[[Resource], bool] | None:
     """A filter for lists; None: the caller sees all."""
-    return None if caller.is_admin else lambda resource: can_see(view, caller, resource)
+    return None if caller.reads_all else lambda resource: can_see(view, caller, resource)
+
+
+def appearance(caller: Caller, kind: type[R]) -> Callable[[R], R] | None:
+    """What resources look like to the caller: to a project that one is shared with it is `shared`. None: as they are kept."""
+    if "shared_with" not in kind.__struct_fields__:
+        return None
+    project_id = caller.project_id
+    return lambda resource: (
+        msgspec.structs.replace(resource, shared=True) if project_id in resource.shared_with else resource  # type: ignore[attr-defined, call-arg]
+    )
 
 
 def fetch(view: View, caller: Caller, kind: type[R], id: str) -> R:

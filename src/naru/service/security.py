@@ -16,6 +16,7 @@ from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 from naru.service.security_rules import check_rule, make_rule
 from naru.service.security_templates import rules_of_new_group
+from naru.service.sharing import forget_policies
 
 
 def find_default_group(view: View, project_id: str) -> SecurityGroup | None:
@@ -81,6 +82,7 @@ def delete_group(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[N
     for rule in list(view.find(SecurityGroupRule, "security_group_id", id)):
         yield remove(rule)
     yield remove(group)
+    yield from forget_policies(view, id)
 
 
 def _put_new_group(view: View, group: SecurityGroup) -> Changes[SecurityGroup]:

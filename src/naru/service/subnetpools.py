@@ -15,6 +15,7 @@ from naru.model.resources import Changes, Network, Subnet, new_id, put, remove
 from naru.model.view import View
 from naru.service.address_scopes import scope_of, show_scopes
 from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own, owns
+from naru.service.sharing import follow_settings, forget_policies
 
 _BITS = {4: 32, 6: 128}
 _LEAST = {4: 8, 6: 64}  # min_prefixlen where none is given
@@ -31,6 +32,7 @@ def create_subnetpool(view: View, caller: Caller, given: dict[str, Any], cloud: 
     _check_bounds(pool)
     _check_default(view, pool)
     _check_scope(view, caller, pool)
+    pool = yield from follow_settings(view, None, pool)
     yield put(pool)
     return pool
 
@@ -65,6 +67,7 @@ def delete_subnetpool(view: View, caller: Caller, id: str, cloud: Cloud) -> Chan
     if view.count(Subnet, "subnetpool_id", id):
         raise Invalid("Unable to delete subnet pool: Subnet pool has existing allocations.", "SubnetPoolDeleteError")
     yield remove(pool)
+    yield from forget_policies(view, id)
 
 
 # -- actions

@@ -64,7 +64,7 @@ def remove_tag(view: View, caller: Caller, kind: type[Resource], id: str, tag: s
 
 def _keep(resource: Resource, tags: Tags) -> Changes[None]:
     if tags != _tags(resource):
-        yield put(replace(resource, tags=tags))  # type: ignore[call-arg]
+        yield put(replace(resource, tags=tags))
 
 
 def _tags(resource: Resource) -> Tags:

@@ -153,13 +153,22 @@ def list_page(
     sees: Sees,
     *,
     admin: bool,
+    appears: Callable[[Resource], Resource] | None = None,
     describe: Callable[[Resource], Resource] | None = None,
 ) -> Page:
-    """`describe` fills in what is not kept with a resource. Raises NotFound for a marker that is none."""
-    resources = select(view, kind, query, sees)
+    """Raises NotFound for a marker that is none.
+
+    `appears` makes of each resource what the caller is to see of it, and to filter by; `describe` fills in what is not kept with
+    those on the page.
+    """
+    resources = select(view, kind, query, sees, appears)
     if describe is not None:
         resources = [describe(resource) for resource in resources]
-        documents = {resource.id: render(resource)[0] for resource in resources}
+    if describe is not None or appears is not None:
+        documents = {
+            resource.id: documents[resource.id] if resource is view.get(kind, resource.id) else render(resource)[0]
+            for resource in resources
+        }
     if query.fields:
         return _page_of(resources, _rows(resources, query.fields, admin=admin))
     if admin:
@@ -179,10 +188,14 @@ def list_computed(resources: Iterable[Resource], kind: type[Resource], query: Li
     return _page_of(page, _rows(page, fields, admin=admin))
 
 
-def select(view: Snapshot, kind: type[Resource], query: ListQuery, sees: Sees) -> list[Resource]:
+def select(
+    view: Snapshot, kind: type[Resource], query: ListQuery, sees: Sees, appears: Callable[[Resource], Resource] | None = None
+) -> list[Resource]:
     """The resources of a page, in order."""
     marker = view.get(kind, query.marker) if query.marker is not None else None
-    found: Iterable[Resource] = _filtered(view, kind, query.filters)
+    if marker is not None and appears is not None:
+        marker = appears(marker)
+    found: Iterable[Resource] = _filtered(view, kind, query.filters, appears)
     if query.changed_since:
         found = (resource for resource in found if resource.updated_at >= query.changed_since)
     if sees is not None:
@@ -233,7 +246,9 @@ def _sees(who: str, admin: bool) -> bool:  # noqa: FBT001
     return who == "anyone" or (who == "admin" and admin)
 
 
-def _filtered(view: Snapshot, kind: type[Resource], filters: Mapping[str, tuple[str, ...]]) -> Iterator[Resource]:
+def _filtered(
+    view: Snapshot, kind: type[Resource], filters: Mapping[str, tuple[str, ...]], appears: Callable[[Resource], Resource] | None
+) -> Iterator[Resource]:
     rest = dict(filters)
     start: Iterator[Resource] | None = None
     for wire, values in filters.items():
@@ -242,7 +257,8 @@ def _filtered(view: Snapshot, kind: type[Resource], filters: Mapping[str, tuple[
             if wire != "fixed_ips":
                 del rest[wire]
             break
-    return _matching(view.all(kind) if start is None else start, kind, rest)
+    found = view.all(kind) if start is None else start
+    return _matching(found if appears is None else map(appears, found), kind, rest)
 
 
 def _matching(resources: Iterable[Resource], kind: type[Resource], filters: Mapping[str, tuple[str, ...]]) -> Iterator[Resource]:
