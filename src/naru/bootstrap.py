@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from naru.allocate.segments import SegmentRanges, parse_ranges
+from naru.allocate.segments import SegmentRanges, parse_ranges, parse_vlan_ranges
 from naru.api.agents import HostDoor, agent_routes
 from naru.api.app import App, Authenticate
 from naru.api.auth import ByToken, anyone
@@ -167,14 +167,16 @@ def cloud_of(settings: Settings) -> Cloud:
     """Raises SettingsError for ranges and types that cannot be."""
     segments = settings.segments
     try:
+        vlan_physical_networks, vlan_ids = parse_vlan_ranges(segments.vlan.ranges)
         ranges = SegmentRanges(
             flat_physical_networks=segments.flat.physical_networks,
-            vni_ranges=parse_ranges(segments.vxlan.vni_ranges),
+            vlan_physical_networks=vlan_physical_networks,
+            ids={"vlan": vlan_ids, "vxlan": parse_ranges(segments.vxlan.vni_ranges)},
             tenant_network_types=segments.tenant_network_types,
             global_physnet_mtu=segments.global_physnet_mtu,
         )
     except ValueError as error:
-        raise SettingsError(f"segments.vxlan.vni_ranges: {error}") from None
+        raise SettingsError(f"segments.vlan.ranges, segments.vxlan.vni_ranges: {error}") from None
     quotas = msgspec.structs.asdict(settings.quota)
     try:
         dns_domain = domain_name(settings.dns_domain.removesuffix(".") + ".")

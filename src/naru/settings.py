@@ -21,12 +21,17 @@ class Flat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     physical_networks: tuple[str, ...] = ("*",)  # "*": any name; one flat network each
 
 
+class Vlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ranges: tuple[str, ...] = ("*",)  # physical_network or physical_network:first:last; "*": any, ids as administrators name them
+
+
 class Vxlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vni_ranges: tuple[str, ...] = ("1:16777215",)
 
 
 class Segments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flat: Flat = Flat()
+    vlan: Vlan = Vlan()
     vxlan: Vxlan = Vxlan()
     tenant_network_types: tuple[str, ...] = ("vxlan",)  # tried in order where a network names no type
     auto_network_cidr: str = "10.10.0.0/24"  # of the network that a project without any gets at its first instance

@@ -4,6 +4,7 @@ neutron-lib is what Neutron itself validates with. Where we differ on purpose, a
 difference that is in no table fails, and so does a row that is no difference any more.
 """
 
+import copy
 import importlib
 import pkgutil
 
@@ -20,12 +21,13 @@ from naru.api.extensions import EXTENSIONS
 from naru.model.errors import NaruError
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
+from naru.model.segments import Segment
 from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
 from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from naru.model.sharing import RbacPolicy
 from neutron_extensions import RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
 
-KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, AddressScope)
+KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, AddressScope, Segment)
 KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
 KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup)
 KINDS += (RbacPolicy,)
@@ -99,7 +101,7 @@ def _expected(kind):
         below = ((getattr(definition, "SUB_RESOURCE_ATTRIBUTE_MAP", None) or {}).get(kind.plural) or {}).get("parameters", {})
         for name, rules in ((definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural, {}) | below).items():
             found[name] = found.get(name, {}) | rules
-    if kind in (Network, Subnet, Port, SubnetPool, Router, FloatingIp):
+    if kind in (Network, Subnet, Port, Segment, SubnetPool, Router, FloatingIp):
         found |= STANDARD_ATTRIBUTES
     if kind.plural in TAGGED:
         found["tags"] = TAGS | TAGS_AT_CREATE if kind is Port else TAGS
@@ -185,9 +187,9 @@ SAMPLES = (
 
 TEXTS = (
     *("description", "device_id", "device_owner", "device_profile", "tenant_id", "project_id"),
-    *("provider:network_type", "provider:physical_network"),
+    *("provider:network_type", "provider:physical_network", "network_type", "physical_network"),
 )
-LENGTHS = ("min_prefixlen", "max_prefixlen", "default_prefixlen", "default_quota")
+LENGTHS = ("segmentation_id", "min_prefixlen", "max_prefixlen", "default_prefixlen", "default_quota")
 POOL_MEMBERS = {"ip_address", "subnet_id"}
 
 # Why a value has another outcome here than there -> of which attributes, and which values.
@@ -216,7 +218,10 @@ TAKEN_THERE_ONLY = {
         ("remote_address_group_id",),
         lambda value: not isinstance(value, str) or len(value) > 36 or "\x00" in value,
     ),
-    "an empty text or object is no list": (("allocation_pools", "dns_nameservers"), lambda value: value in ("", {})),
+    "an empty text or object is no list": (
+        ("allocation_pools", "dns_nameservers", "service_types", "segments"),
+        lambda value: value in ("", {}, False),
+    ),
     "a member that is not known is refused: Neutron ignores it": (
         ("fixed_ips",),
         lambda value: isinstance(value, list) and any(set(item) - POOL_MEMBERS for item in value if isinstance(item, dict)),
@@ -250,7 +255,7 @@ KEPT_OTHERWISE = {
         lambda value: any("ip_version" not in option for option in value),
     ),
     "an id is kept in its canonical form, so that it finds what it names": (
-        ("network_id", "subnetpool_id", "address_scope_id", "floating_network_id", "subnet_id", "port_id", "internal_port_id"),
+        ("network_id", "subnetpool_id", "segment_id", "address_scope_id", "floating_network_id", "subnet_id", "port_id", "internal_port_id"),
         lambda value: value in (SUBNET_ID.upper(), SUBNET_ID.replace("-", "")),
     ),
     "the host bits of a prefix are zeroed: Neutron does it later": (("cidr",), lambda value: value in ("10.0.0.1/24", "fd00::1/64")),
@@ -262,6 +267,8 @@ KEPT_OTHERWISE = {
     "null says that a router is not highly available, as leaving it out does": (("ha",), lambda value: value is None),
     "a single port number is a range of one": (("external_port_range", "internal_port_range"), lambda value: ":" not in str(value)),
     "no host is an empty name": (("binding:host_id",), lambda value: value is None),
+    "null is no list: Neutron keeps it and shows []": (("service_types",), lambda value: value is None),
+    "what a segment leaves open is null inside": (("segments",), lambda value: value == [{}]),
     "no profile is an empty one: Neutron keeps null and shows {}": (("binding:profile",), lambda value: value is None),
 }
 
@@ -272,6 +279,7 @@ def _reason(table, name, value):
 
 def _neutron_keeps(rules, value):
     """The value as Neutron keeps it. Raises ValueError where it refuses, or fails."""
+    value = copy.deepcopy(value)  # some validators complete what they check
     try:
         kept = rules["convert_to"](value) if "convert_to" in rules else value
     except Exception as error:
@@ -279,7 +287,7 @@ def _neutron_keeps(rules, value):
     for rule, limit in rules.get("validate", {}).items():
         try:
             reason = validators.get_validator(rule)(kept, limit)
-        except (NeutronException, HTTPException) as error:
+        except (NeutronException, HTTPException, TypeError, AttributeError) as error:
             reason = str(error)
         if reason:
             raise ValueError(reason)

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from naru.model.resources import Change, FixedIp, Network, Port, Subnet, put
+from naru.model.segments import Segment
 from naru.store.check import check_database
 from naru.store.store import Store
 
 RESOURCES = (
     Network(id="n1", provider_network_type="vxlan", provider_segmentation_id=7),
+    Segment(id="g1", network_id="n1", network_type="vxlan", segmentation_id=7),
     Subnet(id="s1", network_id="n1", ip_version=4, cidr="10.0.0.0/28"),
     Port(id="p1", network_id="n1", mac_address="fa:16:3e:00:00:01", fixed_ips=(FixedIp("s1", "10.0.0.3"),)),
     Port(id="p2", network_id="n1", mac_address="fa:16:3e:00:00:02", fixed_ips=(FixedIp("s1", "10.0.0.4"),)),
@@ -52,14 +54,14 @@ def both(old: str, new: str, id: str) -> tuple[str, str]:
 
 
 def test_a_right_database_has_no_fault(state_dir):
-    assert check_database(f"sqlite:///{state_dir}/naru.db") == (4, [])
+    assert check_database(f"sqlite:///{state_dir}/naru.db") == (5, [])
 
 
 def test_a_claim_that_is_missing_and_one_too_many(state_dir):
     missing, extra = faults_after(
         state_dir, "DELETE FROM claims WHERE claim LIKE 'segment/%'", "INSERT INTO claims VALUES ('address/s1/10.0.0.9', 'p1')"
     )
-    assert missing == "n1 does not hold its claim segment/vxlan//7"
+    assert missing == "g1 does not hold its claim segment/vxlan//7"
     assert extra == "p1 holds the claim address/s1/10.0.0.9, which is not its own"
 
 
@@ -80,7 +82,7 @@ def test_a_log_that_disagrees_or_has_lost_something(state_dir):
     assert faults == [
         "the change log and the resources disagree on Port p2",
         "the change log knows nothing of Port p1",
-        "the change log has gaps: 3 rows for the revisions 1 to 4",
+        "the change log has gaps: 4 rows for the revisions 1 to 5",
     ]
 
 
@@ -97,13 +99,13 @@ def run_check(state_dir: Path) -> "subprocess.CompletedProcess[str]":
 def test_the_command_says_ok_in_one_line(state_dir):
     done = run_check(state_dir)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "OK: 4 resources; every claim is held, no address was given twice, the change log is complete.\n"
+    assert done.stdout == "OK: 5 resources; every claim is held, no address was given twice, the change log is complete.\n"
 
 
 def test_the_command_fails_for_a_fault_or_where_there_is_nothing(state_dir, tmp_path):
     faults_after(state_dir, "DELETE FROM claims WHERE claim LIKE 'segment/%'")
     done = run_check(state_dir)
-    assert (done.returncode, done.stderr) == (1, "n1 does not hold its claim segment/vxlan//7\n")
+    assert (done.returncode, done.stderr) == (1, "g1 does not hold its claim segment/vxlan//7\n")
 
     nowhere = run_check(tmp_path / "nowhere")
     assert (nowhere.returncode, nowhere.stderr) == (1, f"there is no database at {tmp_path}/nowhere/naru.db\n")

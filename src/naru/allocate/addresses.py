@@ -8,7 +8,7 @@ Addresses are integers inside (`int(ipaddress.ip_address(text))`), all of one IP
 """
 
 import ipaddress
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 Pool = tuple[int, int]  # first and last address, both included
@@ -43,6 +43,11 @@ class AddressSpace:
         if run == len(self._starts):
             return self._starts[0]
         return max(self._starts[run], self._cursor + 1)
+
+    def next_free(self, start: int) -> int | None:
+        """The lowest free address that is not below `start`; None when there is none."""
+        run = bisect_left(self._ends, start)
+        return None if run == len(self._starts) else max(self._starts[run], start)
 
     def is_free(self, address: int) -> bool:
         """May this address be taken? Also true outside the pools, if nobody has it."""

@@ -1,109 +1,183 @@
-"""Segments: what a network is on the wire, for each type one entry in a table; no row per VNI.
+"""Segments: what a network is on the wire, for each type one entry in a table.
 
-A type validates what was asked for, and chooses what was not. The ranges come from the settings, what is taken from
-the caller's predicate, so nothing here remembers anything.
+A type validates what was asked for, and chooses what was not. The ranges come from the settings, what is taken from the caller,
+so nothing here remembers anything; the next free id is looked up, not searched for.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
 from naru.model.errors import Conflict, Invalid, Unavailable
+from naru.model.provider import ProviderSegment
 
-VXLAN_OVERHEAD_BYTES = 50  # outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348 §5)
+MAX_VLAN = 4094  # IEEE 802.1Q: 0 and 4095 are reserved
 MAX_VNI = 2**24 - 1
+_MAX_ID = {"vxlan": MAX_VNI, "geneve": MAX_VNI, "gre": 2**32 - 1}
+
+# What an encapsulation takes of the underlay's MTU: outer IPv4 20 and inner Ethernet 14, and UDP 8 with a header of 8 (VXLAN, RFC 7348;
+# Geneve without options, RFC 8926), or GRE with a key 8 (RFC 2890).
+OVERHEAD_BYTES = {"vxlan": 50, "geneve": 50, "gre": 42}
 
 
-class Segment(msgspec.Struct, frozen=True):
-    network_type: str
+class IdRange(msgspec.Struct, frozen=True):
+    """Segmentation ids for networks that name none, both ends included."""
+
+    first: int
+    last: int
     physical_network: str | None = None
-    segmentation_id: int | None = None
 
 
 class SegmentRanges(msgspec.Struct, frozen=True):
-    """What this cloud may use: physical networks for flat ("*": any), VNI ranges (both ends included)."""
+    """What this cloud may use: physical networks for flat and vlan ("*": any), and ranges of ids."""
 
     flat_physical_networks: tuple[str, ...] = ("*",)
-    vni_ranges: tuple[tuple[int, int], ...] = ((1, MAX_VNI),)
+    vlan_physical_networks: tuple[str, ...] = ("*",)
+    ids: Mapping[str, tuple[IdRange, ...]] = msgspec.field(default_factory=lambda: {"vxlan": (IdRange(1, MAX_VNI),)})
     tenant_network_types: tuple[str, ...] = ("vxlan",)
     global_physnet_mtu: int = 1500
 
 
-IsTaken = Callable[[Segment], bool]
-Choose = Callable[[str | None, int | None, SegmentRanges, IsTaken], Segment]
+class Ids(Protocol):
+    """The segmentation ids of one type on one physical network; a type without ids has the id 0."""
+
+    def is_free(self, address: int) -> bool: ...
+
+    def next_free(self, start: int) -> int | None: ...
 
 
-def parse_ranges(texts: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+IdsOf = Callable[[str, str | None], Ids]
+Choose = Callable[[ProviderSegment, SegmentRanges, IdsOf], ProviderSegment]
+
+
+def parse_ranges(texts: tuple[str, ...]) -> tuple[IdRange, ...]:
     """ML2's `first:last` texts. Raises ValueError naming the text that is none."""
     ranges = []
     for text in texts:
         first, _, last = text.partition(":")
         if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= MAX_VNI):
             raise ValueError(f"'{text}' is not a VNI range: write first:last, between 1 and {MAX_VNI}")
-        ranges.append((int(first), int(last)))
+        ranges.append(IdRange(int(first), int(last)))
     return tuple(ranges)
 
 
-def _choose_flat(physical_network: str | None, segmentation_id: int | None, ranges: SegmentRanges, is_taken: IsTaken) -> Segment:
-    if physical_network is None:
+def parse_vlan_ranges(texts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[IdRange, ...]]:
+    """ML2's `physical_network` and `physical_network:first:last` -> the physical networks, and the ranges. Raises ValueError."""
+    physical_networks, ranges = [], []
+    for text in texts:
+        physical_network, *ends = text.split(":")
+        physical_networks.append(physical_network)
+        if not ends and physical_network:
+            continue
+        if (
+            not physical_network
+            or len(ends) != 2
+            or not all(end.isdecimal() for end in ends)
+            or not 1 <= int(ends[0]) <= int(ends[1]) <= MAX_VLAN
+        ):
+            raise ValueError(f"'{text}' is not a VLAN range: write physical_network or physical_network:first:last, up to {MAX_VLAN}")
+        ranges.append(IdRange(int(ends[0]), int(ends[1]), physical_network))
+    return tuple(dict.fromkeys(physical_networks)), tuple(ranges)
+
+
+def _choose_local(ask: ProviderSegment, ranges: SegmentRanges, ids_of: IdsOf) -> ProviderSegment:
+    for name in ("physical_network", "segmentation_id"):
+        if getattr(ask, name) is not None:
+            raise _invalid(f"{name} prohibited for local provider network")
+    return ask
+
+
+def _choose_flat(ask: ProviderSegment, ranges: SegmentRanges, ids_of: IdsOf) -> ProviderSegment:
+    if ask.physical_network is None:
         raise _invalid("physical_network required for flat provider network")
-    if segmentation_id is not None:
+    if ask.segmentation_id is not None:
         raise _invalid("segmentation_id prohibited for flat provider network")
-    if not {"*", physical_network} & set(ranges.flat_physical_networks):
-        raise _invalid(f"physical_network '{physical_network}' unknown for flat provider network")
-    segment = Segment("flat", physical_network)
-    if is_taken(segment):
-        message = f"Unable to create the flat network. Physical network {physical_network} is in use."
+    _check_physical_network(ask, ranges.flat_physical_networks)
+    if not ids_of("flat", ask.physical_network).is_free(0):
+        message = f"Unable to create the flat network. Physical network {ask.physical_network} is in use."
         raise Conflict(message, "FlatNetworkInUse")
-    return segment
+    return ask
 
 
-def _choose_vxlan(physical_network: str | None, segmentation_id: int | None, ranges: SegmentRanges, is_taken: IsTaken) -> Segment:
+def _choose_vlan(ask: ProviderSegment, ranges: SegmentRanges, ids_of: IdsOf) -> ProviderSegment:
+    physical_network, vlan = ask.physical_network, ask.segmentation_id
     if physical_network is not None:
-        raise _invalid("provider:physical_network specified for vxlan network")
-    if segmentation_id is not None:
-        if not 1 <= segmentation_id <= MAX_VNI:
-            raise _invalid(f"segmentation_id out of range (1 through {MAX_VNI}) for vxlan network")
-        segment = Segment("vxlan", None, segmentation_id)
-        if is_taken(segment):
-            raise Conflict(f"Unable to create the network. The tunnel ID {segmentation_id} is in use.", "TunnelIdInUse")
-        return segment
-    for first, last in ranges.vni_ranges:
-        for vni in range(first, last + 1):
-            segment = Segment("vxlan", None, vni)
-            if not is_taken(segment):
-                return segment
-    raise Unavailable("Unable to create the network. No project network is available for allocation.", "NoNetworkAvailable")
+        _check_physical_network(ask, ranges.vlan_physical_networks)
+    if vlan is None:
+        own = [each for each in ranges.ids.get("vlan", ()) if physical_network in (None, each.physical_network)]
+        if physical_network is not None and not own:
+            raise _invalid(f"Physical network {physical_network} requires segmentation_id to be specified when creating a provider network")
+        return _first_free("vlan", own, ids_of)
+    if physical_network is None:
+        raise _invalid("segmentation_id requires physical_network for vlan provider network")
+    if not 1 <= vlan <= MAX_VLAN:
+        raise _invalid(f"segmentation_id out of range (1 through {MAX_VLAN})")
+    if not ids_of("vlan", physical_network).is_free(vlan):
+        message = f"Unable to create the network. The VLAN {vlan} on physical network {physical_network} is in use."
+        raise Conflict(message, "VlanIdInUse")
+    return ask
 
 
-_TYPES: Mapping[str, Choose] = {"flat": _choose_flat, "vxlan": _choose_vxlan}
+def _choose_tunnel(ask: ProviderSegment, ranges: SegmentRanges, ids_of: IdsOf) -> ProviderSegment:
+    network_type, tunnel, most = ask.network_type, ask.segmentation_id, _MAX_ID[ask.network_type]
+    if ask.physical_network is not None:
+        raise _invalid(f"provider:physical_network specified for {network_type} network")
+    if tunnel is None:
+        return _first_free(network_type, ranges.ids.get(network_type, ()), ids_of)
+    if not 1 <= tunnel <= most:
+        raise _invalid(f"segmentation_id out of range (1 through {most}) for {network_type} network")
+    if not ids_of(network_type, None).is_free(tunnel):
+        raise Conflict(f"Unable to create the network. The tunnel ID {tunnel} is in use.", "TunnelIdInUse")
+    return ask
 
 
-def choose_segment(
-    network_type: str | None, physical_network: str | None, segmentation_id: int | None, ranges: SegmentRanges, is_taken: IsTaken
-) -> Segment:
+_TYPES: Mapping[str, Choose] = {
+    "local": _choose_local,
+    "flat": _choose_flat,
+    "vlan": _choose_vlan,
+    "vxlan": _choose_tunnel,
+    "geneve": _choose_tunnel,
+    "gre": _choose_tunnel,
+}
+
+
+def choose_segment(ask: ProviderSegment, ranges: SegmentRanges, ids_of: IdsOf) -> ProviderSegment:
     """The segment of a new network. Without a type, the first of `tenant_network_types` that has one free.
 
     Raises Invalid for a combination that the type has not, Conflict for one in use, Unavailable when all are.
     """
-    if network_type is None:
-        if physical_network is not None or segmentation_id is not None:
-            raise _invalid("network_type required")
-        for candidate in ranges.tenant_network_types[:-1]:
-            try:
-                return _TYPES[candidate](None, None, ranges, is_taken)
-            except Unavailable:
-                continue
-        network_type = ranges.tenant_network_types[-1]
-    choose = _TYPES.get(network_type)
-    if choose is None:
-        raise _invalid(f"network_type value '{network_type}' not supported; supported are {', '.join(_TYPES)}")
-    return choose(physical_network, segmentation_id, ranges, is_taken)
+    if ask.network_type:
+        choose = _TYPES.get(ask.network_type)
+        if choose is None:
+            raise _invalid(f"network_type value '{ask.network_type}' not supported; supported are {', '.join(_TYPES)}")
+        return choose(ask, ranges, ids_of)
+    if ask.physical_network is not None or ask.segmentation_id is not None:
+        raise _invalid("network_type required")
+    for candidate in ranges.tenant_network_types[:-1]:
+        try:
+            return _TYPES[candidate](ProviderSegment(candidate), ranges, ids_of)
+        except Unavailable:
+            continue
+    return choose_segment(ProviderSegment(ranges.tenant_network_types[-1]), ranges, ids_of)
 
 
 def max_mtu(network_type: str, ranges: SegmentRanges) -> int:
     """The largest MTU, in bytes, that a network of this type can have on the underlay."""
-    return ranges.global_physnet_mtu - (VXLAN_OVERHEAD_BYTES if network_type == "vxlan" else 0)
+    return ranges.global_physnet_mtu - OVERHEAD_BYTES.get(network_type, 0)
+
+
+def _first_free(network_type: str, ranges: tuple[IdRange, ...] | list[IdRange], ids_of: IdsOf) -> ProviderSegment:
+    for each in ranges:
+        found = ids_of(network_type, each.physical_network).next_free(each.first)
+        if found is not None and found <= each.last:
+            return ProviderSegment(network_type, each.physical_network, found)
+    raise Unavailable("Unable to create the network. No project network is available for allocation.", "NoNetworkAvailable")
+
+
+def _check_physical_network(ask: ProviderSegment, known: tuple[str, ...]) -> None:
+    if not {"*", ask.physical_network} & set(known):
+        raise _invalid(f"physical_network '{ask.physical_network}' unknown for {ask.network_type} provider network")
 
 
 def _invalid(reason: str) -> Invalid:

@@ -19,6 +19,7 @@ from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Re
 from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
 from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from naru.model.sharing import RbacPolicy
+from naru.model.segments import Segment
 from naru.service import availability, quotas
 from naru.service.address_groups import (
     add_addresses,
@@ -47,6 +48,7 @@ from naru.service.security import (
 )
 from naru.service.security_templates import create_template, delete_template, missing_templates
 from naru.service.sharing import create_policy, delete_policy, update_policy
+from naru.service.segments import create_segment, delete_segment, update_segment
 from naru.service.subnetpools import (
     add_prefixes,
     create_subnetpool,
@@ -107,6 +109,7 @@ COLLECTIONS = (
         },
     ),
     Collection(AddressScope, create_address_scope, update_address_scope, delete_address_scope),
+    Collection(Segment, create_segment, update_segment, delete_segment),
 )
 
 

@@ -23,6 +23,7 @@ from naru.model.hoststate import (
     instance_netns,
 )
 from naru.model.port_options import automatic_hostname
+from naru.model.provider import carried
 from naru.model.resources import DHCP_OWNER, Agent, Change, Network, Port, Subnet, place
 from naru.model.view import View
 
@@ -74,13 +75,15 @@ def _hosts_on(view: View, network_id: str) -> set[str]:
 
 
 def _network(view: View, host: str, network: Network, ports: list[Port], ends: dict[str, list[str]]) -> Iterator[Value]:
-    is_vxlan = network.provider_network_type == "vxlan"
+    configurations = next((agent.configurations for agent in view.find(Agent, "host", host)), {})
+    segment = carried(network.on_the_wire, host, configurations) or network.on_the_wire[0]
+    is_vxlan = segment.network_type == "vxlan"
     yield NetworkState(
         network_id=network.id,
         network_type="vxlan" if is_vxlan else "flat",
         mtu_bytes=network.mtu,
-        physical_network=network.provider_physical_network,
-        vni=network.provider_segmentation_id if is_vxlan else None,
+        physical_network=segment.physical_network,
+        vni=segment.segmentation_id if is_vxlan else None,
     )
     for port in ports:
         yield _tap(network, port, ends)

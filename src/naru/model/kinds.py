@@ -6,6 +6,7 @@ from naru.model.compute import Server
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
+from naru.model.segments import Segment
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.security import AddressGroup, DefaultRulesSeeded, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from naru.model.sharing import RbacPolicy
@@ -14,7 +15,7 @@ KINDS: Mapping[str, type[Resource]] = {
     kind.kind: kind
     for kind in (
         *(Network, Subnet, Port, Agent, Quota),
-        *(SubnetPool, AddressScope, RbacPolicy),
+        *(Segment, SubnetPool, AddressScope, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
         *(Router, FloatingIp, PortForwarding),

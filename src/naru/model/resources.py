@@ -14,6 +14,7 @@ from msgspec import field
 
 from naru.model.attributes import (
     Attribute,
+    Unconvertible,
     SharedWith,
     Tags,
     at_create,
@@ -34,6 +35,7 @@ from naru.model.attributes import (
     read_only,
     route_destination,
     settable,
+    shown,
     struct_of,
     tag_list,
     text,
@@ -51,8 +53,8 @@ from naru.model.port_options import (
     host_name,
 )
 from naru.model.port_security import AddressPair, address_pairs, group_ids
+from naru.model.provider import ProviderSegment, provider_segments
 
-NETWORK_TYPES = ("flat", "vxlan")
 DHCP_OWNER = "network:dhcp"
 
 
@@ -73,6 +75,11 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Annotated[str, read_only(filter=False, sort=False)] = ""
     revision_number: Annotated[int, read_only(sort=False)] = 1
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Wire names that this resource, unlike others of its kind, does not show."""
+        return ()
+
     # What a resource is looked up by, beside its id: index name -> the keys under which it stands.
     indexes: ClassVar[Mapping[str, Keys]] = {}
 
@@ -82,10 +89,6 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     def claims(self) -> tuple[str, ...]:
         """Texts that at most one resource may hold at a time; the database keeps them unique."""
         return ()
-
-
-def segment_claim(network_type: str, physical_network: str | None, segmentation_id: int | None) -> str:
-    return f"segment/{network_type}/{physical_network or ''}/{'' if segmentation_id is None else segmentation_id}"
 
 
 def place(network_id: str, host: str) -> str:
@@ -150,6 +153,8 @@ class Network(Resource, frozen=True, kw_only=True):
         name="provider:segmentation_id", default=None
     )
     dns_suffix: Annotated[str, hidden()] = DEFAULT_DNS_DOMAIN  # of the names that DHCP hands out here
+    # Its segments where it has several; then the three above are hidden, and are those of the first.
+    segments: Annotated[tuple[ProviderSegment, ...], settable(provider_segments, who="admin", see="admin", filter=False, sort=False)] = ()
     # The scopes that its subnets' pools are in.
     ipv4_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
     ipv6_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
@@ -157,16 +162,31 @@ class Network(Resource, frozen=True, kw_only=True):
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda network: (network.project_id,),
         "name": lambda network: (network.name,),
-        "claim": lambda network: network.claims(),
     }
 
-    def claims(self) -> tuple[str, ...]:
-        return (segment_claim(self.provider_network_type, self.provider_physical_network, self.provider_segmentation_id),)
+    @property
+    def absent(self) -> tuple[str, ...]:
+        return ("provider:network_type", "provider:physical_network", "provider:segmentation_id") if self.segments else ("segments",)
+
+    @property
+    def on_the_wire(self) -> tuple[ProviderSegment, ...]:
+        """All of its segments."""
+        only = ProviderSegment(self.provider_network_type, self.provider_physical_network, self.provider_segmentation_id)
+        return self.segments or (only,)
 
 
 def pool_reference(value: Any) -> str:
     """A UUID, or the word for prefixes that come from a router's DHCPv6 client (RFC 8415)."""
     return value if value == "prefix_delegation" else uuid_text(value)
+
+
+def service_type(value: Any) -> str:
+    """The device owner of the ports that a subnet is kept for."""
+    if not isinstance(value, str):
+        raise Unconvertible(f"Subnet service type {shown(value)} is not a string")
+    if not value.startswith(("network:", "compute:", "manila:", "neutron:", "baremetal:")) or len(value) > 255:
+        raise Unconvertible(f"Subnet service type {shown(value)} does not correspond to a valid device owner")
+    return value
 
 
 class Subnet(Resource, frozen=True, kw_only=True):
@@ -194,6 +214,8 @@ class Subnet(Resource, frozen=True, kw_only=True):
     ipv6_ra_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
     ipv6_address_mode: Annotated[str | None, at_create(one_of(("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)))] = None
     subnetpool_id: Annotated[str | None, at_create(or_none(pool_reference))] = None
+    segment_id: Annotated[str | None, settable(or_none(uuid_text), who="admin")] = None
+    service_types: Annotated[tuple[str, ...], settable(or_empty(list_of(service_type, unique=False)), filter=False, sort=False)] = ()
     # Wanted of a subnet pool; not kept.
     prefixlen: Annotated[int | None, at_create(integer(0), see="nobody", filter=False, sort=False)] = None
     use_default_subnetpool: Annotated[bool, at_create(boolean, see="nobody", filter=False, sort=False)] = False
@@ -206,6 +228,7 @@ class Subnet(Resource, frozen=True, kw_only=True):
         "name": lambda subnet: (subnet.name,),
         "network_id": lambda subnet: (subnet.network_id,),
         "subnetpool_id": lambda subnet: (subnet.subnetpool_id,) if subnet.subnetpool_id else (),
+        "segment_id": lambda subnet: (subnet.segment_id,) if subnet.segment_id else (),
     }
 
 
@@ -234,6 +257,7 @@ class Port(Resource, frozen=True, kw_only=True):
         tuple[FixedIp, ...],
         settable(list_of(struct_of(WantedIp, subnet_id=uuid_text, ip_address=ip_address), unique=False), sort=False),
     ] = ()
+    ip_allocation: Annotated[str, read_only()] = "immediate"  # "deferred": when it is bound; "none": it wants no address
     device_id: Annotated[str, settable(text(255))] = ""
     device_owner: Annotated[str, settable(text(255))] = ""
     status: Annotated[str, read_only()] = "DOWN"

@@ -8,6 +8,7 @@ from naru.allocate.addresses import eui64, mac_from_bits
 from naru.model.errors import Conflict, Invalid, Unavailable, not_found
 from naru.model.resources import FixedIp, Network, Port, Subnet, WantedIp
 from naru.model.view import View
+from naru.service.segments import usable_subnets
 
 _AUTOMATIC = ("slaac", "dhcpv6-stateless")  # IPv6 modes in which the address follows from the MAC
 
@@ -39,12 +40,12 @@ def choose_address(view: View, subnet: Subnet) -> str:
     return _text(address, subnet)
 
 
-def choose_addresses(view: View, network_id: str, mac: str) -> tuple[FixedIp, ...]:
+def choose_addresses(view: View, network_id: str, mac: str, device_owner: str = "", host: str | None = "") -> tuple[FixedIp, ...]:
     """What a port gets that asks for nothing: one address per IP version, and all automatic IPv6 addresses.
 
-    Subnets are tried in the order of their creation; the first with a free address gives it.
+    Subnets that such a device on this host may use are tried in the order of their creation; the first with a free address gives it.
     """
-    subnets = _subnets(view, network_id)
+    subnets = usable_subnets(view, network_id, _subnets(view, network_id), device_owner, host or "")
     chosen: list[FixedIp] = []
     for version in (4, 6):
         stateful = [subnet for subnet in subnets if subnet.ip_version == version and not is_automatic(subnet)]

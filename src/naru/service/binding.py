@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from naru.model.provider import why_not_carried
 from naru.model.resources import Agent, Network
 from naru.model.view import View
 
@@ -12,13 +13,8 @@ def agent_of(view: View, host: str) -> Agent | None:
 
 def why_unreachable(agent: Agent, network: Network) -> str | None:
     """Why a host cannot carry a network, in words; None when it can."""
-    if network.provider_network_type == "vxlan" and not agent.configurations.get("tunneling_ip"):
-        return f"host {agent.host} has no tunnel address"
-    if network.provider_network_type == "flat":
-        mapped = agent.configurations.get("physical_networks", ())
-        if network.provider_physical_network not in mapped:
-            return f"host {agent.host} has no device for physical network {network.provider_physical_network}"
-    return None
+    reasons = [why_not_carried(segment, agent.host, agent.configurations) for segment in network.on_the_wire]
+    return None if None in reasons else "; ".join(filter(None, reasons))
 
 
 def bind(view: View, network: Network, host: str | None) -> tuple[str, dict[str, Any]]:

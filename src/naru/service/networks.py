@@ -1,22 +1,26 @@
 """Networks: a segment is chosen at create, and subnets and DHCP ports go with the network at delete."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from naru.allocate.segments import Segment, choose_segment, max_mtu
+from naru.allocate.segments import max_mtu
 from naru.model.errors import Conflict, Invalid
 from naru.model.identity import Caller
-from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove, segment_claim
+from naru.model.provider import ProviderSegment
+from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove
+from naru.model.segments import Segment
 from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch_own
 from naru.service.port_options import check_vlan_transparency
 from naru.service.router_ports import check_not_external, drop_unused_floating_ips
 from naru.service.security import ensure_default_group
+from naru.service.segments import asked_segments, provider_attributes, take_segments
 from naru.service.sharing import follow_settings, forget_policies, share_subnets
 
 MIN_MTU_BYTES = {4: 68, 6: 1280}  # RFC 791 and RFC 8200 §5
-_SEGMENT = ("provider_network_type", "provider_physical_network", "provider_segmentation_id")
+_SEGMENT = ("provider_network_type", "provider_physical_network", "provider_segmentation_id", "segments")
 
 
 def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Network]:
@@ -24,23 +28,16 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
     check_quota(view, cloud, Network, given["project_id"])
     check_vlan_transparency(given)
     yield from ensure_default_group(view, given["project_id"])
-    segment = choose_segment(
-        given.get("provider_network_type"),
-        given.get("provider_physical_network"),
-        given.get("provider_segmentation_id"),
-        cloud.ranges,
-        lambda candidate: view.count(Network, "claim", _claim(candidate)) > 0,
-    )
+    id = new_id()
+    segments = yield from take_segments(view, id, asked_segments(given), cloud.ranges)
     network = Network(
-        id=new_id(),
+        id=id,
         **given
         | {
             "dns_suffix": cloud.dns_domain,
-            "mtu": _mtu(given.get("mtu", 0), segment.network_type, cloud),
-            "provider_network_type": segment.network_type,
-            "provider_physical_network": segment.physical_network,
-            "provider_segmentation_id": segment.segmentation_id,
-        },
+            "mtu": _mtu(given.get("mtu", 0), segments, cloud),
+        }
+        | provider_attributes(segments),
     )
     network = yield from follow_settings(view, None, network)
     yield put(network)
@@ -54,7 +51,7 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
         raise _invalid(f"the provider attributes of network {id} are fixed when it is created")
     subnets = list(view.find(Subnet, "network_id", id))
     if "mtu" in given:
-        given = given | {"mtu": _mtu(given["mtu"], network.provider_network_type, cloud)}
+        given = given | {"mtu": _mtu(given["mtu"], network.on_the_wire, cloud)}
         for subnet in subnets:
             check_mtu(given["mtu"], id, subnet.ip_version)
     changed = replace(network, **given)
@@ -77,18 +74,14 @@ def delete_network(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes
             f"id for these ports is {','.join(in_use[:20])}."
         )
         raise Conflict(message, "NetworkInUse")
-    for part in [*ports, *view.find(Subnet, "network_id", id), network]:
+    for part in [*ports, *view.find(Subnet, "network_id", id), *view.find(Segment, "network_id", id), network]:
         yield remove(part)
     yield from forget_policies(view, id)
 
 
-def _claim(segment: Segment) -> str:
-    return segment_claim(segment.network_type, segment.physical_network, segment.segmentation_id)
-
-
-def _mtu(asked: int, network_type: str, cloud: Cloud) -> int:
-    """0 means the largest that the segment can carry."""
-    largest = max_mtu(network_type, cloud.ranges)
+def _mtu(asked: int, segments: Sequence[ProviderSegment], cloud: Cloud) -> int:
+    """0 means the largest that all segments can carry."""
+    largest = min(max_mtu(segment.network_type, cloud.ranges) for segment in segments)
     if asked == 0:
         return largest
     if asked > largest:

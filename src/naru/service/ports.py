@@ -11,6 +11,7 @@ from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+from naru.service.segments import check_host, ip_allocation
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
 from naru.service.router_ports import check_addresses, check_deletable, follow_addresses, let_go
@@ -29,10 +30,15 @@ def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     else:
         check_mac(view, network.id, mac)
     wanted = given.get("fixed_ips")
-    fixed_ips = choose_addresses(view, network.id, mac) if wanted is None else take_wanted(view, network.id, mac, wanted)
+    if wanted is None:
+        fixed_ips = choose_addresses(view, network.id, mac, given.get("device_owner", ""), given.get("binding_host_id"))
+    else:
+        fixed_ips = take_wanted(view, network.id, mac, wanted)
     protection = yield from protect_new_port(view, caller, network, given, mac)
     port = Port(id=new_id(), **given | protection | {"mac_address": mac, "fixed_ips": fixed_ips})
     port = _bound(view, network, port)
+    port = replace(port, ip_allocation=ip_allocation(view, port, wants_none=wanted is not None))
+    check_host(view, port)
     yield put(port)
     return port
 
@@ -50,13 +56,20 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     if mac != port.mac_address:
         _check_movable(port, mac)
         check_mac(view, network.id, mac)
-    if "fixed_ips" in given or mac != port.mac_address:
+    if port.ip_allocation == "deferred" and given.get("binding_host_id") and "fixed_ips" not in given:
+        device_owner = given.get("device_owner", port.device_owner)
+        given["fixed_ips"] = choose_addresses(view, network.id, mac, device_owner, given["binding_host_id"])
+        given["ip_allocation"] = "immediate"
+    elif "fixed_ips" in given or mac != port.mac_address:
         wanted = given.get("fixed_ips", fixed_by_choice(view, port.fixed_ips))
         given["fixed_ips"] = take_wanted(view, network.id, mac, wanted, held=port.fixed_ips)
+        if given["fixed_ips"]:
+            given["ip_allocation"] = "immediate"
     changed = replace(port, **given | protect_changed_port(view, caller, port, given, mac))
     if (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type):
         changed = _bound(view, network, replace(changed, provisioned=()))
     changed = replace(changed, status=port_status(view, changed))
+    check_host(view, changed)
     check_addresses(view, port, changed)
     yield put(changed)
     yield from follow_addresses(view, changed)

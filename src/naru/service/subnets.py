@@ -18,6 +18,7 @@ from naru.service.dhcp import ensure_dhcp_server
 from naru.service.networks import check_mtu
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 from naru.service.router_ports import check_gateway_change
+from naru.service.segments import check_changed_subnet, check_new_subnet
 from naru.service.subnetpools import check_affinity, with_prefix
 
 Prefix = IPv4Network | IPv6Network
@@ -34,6 +35,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     pool, given = with_prefix(view, caller, given)
     prefix = _prefix(given)
     check_affinity(view, network, pool, prefix.version)
+    check_new_subnet(view, network.id, given.get("segment_id"))
     check_mtu(network.mtu, network.id, prefix.version)
     check_quota(view, cloud, Subnet, given["project_id"])
     for other in view.find(Subnet, "network_id", network.id):
@@ -55,6 +57,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
 
 def update_subnet(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Subnet]:
     subnet = fetch_own(view, caller, Subnet, id, "update")
+    check_changed_subnet(view, subnet, given.get("segment_id", subnet.segment_id))
     changed = replace(subnet, **given)
     check_gateway_change(view, subnet, changed.gateway_ip)
     _check(changed, ip_network(subnet.cidr))

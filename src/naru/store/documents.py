@@ -8,7 +8,7 @@ from functools import cache
 
 import msgspec
 
-from naru.model.resources import Resource, attributes
+from naru.model.resources import Described, Resource, attributes
 
 _encode = msgspec.json.Encoder().encode
 
@@ -22,13 +22,16 @@ class Document(msgspec.Struct, frozen=True, gc=False):
 
 
 @cache
-def _fields(kind: type[Resource], who: str) -> tuple[tuple[str, str], ...]:
-    return tuple((item.wire, item.field) for item in attributes(kind).values() if item.attribute.see == who)
+def _fields(kind: type[Resource], who: str, absent: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    def sees(item: Described) -> str:
+        return "nobody" if item.wire in absent else item.attribute.see
+
+    return tuple((item.wire, item.field) for item in attributes(kind).values() if sees(item) == who)
 
 
 def _members(resource: Resource, who: str) -> bytes:
     """`"name":value,…` of the attributes that `who` sees, without braces."""
-    return _encode({wire: getattr(resource, field) for wire, field in _fields(type(resource), who)})[1:-1]
+    return _encode({wire: getattr(resource, field) for wire, field in _fields(type(resource), who, resource.absent)})[1:-1]
 
 
 def render(resource: Resource) -> tuple[Document, bytes]:

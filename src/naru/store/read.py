@@ -238,7 +238,7 @@ def _rows(resources: list[Resource], fields: Sequence[str], *, admin: bool) -> b
 def project(resource: Resource, fields: Sequence[str], *, admin: bool) -> dict[str, Any]:
     """The named attributes that the caller may see; unknown names are left out, as Neutron does."""
     described = attributes(type(resource))
-    known = ((name, described[name]) for name in fields if name in described)
+    known = ((name, described[name]) for name in fields if name in described and name not in resource.absent)
     return {name: getattr(resource, item.field) for name, item in known if _sees(item.attribute.see, admin)}
 
 

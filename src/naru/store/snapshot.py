@@ -12,8 +12,11 @@ from typing import TypeVar
 
 from naru.allocate.addresses import AddressSpace
 from naru.model.resources import Change, Port, Resource, Subnet
+from naru.model.segments import Segment
 
 R = TypeVar("R", bound=Resource)
+
+_MAX_SEGMENTATION_ID = 2**32 - 1  # of GRE; all others have fewer bits
 
 
 class _Index:
@@ -53,6 +56,7 @@ class Snapshot:
         self._resources: dict[type[Resource], dict[str, Resource]] = {}
         self._indexes: dict[tuple[type[Resource], str], _Index] = {}
         self._spaces: dict[str, AddressSpace] = {}
+        self._segmentation_ids: dict[tuple[str, str | None], AddressSpace] = {}
 
     # -- reading
 
@@ -76,6 +80,10 @@ class Snapshot:
 
     def addresses(self, subnet_id: str) -> AddressSpace:
         return self._spaces[subnet_id]
+
+    def segmentation_ids(self, network_type: str, physical_network: str | None) -> AddressSpace:
+        """Those of a type on a physical network, whatever range they may be chosen from; 0 stands for having none."""
+        return self._segmentation_ids.setdefault((network_type, physical_network), AddressSpace([(0, _MAX_SEGMENTATION_ID)]))
 
     # -- writing
 
@@ -110,6 +118,8 @@ class Snapshot:
             self._respace(before, after)  # type: ignore[arg-type]
         elif kind is Port:
             self._account(before, after)  # type: ignore[arg-type]
+        elif kind is Segment:
+            self._account_segment(before, after)  # type: ignore[arg-type]
 
     def _index(self, kind: type[Resource], index: str) -> _Index:
         entries = self._indexes.get((kind, index))
@@ -141,6 +151,12 @@ class Snapshot:
         for ip in new:
             if ip not in old and ip.subnet_id in self._spaces:
                 self._spaces[ip.subnet_id].take(_number(ip.ip_address))
+
+    def _account_segment(self, before: Segment | None, after: Segment | None) -> None:
+        for segment, is_taken in ((before, False), (after, True)):
+            if segment is not None and segment.claims():
+                ids = self.segmentation_ids(segment.network_type, segment.physical_network)
+                (ids.take if is_taken else ids.release)(segment.segmentation_id or 0)
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,67 @@
+"""What a network is on the wire: values shared by networks and segments, with ML2's names."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from naru.model.attributes import Unconvertible, integer, shown, text
+
+NETWORK_TYPES = ("local", "flat", "vlan", "vxlan", "geneve", "gre")
+
+
+class ProviderSegment(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    rename={name: f"provider:{name}" for name in ("network_type", "physical_network", "segmentation_id")},
+):
+    """One way of a network through the underlay. Of a request, "" and None are what it left open."""
+
+    network_type: str = ""
+    physical_network: str | None = None
+    segmentation_id: int | None = None
+
+
+_MEMBERS = {
+    "provider:network_type": ("network_type", text(32)),
+    "provider:physical_network": ("physical_network", text(64)),
+    "provider:segmentation_id": ("segmentation_id", integer()),
+}
+
+
+def provider_segments(value: Any) -> tuple[ProviderSegment, ...]:
+    """The attribute `segments` of a network: a list of objects with the `provider:` attributes."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError(f"{shown(value)} is not a list of objects")
+    return tuple(_provider_segment(item) for item in value)
+
+
+def _provider_segment(item: dict[str, Any]) -> ProviderSegment:
+    if unknown := [name for name in item if name not in _MEMBERS]:
+        raise Unconvertible(f"Unrecognized attribute(s) '{', '.join(map(str, unknown))}'")
+    given = {name: convert(item[wire]) for wire, (name, convert) in _MEMBERS.items() if item.get(wire) not in (None, "")}
+    return ProviderSegment(**given)
+
+
+def segment_claim(segment: ProviderSegment) -> tuple[str, ...]:
+    """What makes a segment unique; a local one is not, each host has its own."""
+    if segment.network_type in ("", "local"):
+        return ()
+    number = "" if segment.segmentation_id is None else segment.segmentation_id
+    return (f"segment/{segment.network_type}/{segment.physical_network or ''}/{number}",)
+
+
+def why_not_carried(segment: ProviderSegment, host: str, configurations: Mapping[str, Any]) -> str | None:
+    """Why a host cannot carry a segment, in words; None when it can."""
+    if segment.network_type == "vxlan":
+        return None if configurations.get("tunneling_ip") else f"host {host} has no tunnel address"
+    if segment.network_type == "flat":
+        mapped = segment.physical_network in configurations.get("physical_networks", ())
+        return None if mapped else f"host {host} has no device for physical network {segment.physical_network}"
+    return f"no agent wires {segment.network_type} networks yet"
+
+
+def carried(segments: Iterable[ProviderSegment], host: str, configurations: Mapping[str, Any]) -> ProviderSegment | None:
+    """The first of a network's segments that a host can carry."""
+    return next((segment for segment in segments if why_not_carried(segment, host, configurations) is None), None)
