@@ -166,7 +166,7 @@ def list_page(
         resources = [describe(resource) for resource in resources]
     if describe is not None or appears is not None:
         documents = {
-            resource.id: documents[resource.id] if resource is view.get(kind, resource.id) else render(resource)[0]
+            resource.id: documents[resource.id] if view.get(kind, resource.id) is resource else render(resource)[0]
             for resource in resources
         }
     if query.fields:
@@ -249,16 +249,28 @@ def _sees(who: str, admin: bool) -> bool:  # noqa: FBT001
 def _filtered(
     view: Snapshot, kind: type[Resource], filters: Mapping[str, tuple[str, ...]], appears: Callable[[Resource], Resource] | None
 ) -> Iterator[Resource]:
-    rest = dict(filters)
-    start: Iterator[Resource] | None = None
-    for wire, values in filters.items():
-        start = _look_up(view, kind, wire, values)
-        if start is not None:
-            if wire != "fixed_ips":
-                del rest[wire]
-            break
-    found = view.all(kind) if start is None else start
+    found, rest = _candidates(view, kind, filters)
     return _matching(found if appears is None else map(appears, found), kind, rest)
+
+
+def _candidates(
+    view: Snapshot, kind: type[Resource], filters: Mapping[str, tuple[str, ...]]
+) -> tuple[Iterable[Resource], Mapping[str, tuple[str, ...]]]:
+    """-> what the filter leaves whose index is the narrowest, and the filters that are still to be tested."""
+    if "id" in filters:
+        found = (view.get(kind, id) for id in dict.fromkeys(filters["id"]))
+        return (resource for resource in found if resource is not None), _without(filters, "id")
+    indexed = {wire: place for wire, values in filters.items() if (place := _index_of(kind, wire, values)) is not None}
+    if not indexed:
+        return view.all(kind), filters
+    wire = min(indexed, key=lambda wire: sum(view.count(kind, indexed[wire][0], key) for key in indexed[wire][1]))
+    index, keys = indexed[wire]
+    resources = {resource.id: resource for key in keys for resource in view.find(kind, index, key)}
+    return resources.values(), filters if wire == "fixed_ips" else _without(filters, wire)
+
+
+def _without(filters: Mapping[str, tuple[str, ...]], done: str) -> Mapping[str, tuple[str, ...]]:
+    return {wire: values for wire, values in filters.items() if wire != done}
 
 
 def _matching(resources: Iterable[Resource], kind: type[Resource], filters: Mapping[str, tuple[str, ...]]) -> Iterator[Resource]:
@@ -266,20 +278,14 @@ def _matching(resources: Iterable[Resource], kind: type[Resource], filters: Mapp
     return (resource for resource in resources if all(test(resource) for test in tests)) if tests else iter(resources)
 
 
-def _look_up(view: Snapshot, kind: type[Resource], wire: str, values: Sequence[str]) -> Iterator[Resource] | None:
-    """Candidates from an index, each once; None where no index helps."""
-    if wire == "id":
-        return (resource for value in dict.fromkeys(values) if (resource := view.get(kind, value)) is not None)
+def _index_of(kind: type[Resource], wire: str, values: Sequence[str]) -> tuple[str, Sequence[str]] | None:
+    """-> the index that finds what this filter asks for, and its keys; None where no index helps."""
+    index = "project_id" if wire == "tenant_id" else wire
     if wire == "fixed_ips":
         wanted = [value.partition("=") for value in values]
-        index = next((name for name in ("ip_address", "subnet_id") if all(key == name for key, _, _ in wanted)), None)
+        index = next((name for name in ("ip_address", "subnet_id") if all(key == name for key, _, _ in wanted)), "")
         values = [value for _, _, value in wanted]
-    else:
-        index = "project_id" if wire == "tenant_id" else wire
-    if index is None or index not in kind.indexes:
-        return None
-    found = {resource.id: resource for value in values for resource in view.find(kind, index, value)}
-    return iter(found.values())
+    return (index, values) if index in kind.indexes else None
 
 
 def _test(kind: type[Resource], wire: str, values: Sequence[str]) -> Test:
