@@ -11,6 +11,7 @@ SINGULAR = {"networks": "network", "subnets": "subnet", "ports": "port", "agents
 SINGULAR |= {"subnetpools": "subnetpool", "address-scopes": "address_scope", "segments": "segment"}
 SINGULAR |= {"security-groups": "security_group", "security-group-rules": "security_group_rule", "address-groups": "address_group"}
 SINGULAR |= {"default-security-group-rules": "default_security_group_rule"}
+SINGULAR |= {"security-groups-default-statefulness": "security_group_default_statefulness"}
 _names = itertools.count(1)
 
 

@@ -23,13 +23,19 @@ from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
 from naru.model.segments import Segment
 from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
-from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
+from naru.model.security import (
+    AddressGroup,
+    DefaultSecurityGroupRule,
+    SecurityGroup,
+    SecurityGroupDefaultStatefulness,
+    SecurityGroupRule,
+)
 from naru.model.sharing import RbacPolicy
 from neutron_extensions import RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
 
 KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, AddressScope, Segment)
 KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
-KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup)
+KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup, SecurityGroupDefaultStatefulness)
 KINDS += (RbacPolicy,)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
 cfg.CONF.register_opts([cfg.StrOpt("dns_domain", default="openstacklocal."), cfg.StrOpt("base_mac", default="fa:16:3e:00:00:00")])
@@ -107,7 +113,7 @@ def _expected(kind):
         found["tags"] = TAGS | TAGS_AT_CREATE if kind is Port else TAGS
     if kind in (SecurityGroup, SecurityGroupRule, AddressGroup):
         found = STANDARD_ATTRIBUTES | found
-    if kind in (AddressGroup, PortForwarding, FloatingIpPool):
+    if kind in (AddressGroup, SecurityGroupDefaultStatefulness, PortForwarding, FloatingIpPool):
         found["tenant_id"] = found["project_id"]  # both words, by the extension project-id
     return found | {"project_id": found["tenant_id"]} if "tenant_id" in found else found
 

@@ -471,3 +471,30 @@ def test_the_sdk_finds_and_shows_groups(sdk):
     assert len(sdk.network.get_security_group(made.id).security_group_rules) == 2
     sdk.network.delete_security_group(made, if_revision=made.revision_number)
     assert sdk.network.find_security_group("sdk") is None
+
+
+# -- stateful or not, by default
+
+
+def test_new_groups_are_as_stateful_as_their_project_or_the_cloud_says(admin, demo, project):
+    plural = "security-groups-default-statefulness"
+
+    def stateful(**given):
+        return admin.create("security-groups", name="new", project_id=project, **given)["stateful"]
+
+    everywhere = admin.create(plural, project_id=None, stateful=False)
+    assert everywhere == {"id": everywhere["id"], "project_id": None, "tenant_id": None, "stateful": False}
+    assert (stateful(), stateful(stateful=True)) == (False, True)
+    assert [group["stateful"] for group in admin.list("security-groups", project_id=project, name="default")] == [False]
+    own = admin.create(plural, project_id=project)
+    assert (own["stateful"], stateful()) == (True, True)
+    body = {"security_group_default_statefulness": {"project_id": project}}
+    assert admin.refused("POST", f"/{plural}", body)[:2] == (409, "SecurityGroupDefaultStatefulnessAlreadyExists")
+    assert admin.update(plural, own["id"], stateful=False)["stateful"] is False
+    assert ids(admin.list(plural, project_id=project)) == [own["id"]]
+    assert demo.list(plural) == []
+    assert demo.refused("POST", f"/{plural}", {"security_group_default_statefulness": {}})[:2] == (403, "PolicyNotAuthorized")
+    for default in (own, everywhere):
+        assert demo.refused("DELETE", f"/{plural}/{default['id']}")[:2] == (404, "SecurityGroupDefaultStatefulnessNotFound")
+        admin.delete(plural, default["id"])
+    assert stateful() is True

@@ -63,6 +63,7 @@ EXTENSIONS = (
     Extension("router-enable-snat", 'Exposes the router "enable_snat" read-only configuration flag', 'Exposes the router "enable_snat" read-only configuration flag', "2025-09-18T18:00:00-00:00"),
     Extension("security-group", "security-group", "The security groups extension.", "2012-10-05T10:00:00-00:00"),
     Extension("security-groups-default-rules", "Default rules for security groups", "Configure set of security group rules used as default rules for every new security group", "2022-12-19T10:00:00-00:00"),
+    Extension("security-groups-default-statefulness", "Security Groups Default Statefulness", "Allows configuring the default value of the 'stateful' attribute for new security groups, on a per-project or system-wide basis", "2026-04-13T00:00:00-00:00"),
     Extension("security-groups-normalized-cidr", "Normalized CIDR field for security group rules", "Add new field with normalized remote_ip_prefix cidr in SG rule", "2020-07-28T10:00:00-00:00"),
     Extension("security-groups-remote-address-group", "Remote address group id field for security group rules", "Add new field of remote address group id in SG rules", "2020-08-25T10:00:00-00:00"),
     Extension("security-groups-rules-belongs-to-default-sg", "Security group rule belongs to the project's default security group", "Flag to determine if the security group rule belongs to the project's default security group", "2023-05-23T10:00:00-00:00"),

@@ -17,7 +17,13 @@ from naru.model.errors import NotFound
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Resource, Subnet, attributes
 from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
-from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
+from naru.model.security import (
+    AddressGroup,
+    DefaultSecurityGroupRule,
+    SecurityGroup,
+    SecurityGroupDefaultStatefulness,
+    SecurityGroupRule,
+)
 from naru.model.sharing import RbacPolicy
 from naru.model.segments import Segment
 from naru.service import availability, quotas
@@ -46,6 +52,7 @@ from naru.service.security import (
     missing_default_group,
     update_group,
 )
+from naru.service.security_statefulness import create_statefulness, delete_statefulness, update_statefulness
 from naru.service.security_templates import create_template, delete_template, missing_templates
 from naru.service.sharing import create_policy, delete_policy, update_policy
 from naru.service.segments import create_segment, delete_segment, update_segment
@@ -67,6 +74,7 @@ COLLECTIONS = (
     Collection(SecurityGroup, create_group, update_group, delete_group, before_list=missing_default_group),
     Collection(SecurityGroupRule, create_rule, None, delete_rule, create_many=create_rules, before_list=missing_default_group),
     Collection(DefaultSecurityGroupRule, create_template, None, delete_template, before_list=missing_templates),
+    Collection(SecurityGroupDefaultStatefulness, create_statefulness, update_statefulness, delete_statefulness),
     Collection(
         AddressGroup,
         create_address_group,

@@ -8,7 +8,14 @@ from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
 from naru.model.segments import Segment
 from naru.model.routing import FloatingIp, PortForwarding, Router
-from naru.model.security import AddressGroup, DefaultRulesSeeded, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
+from naru.model.security import (
+    AddressGroup,
+    DefaultRulesSeeded,
+    DefaultSecurityGroupRule,
+    SecurityGroup,
+    SecurityGroupDefaultStatefulness,
+    SecurityGroupRule,
+)
 from naru.model.sharing import RbacPolicy
 
 KINDS: Mapping[str, type[Resource]] = {
@@ -17,6 +24,7 @@ KINDS: Mapping[str, type[Resource]] = {
         *(Network, Subnet, Port, Agent, Quota),
         *(Segment, SubnetPool, AddressScope, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
+        SecurityGroupDefaultStatefulness,
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
         *(Router, FloatingIp, PortForwarding),
     )

@@ -187,6 +187,29 @@ class DefaultRulesSeeded(Resource, frozen=True, kw_only=True):
     kind: ClassVar[str] = "DefaultRulesSeeded"
 
 
+class SecurityGroupDefaultStatefulness(Resource, frozen=True, kw_only=True):
+    """What `stateful` is of new groups that do not say: of one project, or (without one) of all that have none of their own.
+
+    https://specs.openstack.org/openstack/neutron-specs/ "Security Groups Default Statefulness per Project"
+    """
+
+    kind: ClassVar[str] = "SecurityGroupDefaultStatefulness"
+    singular: ClassVar[str] = "security_group_default_statefulness"
+    plural: ClassVar[str] = "security_groups_default_statefulness"
+
+    project_id: Annotated[str | None, at_create(or_none(text(255)))] = None  # type: ignore[assignment]
+    stateful: Annotated[bool, settable(boolean)] = True
+    description: Annotated[str | None, hidden()] = None
+    created_at: Annotated[str, hidden()] = ""
+    updated_at: Annotated[str, hidden()] = ""
+    revision_number: Annotated[int, hidden()] = 1
+
+    indexes: ClassVar[Mapping[str, Keys]] = {"project_id": lambda default: (default.project_id or "",)}
+
+    def claims(self) -> tuple[str, ...]:
+        return (f"security-group-statefulness/{self.project_id or ''}",)
+
+
 class AddressGroup(Resource, frozen=True, kw_only=True):
     """https://docs.openstack.org/api-ref/network/v2/#address-groups"""
 

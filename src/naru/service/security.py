@@ -15,6 +15,7 @@ from naru.model.security import AddressGroup, DefaultSecurityGroupRule, Security
 from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 from naru.service.security_rules import check_rule, make_rule
+from naru.service.security_statefulness import is_stateful_by_default
 from naru.service.security_templates import rules_of_new_group
 from naru.service.sharing import forget_policies
 
@@ -29,8 +30,8 @@ def ensure_default_group(view: View, project_id: str) -> Changes[SecurityGroup |
         return None
     group = find_default_group(view, project_id)
     if group is None:
-        group = SecurityGroup(id=new_id(), project_id=project_id, name="default", description="Default security group", is_default=True)
-        group = yield from _put_new_group(view, group)
+        given = {"project_id": project_id, "name": "default", "description": "Default security group", "is_default": True}
+        group = yield from _put_new_group(view, given)
     return group
 
 
@@ -50,7 +51,7 @@ def create_group(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud
     check_quota(view, cloud, SecurityGroup, given["project_id"])
     _check_name(given)
     yield from ensure_default_group(view, given["project_id"])
-    group = yield from _put_new_group(view, SecurityGroup(id=new_id(), **given))
+    group = yield from _put_new_group(view, given)
     check_quota(view, cloud, SecurityGroupRule, given["project_id"], more=0)
     return group
 
@@ -85,8 +86,9 @@ def delete_group(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[N
     yield from forget_policies(view, id)
 
 
-def _put_new_group(view: View, group: SecurityGroup) -> Changes[SecurityGroup]:
+def _put_new_group(view: View, given: dict[str, Any]) -> Changes[SecurityGroup]:
     """The group and the rules that the templates give it."""
+    group = SecurityGroup(id=new_id(), **{"stateful": is_stateful_by_default(view, given["project_id"])} | given)
     rules = yield from rules_of_new_group(view, group)
     for rule in rules:
         yield put(rule)

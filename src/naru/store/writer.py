@@ -220,7 +220,7 @@ def _save(connection: Connection, epoch: int, revision: int, changes: list[Chang
     for (kind, id), (change, document) in last.items():
         before, after = first[kind, id], change.after
         if after is not None and before is None:
-            added.append({"kind": kind, "id": id, "project_id": after.project_id, "document": document})
+            added.append({"kind": kind, "id": id, "project_id": after.project_id or "", "document": document})
         elif after is not None:
             updated.append({"of_kind": kind, "of_id": id, "document": document})
         elif before is not None:
