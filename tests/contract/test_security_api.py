@@ -498,3 +498,29 @@ def test_new_groups_are_as_stateful_as_their_project_or_the_cloud_says(admin, de
         assert demo.refused("DELETE", f"/{plural}/{default['id']}")[:2] == (404, "SecurityGroupDefaultStatefulnessNotFound")
         admin.delete(plural, default["id"])
     assert stateful() is True
+
+
+# -- shared groups
+
+
+def test_a_shared_group_can_be_used_and_found_not_changed(admin, demo):
+    group = admin.create("security-groups", name="for all")
+    offices = admin.create("address-groups", name="offices", addresses=["192.0.2.0/24"])
+    own = ids(demo.list("security-groups", shared="False"))
+    target = admin.projects["demo"]
+    for kind, shared in (("security_group", group), ("address_group", offices)):
+        policy = {"object_type": kind, "object_id": shared["id"], "action": "access_as_shared", "target_tenant": target}
+        answer = admin.request("POST", "/rbac-policies", json={"rbac_policy": policy})
+        assert answer.status_code == 201, answer.text
+    (found,) = demo.list("security-groups", shared="True")
+    assert (found["id"], found["shared"], len(found["security_group_rules"])) == (group["id"], True, 2)
+    assert ids(demo.list("security-groups", shared="False")) == own
+    assert demo.show("security-groups", group["id"])["shared"] is True
+    assert admin.show("security-groups", group["id"])["shared"] is False
+    assert demo.port(demo.network(), security_groups=[group["id"]])["security_groups"] == [group["id"]]
+    body = {"security_group": {"name": "mine"}}
+    assert demo.refused("PUT", f"/security-groups/{group['id']}", body)[:2] == (403, "PolicyNotAuthorized")
+    assert refused_rule(demo, group) == (404, "SecurityGroupNotFound")
+    mine = demo.create("security-groups", name="mine")
+    for remote in ({"remote_group_id": group["id"]}, {"remote_address_group_id": offices["id"]}):
+        demo.create("security-group-rules", security_group_id=mine["id"], direction="ingress", **remote)

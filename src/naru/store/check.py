@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from naru.model.identity import ApplicationCredential, Project, Token, User
 from naru.model.kinds import KINDS
 from naru.model.resources import Network, Port, Resource, Subnet
+from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
 from naru.store.database import is_current, open_database, schema_revision
 from naru.store.documents import restore
 from naru.store.tables import changes, claims, resources
@@ -96,6 +97,11 @@ def _references(resource: Resource) -> Iterator[tuple[type[Resource], str]]:
         case Port():
             yield Network, resource.network_id
             yield from ((Subnet, ip.subnet_id) for ip in resource.fixed_ips)
+            yield from ((SecurityGroup, id) for id in resource.security_groups)
+        case SecurityGroupRule():
+            yield SecurityGroup, resource.security_group_id
+            yield from ((SecurityGroup, id) for id in (resource.remote_group_id,) if id is not None)
+            yield from ((AddressGroup, id) for id in (resource.remote_address_group_id,) if id is not None)
         case ApplicationCredential():
             yield User, resource.user_id
             yield Project, resource.project_id
