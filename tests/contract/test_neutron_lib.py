@@ -19,9 +19,9 @@ from webob.exc import HTTPException
 
 from naru.api.extensions import EXTENSIONS
 from naru.model.errors import NaruError
+from naru.model.flavors import ServiceFlavor, ServiceProfile, ServiceProvider
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
-from naru.model.segments import Segment
 from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
 from naru.model.security import (
     AddressGroup,
@@ -30,11 +30,13 @@ from naru.model.security import (
     SecurityGroupDefaultStatefulness,
     SecurityGroupRule,
 )
+from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
 from neutron_extensions import RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
 
 KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, AddressScope, Segment)
 KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
+KINDS += (ServiceFlavor, ServiceProfile, ServiceProvider)
 KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup, SecurityGroupDefaultStatefulness)
 KINDS += (RbacPolicy,)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
@@ -105,7 +107,7 @@ def _expected(kind):
     found = {}
     for definition in (network, subnet, subnetpool, port, *sorted(ADVERTISED, key=lambda definition: definition.ALIAS)):
         below = ((getattr(definition, "SUB_RESOURCE_ATTRIBUTE_MAP", None) or {}).get(kind.plural) or {}).get("parameters", {})
-        for name, rules in ((definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural, {}) | below).items():
+        for name, rules in ((definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural) or below).items():
             found[name] = found.get(name, {}) | rules
     if kind in (Network, Subnet, Port, Segment, SubnetPool, Router, FloatingIp):
         found |= STANDARD_ATTRIBUTES
@@ -181,7 +183,8 @@ SAMPLES = (
     [{"subnet_id": SUBNET_ID}], [{"subnet_id": SUBNET_ID}] * 2, [{"subnet_id": SUBNET_ID, "ip_address": "10.0.0.5"}],
     [{"subnet_id": "x"}], [{}],
     {"network_id": SUBNET_ID}, {"network_id": "x"}, {"enable_snat": True}, {"network_id": SUBNET_ID, "enable_snat": "no"},
-    {"network_id": SUBNET_ID, "external_fixed_ips": [{"subnet_id": SUBNET_ID, "ip_address": "10.0.0.5"}]}, {"network_id": SUBNET_ID, "x": 1},
+    {"network_id": SUBNET_ID, "external_fixed_ips": [{"subnet_id": SUBNET_ID, "ip_address": "10.0.0.5"}]},
+    {"network_id": SUBNET_ID, "x": 1},
     "tcp", "TCP", "80:89", "89:80", "0:80", "80:", ":80", "80:89:90",
     "web", "Web.Example.org.", "<project_id>.example.org.", "-web", "a..b", "host.1", f"{'a' * 64}.org.", "ACTIVE", "socket",
     [OPTION], [OPTION, OPTION], [OPTION | {"opt_value": None, "ip_version": "6"}], [OPTION | {"opt_value": ""}],
@@ -192,7 +195,7 @@ SAMPLES = (
 )  # fmt: skip
 
 TEXTS = (
-    *("description", "device_id", "device_owner", "device_profile", "tenant_id", "project_id"),
+    *("description", "device_id", "device_owner", "device_profile", "tenant_id", "project_id", "driver", "metainfo"),
     *("provider:network_type", "provider:physical_network", "network_type", "physical_network"),
 )
 LENGTHS = ("segmentation_id", "min_prefixlen", "max_prefixlen", "default_prefixlen", "default_quota")
@@ -200,6 +203,8 @@ POOL_MEMBERS = {"ip_address", "subnet_id"}
 
 # Why a value has another outcome here than there -> of which attributes, and which values.
 TAKEN_THERE_ONLY = {
+    "a flavor is named by its id: Neutron looks for whatever it is given": (("flavor_id",), lambda value: value is not None),
+    "null is no truth: Neutron keeps it": (("enabled",), lambda value: value is None),
     "an integer is no boolean and has no fraction: Neutron rounds 1450.5 to 1450 and reads true as 1": (
         ("external_port", "internal_port", "mtu", "ip_version", "prefixlen", "provider:segmentation_id", *LENGTHS),
         lambda value: isinstance(value, bool | float),
@@ -254,6 +259,7 @@ TAKEN_HERE_ONLY = {
     ),
 }
 KEPT_OTHERWISE = {
+    "metainfo is a text, what is none is kept as JSON": (("metainfo",), lambda value: not isinstance(value, str)),
     "null asks for another MAC, which the service chooses: Neutron draws one at once": (("mac_address",), lambda value: value is None),
     "a port without DHCP options has an empty list": (("extra_dhcp_opts",), lambda value: value is None),
     "a DHCP option is one of IPv4 where it does not say: Neutron fills that in later": (
@@ -261,7 +267,17 @@ KEPT_OTHERWISE = {
         lambda value: any("ip_version" not in option for option in value),
     ),
     "an id is kept in its canonical form, so that it finds what it names": (
-        ("network_id", "subnetpool_id", "segment_id", "address_scope_id", "floating_network_id", "subnet_id", "port_id", "internal_port_id"),
+        (
+            "network_id",
+            "subnetpool_id",
+            "segment_id",
+            "address_scope_id",
+            "floating_network_id",
+            "subnet_id",
+            "port_id",
+            "internal_port_id",
+            "flavor_id",
+        ),
         lambda value: value in (SUBNET_ID.upper(), SUBNET_ID.replace("-", "")),
     ),
     "the host bits of a prefix are zeroed: Neutron does it later": (("cidr",), lambda value: value in ("10.0.0.1/24", "fd00::1/64")),

@@ -290,3 +290,46 @@ def test_port_forwardings_in_neutrons_words(http, admin, floating, home):
     )
     associate = {"floatingip": {"port_id": home["port"]["id"]}}
     assert refusal(http.put(path.rpartition("/")[0], json=associate)) == (409, "FipInUseByPortForwarding")
+
+
+# -- flavors and providers
+
+
+def test_the_sdk_drives_flavors(clients, sdk, http, admin):
+    profile = make(admin, "service_profiles", description="gold", metainfo="{}")
+    flavor = make(admin, "flavors", name="gold", service_type="L3_ROUTER_NAT")
+    assert [found.name for found in sdk.flavors(name="gold")] == ["gold"]
+    bind = f"/v2.0/flavors/{flavor['id']}/service_profiles"
+    body = {"service_profile": {"id": profile["id"]}}
+    assert admin.post(bind, json=body).json() == body
+    assert refusal(admin.post(bind, json=body)) == (409, "FlavorServiceProfileBindingExists")
+    assert refusal(admin.delete(f"/v2.0/service_profiles/{profile['id']}")) == (409, "ServiceProfileInUse")
+    assert http.get(f"/v2.0/flavors/{flavor['id']}/next_providers").json()["next_providers"][0]["provider"] == "naru"
+    router = make(http, "routers", name="golden", flavor_id=flavor["id"])
+    assert router["flavor_id"] == flavor["id"]
+    assert refusal(admin.delete(f"/v2.0/flavors/{flavor['id']}")) == (409, "FlavorInUse")
+    http.delete(f"/v2.0/routers/{router['id']}")
+    admin.put(f"/v2.0/flavors/{flavor['id']}", json={"flavor": {"enabled": False}})
+    assert refusal(http.post("/v2.0/routers", json={"router": {"flavor_id": flavor["id"]}})) == (503, "FlavorDisabled")
+    assert admin.delete(f"{bind}/{profile['id']}").status_code == 204
+    assert refusal(admin.delete(f"{bind}/{profile['id']}")) == (404, "FlavorServiceProfileBindingNotFound")
+    assert admin.delete(f"/v2.0/flavors/{flavor['id']}").status_code == 204
+    assert admin.delete(f"/v2.0/service_profiles/{profile['id']}").status_code == 204
+
+
+def test_flavors_are_the_administrators(http, admin):
+    assert refusal(http.post("/v2.0/flavors", json={"flavor": {"service_type": "L3_ROUTER_NAT"}})) == (403, "PolicyNotAuthorized")
+    assert refusal(http.post("/v2.0/service_profiles", json={"service_profile": {"metainfo": "x"}})) == (403, "PolicyNotAuthorized")
+    assert refusal(admin.post("/v2.0/service_profiles", json={"service_profile": {}})) == (400, "ServiceProfileEmpty")
+    assert refusal(admin.post("/v2.0/service_profiles", json={"service_profile": {"driver": "x"}})) == (404, "ServiceProfileDriverNotFound")
+    assert refusal(admin.post("/v2.0/flavors", json={"flavor": {"service_type": "COFFEE"}})) == (400, "InvalidInput")
+    nowhere = "6e617275-0000-4000-8000-000000000001"
+    assert refusal(http.post("/v2.0/routers", json={"router": {"flavor_id": nowhere}})) == (404, "FlavorNotFound")
+
+
+def test_who_provides_and_who_runs_routers(sdk, http, admin, router):
+    assert [(provider.service_type, provider.name, provider.is_default) for provider in sdk.service_providers()] == [
+        ("L3_ROUTER_NAT", "naru", True)
+    ]
+    assert refusal(http.get(f"/v2.0/routers/{router['id']}/l3-agents")) == (403, "PolicyNotAuthorized")
+    assert admin.get(f"/v2.0/routers/{router['id']}/l3-agents").json() == {"agents": []}

@@ -175,9 +175,13 @@ def test_a_router_with_interfaces_stays(site):
 def test_router_ports_go_and_change_through_their_router_only(site):
     for port in [port for port in site.view.all(Port) if port.device_id == site.router.id]:
         assert refused("ServicePortInUse", site.drop, delete_port, port.id, caller=ADMIN)[0] == 409
-        moved = [WantedIp(port.fixed_ips[0].subnet_id, None)]
-        asked = [WantedIp(None, port.fixed_ips[0].ip_address), *moved]
+    floating = site.float()
+    for port in (next(site.view.find(Port, "network_id", site.outside.id)), site.view.get(Port, floating.floating_port_id)):
+        asked = [WantedIp(None, "198.51.100.13")]
         assert refused("BadRequest", site.ask, update_port, port.id, caller=ADMIN, fixed_ips=asked)[0] == 400
+    (interface,) = site.view.find(Port, "ip_address", "10.0.0.1")
+    same = [WantedIp(site.rooms.id, None)]
+    assert site.ask(update_port, interface.id, fixed_ips=same).fixed_ips == interface.fixed_ips
 
 
 def test_what_a_router_stands_on_stays(site):

@@ -12,11 +12,13 @@ from naru.api.collections import Collection, collection_routes, page_response
 from naru.api.extensions import EXTENSIONS, Extension
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
 from naru.api.port_bindings import binding_routes
+from naru.api.routing import routing_routes
 from naru.api.tags import tag_routes
 from naru.model.errors import NotFound
+from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Resource, Subnet, attributes
-from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
+from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.security import (
     AddressGroup,
     DefaultSecurityGroupRule,
@@ -24,8 +26,8 @@ from naru.model.security import (
     SecurityGroupDefaultStatefulness,
     SecurityGroupRule,
 )
-from naru.model.sharing import RbacPolicy
 from naru.model.segments import Segment
+from naru.model.sharing import RbacPolicy
 from naru.service import availability, quotas
 from naru.service.address_groups import (
     add_addresses,
@@ -35,7 +37,8 @@ from naru.service.address_groups import (
     update_address_group,
 )
 from naru.service.address_scopes import create_address_scope, delete_address_scope, update_address_scope
-from naru.service.floatingips import create_floating_ip, delete_floating_ip, describe_floating_ip, list_pools, update_floating_ip
+from naru.service.flavors import create_flavor, create_profile, delete_flavor, delete_profile, update_flavor, update_profile
+from naru.service.floatingips import create_floating_ip, delete_floating_ip, describe_floating_ip, update_floating_ip
 from naru.service.hosts import delete_agent, update_agent
 from naru.service.networks import create_network, delete_network, update_network
 from naru.service.policy import require_writer
@@ -54,8 +57,8 @@ from naru.service.security import (
 )
 from naru.service.security_statefulness import create_statefulness, delete_statefulness, update_statefulness
 from naru.service.security_templates import create_template, delete_template, missing_templates
-from naru.service.sharing import create_policy, delete_policy, update_policy
 from naru.service.segments import create_segment, delete_segment, update_segment
+from naru.service.sharing import create_policy, delete_policy, update_policy
 from naru.service.subnetpools import (
     add_prefixes,
     create_subnetpool,
@@ -105,6 +108,8 @@ COLLECTIONS = (
         path="floatingips/{floatingip_id}/port_forwardings",
         parent=FloatingIp,
     ),
+    Collection(ServiceFlavor, create_flavor, update_flavor, delete_flavor),
+    Collection(ServiceProfile, create_profile, update_profile, delete_profile, path="service_profiles"),
     Collection(
         SubnetPool,
         create_subnetpool,
@@ -130,7 +135,6 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("GET", "/v2.0/extensions/{alias}", _show_extension),
         Route("GET", "/v2.0/network-ip-availabilities", bind(_list_availability)),
         Route("GET", "/v2.0/network-ip-availabilities/{id}", bind(_show_availability)),
-        Route("GET", "/v2.0/floatingip_pools", bind(_list_pools)),
         Route("GET", "/v2.0/quotas", bind(_list_quotas)),
         Route("GET", "/v2.0/quotas/tenant", _show_quota_project),
         Route("GET", "/v2.0/quotas/project", _show_quota_project),
@@ -141,6 +145,7 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("DELETE", "/v2.0/quotas/{id}", bind(_delete_quota)),
     ]
     routes += binding_routes(backend)
+    routes += routing_routes(backend)
     for collection in COLLECTIONS:
         routes += [*collection_routes(backend, collection), *tag_routes(backend, collection)]
     return [_for_writers(route) for route in routes]
@@ -206,12 +211,6 @@ async def _show_availability(backend: Backend, call: Call) -> Response:
     row = availability.show_availability(backend.view, call.caller, call.id)
     fields = call.values("fields") or tuple(attributes(NetworkIpAvailability))
     return json_response({row.singular: project(row, fields, admin=call.caller.reads_all)})
-
-
-async def _list_pools(backend: Backend, call: Call) -> Response:
-    kind, admin = FloatingIpPool, call.caller.reads_all
-    query = parse_query(kind, call.query, admin=admin, max_limit=backend.pagination_max_limit)
-    return page_response(call, kind, query, list_computed(list_pools(backend.view, call.caller), kind, query, admin=admin))
 
 
 async def _list_quotas(backend: Backend, call: Call) -> Response:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from naru.model.compute import Server
+from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
-from naru.model.segments import Segment
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.security import (
     AddressGroup,
@@ -16,6 +16,7 @@ from naru.model.security import (
     SecurityGroupDefaultStatefulness,
     SecurityGroupRule,
 )
+from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
 
 KINDS: Mapping[str, type[Resource]] = {
@@ -26,6 +27,6 @@ KINDS: Mapping[str, type[Resource]] = {
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         SecurityGroupDefaultStatefulness,
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
-        *(Router, FloatingIp, PortForwarding),
+        *(Router, FloatingIp, PortForwarding, ServiceFlavor, ServiceProfile),
     )
 }

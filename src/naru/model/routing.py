@@ -85,12 +85,14 @@ class Router(Resource, frozen=True, kw_only=True):
     external_gateway_info: Annotated[Gateway | None, settable(gateway_or_none, filter=False, sort=False)] = None
     routes: Annotated[tuple[HostRoute, ...], at_update(routes_list, filter=False, sort=False)] = ()
     enable_snat: Annotated[bool, read_only(convert=boolean)] = True
+    flavor_id: Annotated[str | None, at_create(or_none(uuid_text), filter=False)] = None
     ha: Annotated[bool, settable(boolean_or_false, who="admin", see="admin", filter=False, sort=False)] = False
     tags: Tags = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda router: (router.project_id,),
         "name": lambda router: (router.name,),
+        "flavor_id": lambda router: (router.flavor_id or "",),
     }
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from naru.allocate.segments import SegmentRanges
 from naru.model.errors import Conflict, Forbidden, not_found
+from naru.model.flavors import ServiceFlavor
 from naru.model.identity import Caller
 from naru.model.port_options import DEFAULT_DNS_DOMAIN
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
@@ -51,6 +52,7 @@ _SEEN_BY_OTHERS: dict[type[Resource], Callable[[View, Caller, Any], bool]] = {
     Subnet: lambda view, caller, subnet: is_shared_with(caller, view.get(Network, subnet.network_id)),
     Port: lambda view, caller, port: owns_network(view, caller, port.network_id),
     SecurityGroupRule: lambda view, caller, rule: _owns_group(view, caller, rule.security_group_id),
+    ServiceFlavor: lambda *_: True,
     DefaultSecurityGroupRule: lambda *_: True,
 }
 

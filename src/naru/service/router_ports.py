@@ -84,7 +84,7 @@ def check_addresses(view: View, before: Port, after: Port) -> None:
     kept = {ip.ip_address for ip in after.fixed_ips}
     if before.fixed_ips == after.fixed_ips:
         return
-    if (device := _device(view, before)) is not None:
+    if before.device_owner != INTERFACE_OWNER and (device := _device(view, before)) is not None:
         message = f"Bad port request: the addresses of port {before.id} are changed through {device.singular} {device.id}."
         raise Invalid(message, "BadRequest")
     if any(floating.fixed_ip_address not in kept for floating in view.find(FloatingIp, "port_id", before.id)):

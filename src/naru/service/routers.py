@@ -13,6 +13,7 @@ from naru.model.resources import Changes, FixedIp, HostRoute, Network, Port, Sub
 from naru.model.routing import GATEWAY_OWNER, FloatingIp, Gateway, Router, WantedGateway, routes_list
 from naru.model.view import View
 from naru.service.addressing import choose_addresses, choose_mac, take_wanted
+from naru.service.flavors import check_router_flavor
 from naru.service.policy import Cloud, can_see, check_quota, fetch_own
 from naru.service.router_ports import bad_router, check_subnets, gateway_port, interface_ports, routing_port, subnets_of
 
@@ -22,6 +23,7 @@ MAX_ROUTES = 30
 def create_router(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Router]:
     """Raises NotFound or Invalid for a gateway that cannot be, Conflict for a full quota or a network without a free address."""
     check_quota(view, cloud, Router, given["project_id"])
+    check_router_flavor(view, caller, given.get("flavor_id"))
     wanted = given.pop("external_gateway_info", None)
     router = Router(id=new_id(), **given)
     yield put(router)
