@@ -1,13 +1,13 @@
 # The front door. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports unit bench docs lock clean
+.PHONY: help setup demo test test-keystone check lint types imports unit bench docs lock clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
 help: ## list the targets
 	@echo "make TARGET [ARGS=…], where ARGS go to the program behind it:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: Debian packages (as root), .venv with the locked dependencies
 	@scripts/setup dev
@@ -45,6 +45,10 @@ unit: ## the tests that take seconds and need nothing of the machine
 	@scripts/setup dev
 	@$(BIN)/pytest tests/unit tests/property $(ARGS)
 
+test-keystone: ## set up a real Keystone (.venv-keystone), then test against it
+	@scripts/setup dev
+	@scripts/test-keystone $(ARGS)
+
 bench: ## the speed that the project promises, measured here
 	@scripts/setup dev
 	@$(BIN)/python tests/bench/bench.py $(ARGS)
@@ -57,5 +61,5 @@ lock: ## resolve requirements/*.txt anew (ARGS=--upgrade: to the newest versions
 	@scripts/lock $(ARGS)
 
 clean: ## remove .venv and every cache
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-keystone .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

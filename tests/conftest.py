@@ -21,7 +21,7 @@ hypothesis.settings.load_profile("naru")
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"  # where Debian keeps ip, nft and dnsmasq, and a user's PATH may not look
 
-FOLDERS = {"kernel": ("namespaces", "vxlan", "ip", "bridge", "dnsmasq", "udhcpc", "ping")}
+FOLDERS = {"keystone": ("keystone",), "kernel": ("namespaces", "vxlan", "ip", "bridge", "dnsmasq", "udhcpc", "ping")}
 
 
 def _root() -> str | None:
@@ -61,6 +61,12 @@ def _udhcpc() -> str | None:
     return None if "udhcpc" in applets else "busybox was built without udhcpc"
 
 
+def _keystone() -> str | None:
+    """keystone-manage comes into an environment of its own, so that Keystone's dependencies are not ours."""
+    here = Path(__file__).parents[1] / ".venv-keystone/bin/keystone-manage"
+    return None if here.exists() else "no Keystone in .venv-keystone (`make test-keystone` makes it)"
+
+
 def _program(name: str) -> str | None:
     return None if shutil.which(name) else f"no {name}"
 
@@ -73,6 +79,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "vxlan": partial(_link, "vxlan", "id", "1", "dstport", "4789"),
     "8021q": _8021q,
     "udhcpc": _udhcpc,
+    "keystone": _keystone,
 }
 
 

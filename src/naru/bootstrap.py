@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import structlog
 import uvloop
 
 from naru.allocate.segments import SegmentRanges, parse_ranges, parse_vlan_ranges
@@ -21,10 +22,13 @@ from naru.api.compute import compute_routes
 from naru.api.http import Dispatch, compute_refusal, identity_refusal, network_refusal
 from naru.api.identity import identity_routes
 from naru.api.image import image_routes
+from naru.api.keystone import ByKeystone
 from naru.api.network import network_routes
 from naru.api.serve import listen, serve
 from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
+from naru.integrations.keystone import open_keystone
+from naru.model.errors import Unavailable
 from naru.model.port_options import domain_name
 from naru.model.resources import Changes
 from naru.model.view import View
@@ -37,6 +41,8 @@ from naru.store.check import check_database
 from naru.store.database import open_database, upgrade
 from naru.store.store import Store, utc_now
 from naru.telemetry import configure_logging
+
+_log = structlog.get_logger("naru.server")
 
 _SWEEP_INTERVAL_S = 5.0
 
@@ -65,12 +71,16 @@ class Server:
             token_lifetime_s=settings.token_lifetime_s,
             pagination_max_limit=settings.pagination_max_limit,
         )
+        self.keystone = open_keystone(settings.keystone) if settings.auth == "keystone" else None
         self.authenticate = self._authenticate()
 
     def _authenticate(self) -> Authenticate:
         if self.settings.auth == "none":
             require_loopback(self.settings.bind)
             return anyone
+        if self.keystone is not None:
+            trust = self.settings.keystone
+            return ByKeystone(self.keystone.validate, utc_now, trust.cache_s, trust.service_token_roles)
         by_token = ByToken(self.backend)
         self.store.listen(by_token.on_changes)
         return by_token
@@ -78,22 +88,37 @@ class Server:
     def app(self) -> App:
         dispatch = Dispatch()
         dispatch.add(network_routes(self.backend), network_refusal)
-        dispatch.add(identity_routes(self.backend), identity_refusal)
+        if self.keystone is None:
+            dispatch.add(identity_routes(self.backend), identity_refusal)
         dispatch.add(compute_routes(self.backend), compute_refusal)
         dispatch.add(image_routes(), identity_refusal)
         dispatch.add(agent_routes(HostDoor(self.backend, self.publisher, self.agent_token)), network_refusal)
-        return App(dispatch, self.authenticate, self.settings.max_body_bytes)
+        identity_url = "/identity/v3" if self.keystone is None else self.keystone.url
+        return App(dispatch, self.authenticate, self.settings.max_body_bytes, identity_url)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
         """Serve until `stop` is set; `on_ready` is called when the first request would be answered."""
         self.store.start()
-        await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
-        sweep = asyncio.ensure_future(self._sweep())
+        if self.keystone is None:
+            await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
+        chores = [asyncio.ensure_future(chore) for chore in (self._sweep(), self._greet_keystone())]
         try:
             await serve(self.app(), self._listening, stop, on_ready, self.publisher.close)
         finally:
-            sweep.cancel()
+            for chore in chores:
+                chore.cancel()
+            if self.keystone is not None:
+                await self.keystone.close()
             self.store.stop()
+
+    async def _greet_keystone(self) -> None:
+        """The log says at the start what would else be found by the first user: no Keystone, no account there, no endpoint."""
+        if self.keystone is None:
+            return
+        region = self.settings.keystone.region_name
+        with contextlib.suppress(Unavailable):  # was logged
+            if not await self.keystone.has_endpoint(region):
+                _log.warning("the catalog has no network endpoint: clients will not find this server", region=region)
 
     async def _sweep(self) -> None:
         """Now and then: miss the hosts that fell silent, forget the tokens that expired."""

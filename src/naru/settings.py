@@ -52,6 +52,21 @@ class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rbac_policy: int = 10
 
 
+class Keystone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where auth = "keystone" has tokens validated, and as whom."""
+
+    auth_url: str = ""
+    username: str = "naru"  # has the role service, or admin, on the project
+    password: str = ""
+    project_name: str = "service"
+    user_domain_name: str = "Default"
+    project_domain_name: str = "Default"
+    region_name: str = "RegionOne"  # in whose catalog clients look for this server
+    cafile: str = ""  # PEM; empty: the authorities that the system trusts
+    cache_s: float = 300.0  # so long is a token taken for what it was; a revoked one opens no longer than that
+    service_token_roles: tuple[str, ...] = ("service",)  # one of them makes a token in X-Service-Token a service's
+
+
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mechanism: Literal["linuxbridge"] = "linuxbridge"
     physical_interface_mappings: dict[str, str] = {}  # physical network -> device of this host
@@ -75,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # the database, secrets (0600), clouds.yaml, the agent's last state
     state_dir: str = msgspec.field(default_factory=_default_state_dir)
     database_url: str = ""  # empty: SQLite in state_dir
-    auth: Literal["none", "builtin"] = "builtin"  # none: only on loopback
+    auth: Literal["none", "builtin", "keystone"] = "builtin"  # none: only on loopback
     token_lifetime_s: int = 3600
     agent_down_time_s: float = 75.0  # a host not heard of for so long is not alive
     max_body_bytes: int = 10 * 1024 * 1024
@@ -83,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dns_domain: str = "openstacklocal."  # of the names that DHCP hands out; networks keep the one that they were made with
     segments: Segments = Segments()
     quota: Quota = Quota()
+    keystone: Keystone = Keystone()
     agent: Agent = Agent()
 
 

@@ -1,7 +1,7 @@
 """The ASGI application: find the route, authenticate, run the endpoint, turn refusals into responses."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -10,19 +10,21 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from naru.api.http import Call, Dispatch, network_refusal
-from naru.model.errors import NaruError, NotFound
+from naru.model.errors import NaruError, NotFound, Unauthenticated
 from naru.model.identity import Caller
 
 _log = structlog.get_logger("naru.api")
 
-Authenticate = Callable[[Request], Caller]  # raises Unauthenticated
+Authenticate = Callable[[Request], Caller | Awaitable[Caller]]  # at once where it can; raises Unauthenticated, Forbidden, Unavailable
 
 
 class App:
-    def __init__(self, dispatch: Dispatch, authenticate: Authenticate, max_body_bytes: int) -> None:
+    def __init__(self, dispatch: Dispatch, authenticate: Authenticate, max_body_bytes: int, identity_url: str = "/identity/v3") -> None:
+        """`identity_url` is where those who are not let in may get a token."""
         self._dispatch = dispatch
         self._authenticate = authenticate
         self._max_body_bytes = max_body_bytes
+        self._challenge = f'Keystone uri="{identity_url}"'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,9 +42,14 @@ class App:
             return network_refusal(NotFound(f"The resource could not be found: {request.method} {path}."))
         try:
             caller = None if matched.route.is_public else self._authenticate(request)
+            if caller is not None and not isinstance(caller, Caller):
+                caller = await caller
             return await matched.route.endpoint(Call(request, caller, matched.ids, self._max_body_bytes))
         except NaruError as error:
-            return matched.refuse(error)
+            response = matched.refuse(error)
+            if isinstance(error, Unauthenticated):
+                response.headers["WWW-Authenticate"] = self._challenge
+            return response
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception:  # noqa: BLE001  (the boundary of a request)

@@ -189,5 +189,4 @@ def compute_refusal(error: NaruError) -> Response:
 def identity_refusal(error: NaruError) -> Response:
     """https://docs.openstack.org/api-ref/identity/v3/#errors"""
     title = HTTPStatus(error.status).phrase
-    headers = {"WWW-Authenticate": 'Keystone uri="/identity/v3"'} if error.status == 401 else None
-    return json_response({"error": {"code": error.status, "title": title, "message": str(error)}}, error.status, headers)
+    return json_response({"error": {"code": error.status, "title": title, "message": str(error)}}, error.status)

@@ -78,8 +78,16 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
 
 def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     port = fetch_own(view, caller, Port, id, "delete")
+    _check_not_a_servers(caller, port)
     check_deletable(view, port)
     yield from remove_port(view, port)
+
+
+def _check_not_a_servers(caller: Caller, port: Port) -> None:
+    """Raises Forbidden where a user would pull a port out of a server; the service that runs it may, and an administrator."""
+    if port.device_owner.startswith("compute:") and not (caller.is_admin or caller.is_service):
+        message = f"port {port.id} is in use by server {port.device_id}: detach it there, or delete the server"
+        raise Forbidden(f"(rule:delete_port) is disallowed by policy: {message}")
 
 
 def remove_port(view: View, port: Port) -> Changes[None]:
