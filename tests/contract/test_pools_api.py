@@ -130,12 +130,14 @@ def _kind(plural):
 
 
 def test_the_quota_of_pools(admin):
-    project = admin.network()["project_id"]
+    network = admin.network()
+    project = network["project_id"]
     assert admin.request("PUT", f"/quotas/{project}", json={"quota": {"subnetpool": 1}}).status_code == 200
     pool = admin.create("subnetpools", **OVERLAP)
     assert admin.refused("POST", "/subnetpools", {"subnetpool": OVERLAP})[:2] == (409, "OverQuota")
     admin.delete("subnetpools", pool["id"])
     admin.request("DELETE", f"/quotas/{project}")
+    admin.delete("networks", network["id"])
 
 
 def test_the_commands(clients, admin):
@@ -149,3 +151,109 @@ def test_the_commands(clients, admin):
     assert (subnet["cidr"], subnet["subnetpool_id"]) == ("10.0.0.0/27", pool["id"])
     admin.delete("networks", network["id"])
     admin.delete("subnetpools", pool["id"])
+
+
+# -- segments
+
+
+def test_a_network_of_several_segments(admin, member):
+    """As the old client writes them: ids are texts."""
+    asked = [
+        {"provider:network_type": "vlan", "provider:physical_network": "default", "provider:segmentation_id": "200"},
+        {"provider:network_type": "vxlan"},
+    ]
+    network = admin.network(segments=asked)
+    assert network["segments"][0] == asked[0] | {"provider:segmentation_id": 200}
+    assert network["segments"][1]["provider:segmentation_id"] > 0
+    assert not [name for name in network if name.startswith("provider:")]
+    assert admin.show("networks", network["id"], fields="segments") == {"segments": network["segments"]}
+    assert admin.show("networks", network["id"], fields="provider:network_type") == {}
+    assert len(admin.list("segments", network_id=network["id"])) == 2
+    one = admin.network()
+    assert "segments" not in one
+    again = {"network": {"provider:network_type": "vlan", "provider:physical_network": "default", "provider:segmentation_id": "200"}}
+    assert admin.refused("POST", "/networks", again) == (
+        409,
+        "VlanIdInUse",
+        "Unable to create the network. The VLAN 200 on physical network default is in use.",
+    )
+    assert admin.refused("POST", "/networks", {"network": {"segments": asked, "provider:network_type": "vxlan"}})[:2] == (
+        400,
+        "SegmentsSetInConjunctionWithProviders",
+    )
+    assert member.refused("POST", "/networks", {"network": {"segments": asked}})[:2] == (403, "PolicyNotAuthorized")
+    for each in (network, one):
+        admin.delete("networks", each["id"])
+    assert admin.list("segments") == []
+
+
+def test_segments(sdk, admin, member):
+    network = sdk.create_network(name="n")
+    segment = sdk.create_segment(network_id=network.id, network_type="geneve", segmentation_id=300, name="s", description="d")
+    assert (segment.network_type, segment.physical_network, segment.name, segment.description) == ("geneve", None, "s", "d")
+    assert segment.revision_number == 1
+    assert sdk.find_segment("s").id == segment.id
+    assert sdk.update_segment(segment, name="t").name == "t"
+    assert [found["id"] for found in admin.list("segments", network_type="geneve")] == [segment.id]
+    assert "tenant_id" not in admin.show("segments", segment.id)
+    subnet = sdk.create_subnet(network_id=network.id, ip_version=4, cidr="10.0.0.0/24", segment_id=segment.id)
+    assert subnet.segment_id == segment.id
+    assert sdk.create_port(network_id=network.id).ip_allocation == "deferred"
+    assert admin.refused("DELETE", f"/segments/{segment.id}")[:2] == (409, "SegmentInUse")
+    assert member.list("segments") == []
+    assert member.refused("GET", f"/segments/{segment.id}")[:2] == (404, "SegmentNotFound")
+    wanted = {"segment": {"network_id": network.id, "network_type": "geneve"}}
+    assert member.refused("POST", "/segments", wanted)[:2] == (403, "PolicyNotAuthorized")
+    for port in sdk.ports(network_id=network.id):
+        sdk.delete_port(port)
+    sdk.delete_network(network)
+
+
+def test_subnets_kept_for_an_owner(sdk, admin):
+    network = sdk.create_network(name="n")
+    subnet = sdk.create_subnet(network_id=network.id, ip_version=4, cidr="10.0.0.0/24", service_types=["compute:nova"])
+    assert subnet.service_types == ["compute:nova"]
+    assert sdk.create_port(network_id=network.id, device_owner="compute:nova").fixed_ips[0]["subnet_id"] == subnet.id
+    assert admin.refused("POST", "/ports", {"port": {"network_id": network.id}})[:2] == (409, "IpAddressGenerationFailureNoMatchingSubnet")
+    assert sdk.update_subnet(subnet, service_types=[]).service_types == []
+    assert admin.refused("PUT", f"/subnets/{subnet.id}", {"subnet": {"service_types": ["x"]}})[:2] == (400, "InvalidInput")
+    for port in sdk.ports(network_id=network.id):
+        sdk.delete_port(port)
+    sdk.delete_network(network)
+
+
+# -- the topology that a project gets without asking for its parts
+
+
+def test_a_topology_needs_an_external_network_and_a_pool(sdk, admin, member):
+    path = "/auto-allocated-topology"
+    dry_run = f"{path}/None?fields=dry-run"
+    assert member.refused("GET", dry_run) == (409, "AutoAllocationFailure", "Deployment error: No default router:external network.")
+    outside = admin.network(**{"router:external": True, "is_default": True})
+    assert outside["is_default"]
+    admin.subnet(outside, "203.0.113.0/24", enable_dhcp=False)
+    second = {"network": {"router:external": True, "is_default": True}}
+    assert admin.refused("POST", "/networks", second)[:2] == (409, "DefaultExternalNetworkExists")
+    assert member.refused("GET", dry_run)[:2] == (409, "AutoAllocationFailure")
+    pool = sdk.create_subnet_pool(name="p", prefixes=["10.0.0.0/16"], default_prefixlen=26, is_default=True, is_shared=True)
+
+    answer = member.request("GET", dry_run).json()["auto_allocated_topology"]
+    assert answer["id"] == "dry-run=pass"
+    project = answer["tenant_id"]
+    made = member.request("GET", f"{path}/{project}").json()["auto_allocated_topology"]
+    assert member.request("GET", f"{path}/None").json()["auto_allocated_topology"] == made
+    assert sdk.get_auto_allocated_topology(project).id == made["id"]
+    network = member.show("networks", made["id"])
+    assert (network["name"], network["tenant_id"]) == ("auto_allocated_network", project)
+    subnet = member.show("subnets", network["subnets"][0])
+    assert (subnet["name"], subnet["cidr"], subnet["subnetpool_id"]) == ("auto_allocated_subnet_v4", "10.0.0.0/26", pool.id)
+    owners = {port["device_owner"] for port in admin.list("ports")}
+    assert {"network:router_interface", "network:router_gateway"} <= owners
+
+    assert member.refused("GET", f"{path}/other")[:2] == (403, "NotAuthorized")
+    assert member.refused("GET", f"{path}/None?fields=id")[:2] == (400, "BadRequest")
+    member.delete("auto-allocated-topology", "None")
+    member.delete("auto-allocated-topology", project)
+    assert [each["id"] for each in admin.list("networks")] == [outside["id"]]
+    admin.delete("networks", outside["id"])
+    sdk.delete_subnet_pool(pool)

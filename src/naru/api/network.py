@@ -28,7 +28,7 @@ from naru.model.security import (
 )
 from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
-from naru.service import availability, quotas
+from naru.service import availability, quotas, topology
 from naru.service.address_groups import (
     add_addresses,
     create_address_group,
@@ -146,6 +146,10 @@ def network_routes(backend: Backend) -> list[Route]:
     ]
     routes += binding_routes(backend)
     routes += routing_routes(backend)
+    routes += [
+        Route("GET", "/v2.0/auto-allocated-topology/{id}", bind(_show_topology)),
+        Route("DELETE", "/v2.0/auto-allocated-topology/{id}", bind(_delete_topology)),
+    ]
     for collection in COLLECTIONS:
         routes += [*collection_routes(backend, collection), *tag_routes(backend, collection)]
     return [_for_writers(route) for route in routes]
@@ -211,6 +215,17 @@ async def _show_availability(backend: Backend, call: Call) -> Response:
     row = availability.show_availability(backend.view, call.caller, call.id)
     fields = call.values("fields") or tuple(attributes(NetworkIpAvailability))
     return json_response({row.singular: project(row, fields, admin=call.caller.reads_all)})
+
+
+async def _show_topology(backend: Backend, call: Call) -> Response:
+    fields = call.values("fields")
+    answer = await backend.store.write(lambda view: topology.show_topology(view, call.caller, call.id, fields, backend.cloud))
+    return json_response({"auto_allocated_topology": answer})
+
+
+async def _delete_topology(backend: Backend, call: Call) -> Response:
+    await backend.store.write(lambda view: topology.delete_topology(view, call.caller, call.id, backend.cloud))
+    return no_content()
 
 
 async def _list_quotas(backend: Backend, call: Call) -> Response:

@@ -18,12 +18,13 @@ from naru.model.security import (
 )
 from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
+from naru.model.topology import AutoAllocatedTopology
 
 KINDS: Mapping[str, type[Resource]] = {
     kind.kind: kind
     for kind in (
         *(Network, Subnet, Port, Agent, Quota),
-        *(Segment, SubnetPool, AddressScope, RbacPolicy),
+        *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         SecurityGroupDefaultStatefulness,
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),

@@ -142,6 +142,7 @@ class Network(Resource, frozen=True, kw_only=True):
     vlan_transparent: Annotated[bool | None, at_create(boolean, sort=False)] = None
     port_security_enabled: Annotated[bool, settable(boolean, filter=False, sort=False)] = True  # what its ports inherit
     router_external: Annotated[bool, settable(boolean, who="admin", sort=False)] = field(name="router:external", default=False)
+    is_default: Annotated[bool, settable(boolean, who="admin", sort=False)] = False  # of an external network: projects are routed to it
     external_to: Annotated[tuple[str, ...], hidden()] = ()  # projects, or "*": for whom it is external
     provider_network_type: Annotated[str, settable(text(32), who="admin", see="admin", sort=False)] = field(
         name="provider:network_type", default=""
@@ -162,11 +163,13 @@ class Network(Resource, frozen=True, kw_only=True):
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda network: (network.project_id,),
         "name": lambda network: (network.name,),
+        "default": lambda network: ("external",) if network.is_default and network.router_external else (),
     }
 
     @property
     def absent(self) -> tuple[str, ...]:
-        return ("provider:network_type", "provider:physical_network", "provider:segmentation_id") if self.segments else ("segments",)
+        provider = ("provider:network_type", "provider:physical_network", "provider:segmentation_id") if self.segments else ("segments",)
+        return provider if self.router_external else (*provider, "is_default")
 
     @property
     def on_the_wire(self) -> tuple[ProviderSegment, ...]:

@@ -14,10 +14,9 @@ from naru.model.view import View
 from naru.schedule.hosts import HostCandidate, choose_host
 from naru.schedule.networks import Candidate, Pick, pick_network
 from naru.service import binding
-from naru.service.networks import create_network
 from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
 from naru.service.ports import check_unused, create_port, remove_port, update_port
-from naru.service.subnets import create_subnet
+from naru.service.topology import ensure_network
 
 AVAILABILITY_ZONE = "nova"  # the only one
 MOST_AT_ONCE = 200  # servers of one request: the others who wait behind it in the writer wait no longer than that takes
@@ -150,11 +149,8 @@ def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, 
 
 def _pick_or_make(view: View, caller: Caller, image: Image, cloud: Cloud) -> Changes[Pick]:
     """Pick; a project that has no network at all gets one of its own, as Neutron's auto-allocated topology gives it."""
-    if not any(_usable_networks(view, caller, caller.project_id)):
-        mine = {"project_id": caller.project_id}
-        network = yield from create_network(view, caller, mine | {"name": "auto_allocated_network"}, cloud)
-        subnet = {"name": "auto_allocated_subnet_v4", "network_id": network.id, "ip_version": 4, "cidr": cloud.auto_network_cidr}
-        yield from create_subnet(view, caller, mine | subnet, cloud)
+    if all(network.router_external for network in _usable_networks(view, caller, caller.project_id)):
+        yield from ensure_network(view, caller, cloud)
     return pick_for(view, caller, caller.project_id, image)
 
 

@@ -40,6 +40,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
         | provider_attributes(segments),
     )
     network = yield from follow_settings(view, None, network)
+    _check_default(view, network)
     yield put(network)
     return network
 
@@ -57,6 +58,7 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
     changed = replace(network, **given)
     if network.router_external and not changed.router_external:
         check_not_external(view, network)
+    _check_default(view, changed)
     changed = yield from follow_settings(view, network, changed)
     yield put(changed)
     yield from share_subnets(view, changed)
@@ -77,6 +79,13 @@ def delete_network(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes
     for part in [*ports, *view.find(Subnet, "network_id", id), *view.find(Segment, "network_id", id), network]:
         yield remove(part)
     yield from forget_policies(view, id)
+
+
+def _check_default(view: View, network: Network) -> None:
+    """Raises Conflict (DefaultExternalNetworkExists): there is one at most."""
+    for other in view.find(Network, "default", "external"):
+        if other.id != network.id and network.is_default and network.router_external:
+            raise Conflict(f"A default external network already exists: {other.id}.", "DefaultExternalNetworkExists")
 
 
 def _mtu(asked: int, segments: Sequence[ProviderSegment], cloud: Cloud) -> int:
