@@ -14,9 +14,9 @@ from msgspec import field
 
 from naru.model.attributes import (
     Attribute,
-    Unconvertible,
     SharedWith,
     Tags,
+    Unconvertible,
     at_create,
     at_update,
     boolean,

@@ -11,10 +11,10 @@ from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
-from naru.service.segments import check_host, ip_allocation
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
 from naru.service.router_ports import check_addresses, check_deletable, follow_addresses, let_go
+from naru.service.segments import check_host, ip_allocation
 
 
 def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Port]:
