@@ -72,6 +72,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     physical_interface_mappings: dict[str, str] = {}  # physical network -> device of this host
     local_ip: str = ""  # the VTEP; empty: the address this host reaches the server from
     dhcp: bool = True  # may this host run DHCP servers
+    availability_zone: str = "nova"  # what fails together with this host has the same
     instance_drivers: tuple[str, ...] = ("netns",)
     report_interval_s: float = 30.0
     resync_interval_s: float = 60.0

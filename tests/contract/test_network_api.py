@@ -578,7 +578,8 @@ def test_a_quota_is_a_limit(admin):
     assert admin.request("GET", f"/quotas/{project}/default").json()["quota"]["network"] == 100
     row = next(row for row in admin.list("quotas") if row["project_id"] == project)
     has(row, {"tenant_id": project, "network": 1, "subnet": 100, "port": 2})
-    assert admin.refused("PUT", f"/quotas/{project}", {"quota": {"network": 0, "check_limit": True}})[0] == 400
+    for check in ({}, {"check_limit": True}, {"force": False}):
+        assert admin.refused("PUT", f"/quotas/{project}", {"quota": {"network": 0} | check})[0] == 400
     assert admin.update("quotas", project, network=0, force=True)["network"] == 0
     admin.delete("quotas", project)
     assert admin.show("quotas", project)["network"] == 100
@@ -688,6 +689,23 @@ def test_members_see_neither_agents_nor_availability(admin, demo):
 # -- availability
 
 
+def details(*numbers):
+    names = ("total_ips_in_subnet", "total_ips_in_allocation_pool", "used_ips_in_subnet", "used_ips_in_allocation_pool")
+    return {"ip_availability_details": dict(zip(names, numbers, strict=True))}
+
+
+def test_availability_tells_pools_from_the_rest_of_a_subnet(admin):
+    network = admin.network()
+    subnet = admin.subnet(network, "10.0.0.0/28", allocation_pools=[{"start": "10.0.0.4", "end": "10.0.0.5"}])
+    admin.subnet(network, "10.0.1.0/31", enable_dhcp=False, gateway_ip=None)
+    admin.port(network, fixed_ips=[{"subnet_id": subnet["id"], "ip_address": "10.0.0.4"}])
+    admin.port(network, fixed_ips=[{"subnet_id": subnet["id"], "ip_address": "10.0.0.9"}])
+    found = admin.request("GET", f"/network-ip-availabilities/{network['id']}").json()["network_ip_availability"]
+    assert (found["total_ips"], found["used_ips"]) == (2 + 2, 2)  # Neutron's own sums: of pools, but of all that is used
+    assert found["ip_availability_details"] == details(14 + 2, 2 + 2, 2, 1)["ip_availability_details"]
+    assert found["subnet_ip_availability"][0]["ip_availability_details"] == details(14, 2, 2, 1)["ip_availability_details"]
+
+
 def test_availability_sums_the_pools(admin):
     network = admin.network(name="counted")
     subnet = admin.subnet(network, "10.0.0.0/28", name="of 13")
@@ -703,9 +721,12 @@ def test_availability_sums_the_pools(admin):
         "total_ips": 13 + 254,
         "used_ips": 2,
         "subnet_ip_availability": [
-            {"subnet_id": subnet["id"], "subnet_name": "of 13", "cidr": "10.0.0.0/28", "ip_version": 4, "total_ips": 13, "used_ips": 1},
-            {"subnet_id": six["id"], "subnet_name": "", "cidr": "fd00::/120", "ip_version": 6, "total_ips": 254, "used_ips": 1},
+            {"subnet_id": subnet["id"], "subnet_name": "of 13", "cidr": "10.0.0.0/28", "ip_version": 4, "total_ips": 13, "used_ips": 1}
+            | details(14, 13, 1, 1),
+            {"subnet_id": six["id"], "subnet_name": "", "cidr": "fd00::/120", "ip_version": 6, "total_ips": 254, "used_ips": 1}
+            | details(256, 254, 1, 1),
         ],
+        **details(14 + 256, 13 + 254, 2, 2),
     }
     assert admin.list("network-ip-availabilities", network_id=network["id"]) == [found]
     four = admin.list("network-ip-availabilities", network_name="counted", ip_version=4)

@@ -32,13 +32,14 @@ from naru.model.security import (
 )
 from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
+from naru.model.zones import AvailabilityZone
 from neutron_extensions import RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
 
 KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, AddressScope, Segment)
 KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
 KINDS += (ServiceFlavor, ServiceProfile, ServiceProvider)
 KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup, SecurityGroupDefaultStatefulness)
-KINDS += (RbacPolicy,)
+KINDS += (RbacPolicy, AvailabilityZone)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
 cfg.CONF.register_opts([cfg.StrOpt("dns_domain", default="openstacklocal."), cfg.StrOpt("base_mac", default="fa:16:3e:00:00:00")])
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
@@ -108,7 +109,7 @@ def _expected(kind):
     for definition in (network, subnet, subnetpool, port, *sorted(ADVERTISED, key=lambda definition: definition.ALIAS)):
         below = ((getattr(definition, "SUB_RESOURCE_ATTRIBUTE_MAP", None) or {}).get(kind.plural) or {}).get("parameters", {})
         for name, rules in ((definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural) or below).items():
-            found[name] = found.get(name, {}) | rules
+            found[name] = {"allow_post": False, "allow_put": False} | found.get(name, {}) | rules
     if kind in (Network, Subnet, Port, Segment, SubnetPool, Router, FloatingIp):
         found |= STANDARD_ATTRIBUTES
     if kind.plural in TAGGED:

@@ -49,6 +49,7 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
         dhcp=agent.dhcp,
         instance_drivers=agent.instance_drivers,
         version=__version__,
+        availability_zone=agent.availability_zone,
     )
     with only_agent(run_dir):
         feed = Feed(server, token, host, description, saved=Path(settings.state_dir) / "agent" / f"{host}.json")

@@ -13,6 +13,7 @@ from naru.api.extensions import EXTENSIONS, Extension
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
 from naru.api.port_bindings import binding_routes
 from naru.api.routing import routing_routes
+from naru.api.scheduling import scheduling_routes
 from naru.api.tags import tag_routes
 from naru.model.errors import NotFound
 from naru.model.flavors import ServiceFlavor, ServiceProfile
@@ -145,7 +146,7 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("DELETE", "/v2.0/quotas/{id}", bind(_delete_quota)),
     ]
     routes += binding_routes(backend)
-    routes += routing_routes(backend)
+    routes += [*routing_routes(backend), *scheduling_routes(backend)]
     routes += [
         Route("GET", "/v2.0/auto-allocated-topology/{id}", bind(_show_topology)),
         Route("DELETE", "/v2.0/auto-allocated-topology/{id}", bind(_delete_topology)),

@@ -265,6 +265,15 @@ def mapping(maximum_bytes: int) -> Convert:
 
 tag_list = list_of(text(255))
 
+
+def zone_names(value: Any) -> tuple[str, ...]:
+    """Names of availability zones; as JSON they have 255 characters at most."""
+    names = list_of(text(255))(value)
+    if len(msgspec.json.encode(names)) > 255:
+        raise ValueError("Too many availability_zone_hints specified")
+    return names  # type: ignore[no-any-return]
+
+
 # Texts by which users find their resources. They are set through their own paths (api/tags.py), only a port's already at create.
 Tags = Annotated[tuple[str, ...], read_only(sort=False)]
 

@@ -167,6 +167,7 @@ class HostDescription(msgspec.Struct, frozen=True):
     dhcp: bool = False  # may run DHCP servers
     instance_drivers: tuple[str, ...] = ()
     version: str = ""
+    availability_zone: str = "nova"
 
 
 class InstanceReport(msgspec.Struct, frozen=True):

@@ -40,6 +40,7 @@ from naru.model.attributes import (
     tag_list,
     text,
     uuid_text,
+    zone_names,
 )
 from naru.model.port_options import (
     DEFAULT_DNS_DOMAIN,
@@ -137,6 +138,8 @@ class Network(Resource, frozen=True, kw_only=True):
     shared_with: SharedWith = ()
     subnets: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()
     tags: Tags = ()
+    availability_zone_hints: Annotated[tuple[str, ...], at_create(zone_names, filter=False)] = ()
+    availability_zones: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()  # of the hosts that serve it
     mtu: Annotated[int, settable(integer(0))] = 0
     dns_domain: Annotated[str, settable(domain_name, filter=False, sort=False)] = ""  # of the records that an external DNS publishes
     vlan_transparent: Annotated[bool | None, at_create(boolean, sort=False)] = None
@@ -323,20 +326,23 @@ class Agent(Resource, frozen=True, kw_only=True):
     plural: ClassVar[str] = "agents"
 
     # Where it differs from other resources: nobody's, without times of change, described at update only.
-    id: Annotated[str, read_only(sort=False)]
+    id: Annotated[str, read_only()]
     project_id: Annotated[str, hidden()] = ""
-    description: Annotated[str | None, at_update(or_none(text(255)), who="admin", sort=False)] = None
+    description: Annotated[str | None, at_update(or_none(text(255)), who="admin")] = None
+    created_at: Annotated[str, read_only(filter=False)] = ""
     updated_at: Annotated[str, hidden()] = ""
     revision_number: Annotated[int, hidden()] = 1
 
-    agent_type: Annotated[str, read_only(sort=False)] = "Linux bridge agent"
-    binary: Annotated[str, read_only(sort=False)] = "naru-agent"
-    topic: Annotated[str, read_only(sort=False)] = "N/A"
-    host: Annotated[str, read_only(sort=False)]
-    admin_state_up: Annotated[bool, at_update(boolean, who="admin", sort=False)] = True
-    alive: Annotated[bool, read_only(convert=boolean, sort=False)] = True
-    started_at: Annotated[str, read_only(filter=False, sort=False)] = ""
-    heartbeat_timestamp: Annotated[str, read_only(filter=False, sort=False)] = ""
+    agent_type: Annotated[str, read_only()] = "Linux bridge agent"
+    binary: Annotated[str, read_only()] = "naru-agent"
+    topic: Annotated[str, read_only()] = "N/A"
+    host: Annotated[str, read_only()]
+    admin_state_up: Annotated[bool, at_update(boolean, who="admin")] = True
+    alive: Annotated[bool, read_only(convert=boolean)] = True
+    started_at: Annotated[str, read_only(filter=False)] = ""
+    heartbeat_timestamp: Annotated[str, read_only(filter=False)] = ""
+    availability_zone: Annotated[str, read_only(sort=False)] = "nova"
+    resources_synced: Annotated[bool | None, read_only(filter=False, sort=False)] = None  # no host's resources are told to Placement
     configurations: Annotated[dict[str, Any], read_only(filter=False, sort=False)] = field(default_factory=dict)
     failures: Annotated[dict[str, str], hidden()] = field(default_factory=dict)  # HostState key -> reason
 
@@ -346,6 +352,15 @@ class Agent(Resource, frozen=True, kw_only=True):
         return (f"agent/{self.host}",)
 
 
+class IpAvailabilityDetails(msgspec.Struct, frozen=True):
+    """Addresses, each counted once: of the subnet those that a host can have, of these the ones in pools, and of both the used ones."""
+
+    total_ips_in_subnet: int = 0
+    total_ips_in_allocation_pool: int = 0
+    used_ips_in_subnet: int = 0
+    used_ips_in_allocation_pool: int = 0
+
+
 class SubnetIpAvailability(msgspec.Struct, frozen=True):
     subnet_id: str
     subnet_name: str
@@ -353,6 +368,7 @@ class SubnetIpAvailability(msgspec.Struct, frozen=True):
     ip_version: int
     total_ips: int  # of the allocation pools
     used_ips: int
+    ip_availability_details: IpAvailabilityDetails
 
 
 class NetworkIpAvailability(Resource, frozen=True, kw_only=True):
@@ -377,6 +393,7 @@ class NetworkIpAvailability(Resource, frozen=True, kw_only=True):
     total_ips: Annotated[int, read_only(filter=False, sort=False)] = 0
     used_ips: Annotated[int, read_only(filter=False, sort=False)] = 0
     subnet_ip_availability: Annotated[tuple[SubnetIpAvailability, ...], read_only(filter=False, sort=False)] = ()
+    ip_availability_details: Annotated[IpAvailabilityDetails, read_only(filter=False, sort=False)] = IpAvailabilityDetails()
     ip_version: Annotated[int | None, filter_only(integer())] = None
 
 

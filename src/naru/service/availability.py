@@ -1,8 +1,13 @@
 """How many addresses a network has and how many are used, in Neutron's words. Administrators see it; for others there is none."""
 
+from collections.abc import Sequence
+from ipaddress import ip_network
+
+from msgspec.structs import astuple
+
 from naru.model.errors import not_found
 from naru.model.identity import Caller
-from naru.model.resources import Network, NetworkIpAvailability, Subnet, SubnetIpAvailability
+from naru.model.resources import IpAvailabilityDetails, Network, NetworkIpAvailability, Subnet, SubnetIpAvailability
 from naru.model.view import View
 from naru.service.policy import fetch
 
@@ -39,10 +44,22 @@ def _availability(view: View, network: Network, subnets: list[Subnet]) -> Networ
         total_ips=sum(row.total_ips for row in rows),
         used_ips=sum(row.used_ips for row in rows),
         subnet_ip_availability=rows,
+        ip_availability_details=_sum([row.ip_availability_details for row in rows]),
     )
+
+
+def _sum(parts: Sequence[IpAvailabilityDetails]) -> IpAvailabilityDetails:
+    return IpAvailabilityDetails(*(sum(numbers) for numbers in zip(*(astuple(part) for part in parts), strict=True)))
 
 
 def _subnet_availability(view: View, subnet: Subnet) -> SubnetIpAvailability:
     space = view.addresses(subnet.id)
     used = space.allocated + len(space.outside)
-    return SubnetIpAvailability(subnet.id, subnet.name, subnet.cidr, subnet.ip_version, space.usable, used)
+    details = IpAvailabilityDetails(_host_addresses(subnet.cidr), space.usable, used, space.allocated)
+    return SubnetIpAvailability(subnet.id, subnet.name, subnet.cidr, subnet.ip_version, space.usable, used, details)
+
+
+def _host_addresses(cidr: str) -> int:
+    """Of an IPv4 prefix all but the network and broadcast address, which point-to-point prefixes have not (RFC 3021)."""
+    prefix = ip_network(cidr)
+    return prefix.num_addresses - (2 if prefix.version == 4 and prefix.prefixlen < 31 else 0)

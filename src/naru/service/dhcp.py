@@ -5,6 +5,7 @@ Level-triggered: `ensure_dhcp_server` looks at what is and yields what is missin
 
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -12,6 +13,7 @@ from naru.model.resources import DHCP_OWNER, Agent, Changes, FixedIp, Network, P
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import choose_address, choose_mac
+from naru.service.zones import show_zones
 
 
 def served_subnets(view: View, network_id: str) -> list[Subnet]:
@@ -24,10 +26,11 @@ def dhcp_ports(view: View, network_id: str) -> list[Port]:
     return [port for port in view.find(Port, "network_id", network_id) if port.device_owner == DHCP_OWNER]
 
 
-def ensure_dhcp_server(view: View, network_id: str) -> Changes[None]:
+def ensure_dhcp_server(view: View, network_id: str, host: str | None = None) -> Changes[None]:
     """One DHCP port with an address in each served subnet, where a host can run the server; none where nothing is served.
 
-    A subnet that has no address left for its server goes without one, until this is asked again.
+    A new server goes to `host`, if that is named. A subnet that has no address left for its server goes without one, until this is
+    asked again.
     """
     network = view.get(Network, network_id)
     if network is None:
@@ -43,8 +46,7 @@ def ensure_dhcp_server(view: View, network_id: str) -> Changes[None]:
         fixed_ips = kept + _server_addresses(view, missing)
         if fixed_ips != ports[0].fixed_ips:
             yield put(replace(ports[0], fixed_ips=fixed_ips))
-    elif (fixed_ips := _server_addresses(view, subnets)) and (host := _least_loaded(view, network)):
-        vif_type, vif_details = binding.bind(view, network, host)
+    elif (fixed_ips := _server_addresses(view, subnets)) and (host := host or _least_loaded(view, network)):
         yield put(
             Port(
                 id=new_id(),
@@ -55,12 +57,21 @@ def ensure_dhcp_server(view: View, network_id: str) -> Changes[None]:
                 device_owner=DHCP_OWNER,
                 dns_suffix=network.dns_suffix,
                 port_security_enabled=False,
-                device_id=f"dhcp{uuid.uuid5(uuid.NAMESPACE_DNS, host)}-{network_id}",
-                binding_host_id=host,
-                binding_vif_type=vif_type,
-                binding_vif_details=vif_details,
+                **served_by(view, network, host),
             )
         )
+    yield from show_zones(view, network_id)
+
+
+def served_by(view: View, network: Network, host: str) -> dict[str, Any]:
+    """Where a DHCP port is, as attributes of it."""
+    vif_type, vif_details = binding.bind(view, network, host)
+    return {
+        "device_id": f"dhcp{uuid.uuid5(uuid.NAMESPACE_DNS, host)}-{network.id}",
+        "binding_host_id": host,
+        "binding_vif_type": vif_type,
+        "binding_vif_details": vif_details,
+    }
 
 
 def _server_addresses(view: View, subnets: Iterable[Subnet]) -> tuple[FixedIp, ...]:
@@ -68,11 +79,12 @@ def _server_addresses(view: View, subnets: Iterable[Subnet]) -> tuple[FixedIp, .
 
 
 def _least_loaded(view: View, network: Network) -> str | None:
-    """The live host with the fewest DHCP servers among those that may run one for this network."""
+    """The live host with the fewest DHCP servers among those that may run one for this network, in the zones that it asks for."""
     hosts = [
         agent.host
         for agent in view.all(Agent)
         if agent.alive and agent.admin_state_up and agent.configurations.get("dhcp") and not binding.why_unreachable(agent, network)
+        if not network.availability_zone_hints or agent.availability_zone in network.availability_zone_hints
     ]
     servers = {host: sum(port.device_owner == DHCP_OWNER for port in view.find(Port, "binding:host_id", host)) for host in hosts}
     return min(servers, key=lambda host: (servers[host], host), default=None)

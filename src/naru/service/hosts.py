@@ -34,6 +34,7 @@ def register_host(view: View, host: str, description: HostDescription, now: date
         "version": description.version,
     }
     agent = replace(agent, alive=True, started_at=_text(now), heartbeat_timestamp=_text(now), configurations=configurations, failures={})
+    agent = replace(agent, availability_zone=description.availability_zone)
     yield put(agent)
     for network in list(view.all(Network)):
         yield from ensure_dhcp_server(view, network.id)

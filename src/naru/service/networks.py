@@ -18,6 +18,7 @@ from naru.service.router_ports import check_not_external, drop_unused_floating_i
 from naru.service.security import ensure_default_group
 from naru.service.segments import asked_segments, provider_attributes, take_segments
 from naru.service.sharing import follow_settings, forget_policies, share_subnets
+from naru.service.zones import check_hints
 
 MIN_MTU_BYTES = {4: 68, 6: 1280}  # RFC 791 and RFC 8200 §5
 _SEGMENT = ("provider_network_type", "provider_physical_network", "provider_segmentation_id", "segments")
@@ -39,6 +40,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
         }
         | provider_attributes(segments),
     )
+    check_hints(view, network.availability_zone_hints)
     network = yield from follow_settings(view, None, network)
     _check_default(view, network)
     yield put(network)

@@ -85,7 +85,7 @@ def appearance(caller: Caller, kind: type[R]) -> Callable[[R], R] | None:
         return None
     project_id = caller.project_id
     return lambda resource: (
-        msgspec.structs.replace(resource, shared=True) if project_id in resource.shared_with else resource  # type: ignore[attr-defined, call-arg]
+        msgspec.structs.replace(resource, shared=True) if project_id in resource.shared_with else resource  # type: ignore[attr-defined]
     )
 
 

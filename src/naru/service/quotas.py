@@ -42,13 +42,13 @@ def quota_details(view: View, caller: Caller, project_id: str, cloud: Cloud) -> 
 def update_quota(view: View, caller: Caller, project_id: str, body: dict[str, object], cloud: Cloud) -> Changes[None]:
     """Administrators only. Raises Invalid for a resource that is not counted or a limit below -1.
 
-    `check_limit` in the body asks to refuse a limit below what is used; without it, as with `force`, a limit may be below.
+    A limit below what is used is refused, unless `force` is in the body. (`check_limit` asks for what is the rule by now.)
     """
     if not caller.is_admin:
         raise Forbidden("(rule:update_quota) is disallowed by policy: quotas are set by an administrator")
     values = _decode(body)
     limits = {name: value for name, value in values.items() if name in COUNTED}
-    if values.get("check_limit"):
+    if not values.get("force"):
         for name, limit in limits.items():
             used = view.count(COUNTED[name], "project_id", project_id)
             if 0 <= limit < used:

@@ -20,6 +20,7 @@ from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 from naru.service.router_ports import check_gateway_change
 from naru.service.segments import check_changed_subnet, check_new_subnet
 from naru.service.subnetpools import check_affinity, with_prefix
+from naru.service.zones import show_zones
 
 Prefix = IPv4Network | IPv6Network
 
@@ -85,6 +86,7 @@ def delete_subnet(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
     for port in ports:
         rest = tuple(ip for ip in port.fixed_ips if ip.subnet_id != id)
         yield remove(port) if port.device_owner == DHCP_OWNER and not rest else put(replace(port, fixed_ips=rest))
+    yield from show_zones(view, network.id)
 
 
 def _prefix(given: dict[str, Any]) -> Prefix:

@@ -1,0 +1,162 @@
+"""Availability zones, and which agent serves a network: https://docs.openstack.org/api-ref/network/v2/#availability-zones"""
+
+import httpx
+import msgspec
+import openstack
+import pytest
+
+from naru.model.hoststate import HostDescription
+from networking import Networking
+
+NOWHERE = "11111111-2222-4333-8444-555555555555"
+
+
+def register(serving, host, zone, *, dhcp=True):
+    description = HostDescription(tunnel_address="172.18.0.31", dhcp=dhcp, availability_zone=zone)
+    headers = {"Authorization": f"Bearer {(serving.state_dir / 'agent-token').read_text().strip()}"}
+    url = f"{serving.url}/agent/v1/hosts/{host}"
+    httpx.put(url, content=msgspec.json.encode(description), headers=headers, trust_env=False).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def admin(clients, serving):
+    for host, zone in (("h1", "nova"), ("h2", "west"), ("h3", "west")):
+        register(serving, host, zone)
+    register(serving, "compute1", "east", dhcp=False)
+    with clients.http("admin") as http:
+        yield Networking(http)
+
+
+@pytest.fixture(scope="module")
+def demo(clients, admin):
+    with clients.http("demo") as http:
+        yield Networking(http)
+
+
+@pytest.fixture(scope="module")
+def agents(admin):
+    return {agent["host"]: agent["id"] for agent in admin.list("agents")}
+
+
+def hosting(admin, network):
+    answer = admin.request("GET", f"/networks/{network['id']}/dhcp-agents")
+    assert answer.status_code == 200, answer.text
+    return [agent["host"] for agent in answer.json()["agents"]]
+
+
+def served(admin, agent_id):
+    return {network["id"] for network in admin.request("GET", f"/agents/{agent_id}/dhcp-networks").json()["networks"]}
+
+
+def test_zones_are_those_of_the_hosts_that_serve_networks(admin, demo):
+    zones = [{"name": name, "resource": "network", "state": "available"} for name in ("nova", "west")]
+    assert demo.list("availability_zones") == zones
+    assert demo.list("availability_zones", name="west", fields="name") == [{"name": "west"}]
+    assert demo.list("availability_zones", state="unavailable") == []
+    assert demo.refused("GET", "/availability_zones?nonsense=1")[0] == 400
+    assert {agent["host"]: agent["availability_zone"] for agent in admin.list("agents")}["h2"] == "west"
+    assert {agent["host"] for agent in admin.list("agents", availability_zone="west")} == {"h2", "h3"}
+
+
+def test_a_zone_without_a_host_that_may_serve_is_unavailable(admin, agents):
+    admin.update("agents", agents["h1"], admin_state_up=False)
+    assert [zone["name"] for zone in admin.list("availability_zones", state="unavailable")] == ["nova"]
+    admin.update("agents", agents["h1"], admin_state_up=True)
+
+
+def test_a_network_is_served_in_the_zone_that_it_asks_for(admin, demo):
+    networks = [demo.network(availability_zone_hints=["west"]) for _ in range(3)]
+    assert networks[0]["availability_zone_hints"] == ["west"]
+    assert networks[0]["availability_zones"] == []
+    for network in networks:
+        demo.subnet(network)
+        assert demo.show("networks", network["id"])["availability_zones"] == ["west"]
+        assert hosting(admin, network)[0] in ("h2", "h3")
+    demo.request("DELETE", f"/subnets/{demo.show('networks', networks[0]['id'])['subnets'][0]}")
+    assert demo.show("networks", networks[0]["id"])["availability_zones"] == []
+
+
+@pytest.mark.parametrize(
+    ("hints", "refusal"),
+    [
+        (["mars"], (404, "AvailabilityZoneNotFound")),
+        (["east"], (404, "AvailabilityZoneNotFound")),  # no host there serves networks
+        ("west", (400, "HTTPBadRequest")),
+        (["west", "west"], (400, "HTTPBadRequest")),
+        ([f"zone{n}" for n in range(50)], (400, "HTTPBadRequest")),
+    ],
+)
+def test_hints_that_cannot_be_followed_are_refused(demo, hints, refusal):
+    assert demo.refused("POST", "/networks", {"network": {"availability_zone_hints": hints}})[:2] == refusal
+
+
+def test_a_network_is_moved_between_agents(admin, agents):
+    network = admin.network()
+    admin.subnet(network)
+    (before,) = hosting(admin, network)
+    after = next(host for host in ("h1", "h2") if host != before)
+    answer = admin.request("POST", f"/agents/{agents[after]}/dhcp-networks", json={"network_id": network["id"]})
+    assert (answer.status_code, answer.json()) == (201, None)
+    assert hosting(admin, network) == [after]
+    assert network["id"] in served(admin, agents[after])
+    assert network["id"] not in served(admin, agents[before])
+    (port,) = admin.list("ports", network_id=network["id"], device_owner="network:dhcp")
+    assert (port["binding:host_id"], port["binding:vif_type"]) == (after, "bridge")
+    again = admin.refused("POST", f"/agents/{agents[after]}/dhcp-networks", {"network_id": network["id"]})
+    assert again[:2] == (409, "NetworkHostedByDHCPAgent")
+    assert admin.request("DELETE", f"/agents/{agents[after]}/dhcp-networks/{network['id']}").status_code == 204
+    assert hosting(admin, network) == []
+    assert admin.show("networks", network["id"])["availability_zones"] == []
+    answer = admin.request("POST", f"/agents/{agents[before]}/dhcp-networks", json={"network_id": network["id"]})
+    assert answer.status_code == 201
+    assert hosting(admin, network) == [before]
+
+
+def test_what_cannot_serve_is_refused(admin, agents):
+    network = admin.network()
+    path = f"/agents/{agents['h1']}/dhcp-networks"
+    assert admin.refused("POST", path, {"network_id": network["id"]})[:2] == (400, "InvalidInput")  # it has no subnet
+    assert admin.refused("POST", path, {"network_id": NOWHERE})[:2] == (404, "NetworkNotFound")
+    assert admin.refused("POST", path, {})[:2] == (400, "HTTPBadRequest")
+    assert admin.refused("DELETE", f"{path}/{network['id']}")[:2] == (409, "NetworkNotHostedByDhcpAgent")
+    assert admin.refused("GET", f"/agents/{NOWHERE}/dhcp-networks")[:2] == (404, "AgentNotFound")
+    other = f"/agents/{agents['compute1']}/dhcp-networks"
+    assert admin.refused("POST", other, {"network_id": network["id"]})[:2] == (404, "InvalidDHCPAgent")
+    flat = admin.network(**{"provider:network_type": "flat", "provider:physical_network": "nowhere"})
+    assert admin.refused("POST", path, {"network_id": flat["id"]})[:2] == (400, "InvalidInput")
+
+
+def test_agents_are_the_administrators_affair(demo, agents):
+    network = demo.network()
+    for method, path in (
+        ("GET", f"/networks/{network['id']}/dhcp-agents"),
+        ("GET", f"/agents/{agents['h1']}/dhcp-networks"),
+        ("DELETE", f"/agents/{agents['h1']}/dhcp-networks/{network['id']}"),
+    ):
+        assert demo.refused(method, path)[:2] == (403, "PolicyNotAuthorized")
+
+
+def test_agents_are_sorted(admin):
+    names = [agent["host"] for agent in admin.list("agents", ("sort_key", "host"), ("sort_dir", "desc"))]
+    assert names == sorted(names, reverse=True)
+    assert admin.refused("GET", "/agents?sort_key=configurations")[0] == 400
+
+
+def test_the_sdk(serving, admin, agents):
+    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
+    network = admin.network(availability_zone_hints=["west"])
+    admin.subnet(network)
+    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as sdk:
+        assert {zone.name for zone in sdk.network.availability_zones()} == {"nova", "west"}
+        hosts = [agent.host for agent in sdk.network.network_hosting_dhcp_agents(network["id"])]
+        assert hosts == hosting(admin, network)
+        found = sdk.network.get_agent(agents["h1"])
+        sdk.network.add_dhcp_agent_to_network(found, network["id"])
+        assert network["id"] in [hosted.id for hosted in sdk.network.dhcp_agent_hosting_networks(found)]
+        sdk.network.remove_dhcp_agent_from_network(found, network["id"])
+        assert hosting(admin, network) == []
+
+
+def test_the_command(clients, admin):
+    zones = clients.openstack("availability", "zone", "list", "--network", user="admin")
+    assert {zone["Zone Name"] for zone in zones} == {"nova", "west"}
