@@ -34,7 +34,7 @@ class Cloud(msgspec.Struct, frozen=True):
 def require_writer(caller: Caller, action: str) -> None:
     """Raises Forbidden for who may only read. It says nothing of what there is: it is asked before anything is looked up."""
     if not caller.may_write:
-        raise Forbidden(f"(rule:{action}) is disallowed by policy: it takes the role member, and the token has {sorted(caller.roles)}")
+        raise Forbidden(f"{action} is disallowed by policy: it takes the role member, and the token has {sorted(caller.roles)}")
 
 
 def owns(caller: Caller, resource: Resource) -> bool:
