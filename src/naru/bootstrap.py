@@ -24,6 +24,7 @@ from naru.api.identity import identity_routes
 from naru.api.image import image_routes
 from naru.api.keystone import ByKeystone
 from naru.api.network import network_routes
+from naru.api.public import public_routes
 from naru.api.serve import listen, serve
 from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
@@ -87,7 +88,9 @@ class Server:
 
     def app(self) -> App:
         dispatch = Dispatch()
-        dispatch.add(network_routes(self.backend), network_refusal)
+        network = network_routes(self.backend)
+        dispatch.add(network, network_refusal)
+        dispatch.add(public_routes(network), network_refusal)
         if self.keystone is None:
             dispatch.add(identity_routes(self.backend), identity_refusal)
         dispatch.add(compute_routes(self.backend), compute_refusal)

@@ -8,8 +8,8 @@ import ipaddress
 import re
 import unicodedata
 import uuid
-from collections.abc import Callable, Collection
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -67,6 +67,31 @@ def hidden() -> Attribute:
     return Attribute(see="nobody", filter=False, sort=False)
 
 
+# -- what a conversion takes, as JSON Schema: /openapi.json and the reference of attributes say it
+
+C = TypeVar("C", bound=Callable[..., Any])
+Schema = Mapping[str, Any]
+
+
+def takes(schema: Schema | None) -> Callable[[C], C]:
+    """Marks a conversion. One without the mark takes what its field keeps; booleans and numbers may be sent as texts everywhere."""
+
+    def mark(convert: C) -> C:
+        if schema is not None:
+            convert.__dict__["schema"] = schema
+        return convert
+
+    return mark
+
+
+def schema_of(convert: Convert) -> Schema | None:
+    return getattr(convert, "schema", None)
+
+
+def nullable(schema: Schema | None) -> Schema | None:
+    return schema and {"anyOf": [schema, {"type": "null"}]}
+
+
 # -- conversions: each raises ValueError with a reason that names the value
 
 
@@ -82,6 +107,7 @@ def shown(value: Any) -> str:
 _BOOLEANS = dict.fromkeys(("true", "1", "t", "on", "y", "yes"), True) | dict.fromkeys(("false", "0", "f", "off", "n", "no"), False)
 
 
+@takes({"type": "boolean"})
 def boolean(value: Any) -> bool:
     """True, "True", "yes", 1, "1" and their opposites: old clients send strings."""
     truth = _BOOLEANS.get(str(value).strip().lower()) if isinstance(value, str | int) else None
@@ -91,6 +117,9 @@ def boolean(value: Any) -> bool:
 
 
 def integer(minimum: int | None = None, maximum: int | None = None, one_of: Collection[int] | None = None) -> Convert:
+    bounds = {"minimum": minimum, "maximum": maximum, "enum": one_of and list(one_of)}
+
+    @takes({"type": "integer"} | {word: bound for word, bound in bounds.items() if bound is not None})
     def convert(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise Unconvertible(f"{shown(value)} is not an integer")
@@ -110,6 +139,7 @@ def integer(minimum: int | None = None, maximum: int | None = None, one_of: Coll
 
 
 def text(maximum: int) -> Convert:
+    @takes({"type": "string", "maxLength": maximum})
     def convert(value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError(f"{shown(value)} is not a valid string")
@@ -126,6 +156,7 @@ def name_text(maximum: int) -> Convert:
     """A text on one line, without control characters, and without spaces at its ends."""
     check_text = text(maximum)
 
+    @takes(schema_of(check_text))
     def convert(value: Any) -> str:
         check_text(value)
         if value != value.strip() or any(_is_unprintable(character) for character in value):
@@ -141,6 +172,7 @@ def _is_unprintable(character: str) -> bool:
 
 
 def one_of(values: Collection[Any]) -> Convert:
+    @takes({"enum": list(values)})
     def convert(value: Any) -> Any:
         if not isinstance(value, str | int | None) or value not in values:
             raise ValueError(f"{shown(value)} is not in {list(values)}")
@@ -150,9 +182,10 @@ def one_of(values: Collection[Any]) -> Convert:
 
 
 def or_none(convert: Convert) -> Convert:
-    return lambda value: None if value is None else convert(value)
+    return takes(nullable(schema_of(convert)))(lambda value: None if value is None else convert(value))
 
 
+@takes({"type": "string", "format": "uuid"})
 def uuid_text(value: Any) -> str:
     """A UUID in its canonical form: 36 characters, lower case, hyphens."""
     if isinstance(value, str):
@@ -166,6 +199,7 @@ def uuid_text(value: Any) -> str:
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}|[0-9a-f]{4}(\.[0-9a-f]{4}){2}|[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
+@takes({"type": "string", "format": "mac"})
 def mac_address(value: Any) -> str:
     """A unicast MAC, lower case with colons (IEEE 802: the lowest bit of the first byte marks a group)."""
     matched = isinstance(value, str) and _MAC.fullmatch(value)
@@ -175,11 +209,13 @@ def mac_address(value: Any) -> str:
     return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
+@takes(nullable(schema_of(mac_address)))
 def mac_or_another(value: Any) -> str:
     """Null asks for a MAC that the server chooses, and is kept as ""."""
     return "" if value is None else mac_address(value)
 
 
+@takes({"type": "string", "format": "ip"})
 def ip_address(value: Any) -> str:
     if isinstance(value, str) and "%" not in value:  # a zone means something on one host only (RFC 4007 §6)
         try:
@@ -189,6 +225,7 @@ def ip_address(value: Any) -> str:
     raise ValueError(f"{shown(value)} is not a valid IP address")
 
 
+@takes({"type": "string", "format": "cidr"})
 def cidr(value: Any) -> str:
     """The prefix in which an address with a length lies, in canonical form: 10.0.0.1/24 is 10.0.0.0/24."""
     if not isinstance(value, str):
@@ -201,6 +238,7 @@ def cidr(value: Any) -> str:
     raise ValueError(f"{shown(value)} is not a valid IP subnet")
 
 
+@takes(schema_of(cidr))
 def route_destination(value: Any) -> str:
     """A prefix whose host bits are zero, and that is not this host itself."""
     prefix = ipaddress.ip_network(cidr(value))
@@ -214,6 +252,7 @@ def route_destination(value: Any) -> str:
 def list_of(convert: Convert, *, unique: bool = True) -> Convert:
     """A list, kept as a tuple."""
 
+    @takes({"type": "array", "items": schema_of(convert) or {}, "uniqueItems": unique})
     def convert_list(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise ValueError(f"{shown(value)} is not a list")
@@ -226,12 +265,15 @@ def list_of(convert: Convert, *, unique: bool = True) -> Convert:
 
 
 def or_empty(convert: Convert, empty: Any = ()) -> Convert:
-    return lambda value: empty if value is None else convert(value)
+    return takes(nullable(schema_of(convert)))(lambda value: empty if value is None else convert(value))
 
 
 def struct_of(kind: type[msgspec.Struct], **members: Convert) -> Convert:
     """An object with just these members, kept as `kind`; members that are absent take the struct's defaults."""
+    required = [field.name for field in msgspec.structs.fields(kind) if field.required]
+    properties = {name: schema_of(member) or {} for name, member in members.items()}
 
+    @takes({"type": "object", "properties": properties, "required": required, "additionalProperties": False})
     def convert(value: Any) -> msgspec.Struct:
         if not isinstance(value, dict):
             raise ValueError(f"{shown(value)} is not a dictionary")
@@ -240,8 +282,7 @@ def struct_of(kind: type[msgspec.Struct], **members: Convert) -> Convert:
         try:
             return kind(**{name: members[name](item) for name, item in value.items()})
         except TypeError:
-            missing = {f.name for f in msgspec.structs.fields(kind) if f.required} - set(value)
-            raise ValueError(f"missing keys {sorted(missing)} in {shown(value)}") from None
+            raise ValueError(f"missing keys {sorted(set(required) - set(value))} in {shown(value)}") from None
 
     return convert
 
@@ -249,6 +290,7 @@ def struct_of(kind: type[msgspec.Struct], **members: Convert) -> Convert:
 def mapping(maximum_bytes: int) -> Convert:
     """Any JSON object of at most so many bytes; None means empty."""
 
+    @takes({"type": ["object", "null"]})
     def convert(value: Any) -> dict[str, Any]:
         if value is None:
             return {}
