@@ -4,12 +4,12 @@ import pytest
 
 from naru.model.errors import Conflict, Forbidden, Invalid, NaruError, NotFound
 from naru.model.provider import ProviderSegment
-from naru.model.resources import Network, Port, WantedIp
+from naru.model.resources import HostRoute, Network, Port, Subnet, WantedIp
 from naru.model.segments import Segment
 from naru.service import segments
 from naru.service.networks import delete_network, update_network
 from naru.service.ports import update_port
-from naru.service.subnets import update_subnet
+from naru.service.subnets import delete_subnet, update_subnet
 from naru.store.documents import render
 from planning import ADMIN, CLOUD, MEMBER, PlainCloud
 
@@ -153,6 +153,26 @@ def test_a_subnet_is_tied_once(cloud):
     with pytest.raises(Invalid) as refused:
         cloud.run(update_subnet(cloud.view, ADMIN, loose.id, {"segment_id": cloud.segments_of(several)[0].id}, CLOUD))
     assert refused.value.type == "NoUpdateSubnetWhenMultipleSegmentsOnNetwork"
+
+
+def test_subnets_lead_to_their_peers(cloud, routed):
+    """By their own gateways; what somebody else routed there stays as it is."""
+    first, second = (cloud.view.get(Subnet, id) for id in routed.subnets)
+
+    def routes(subnet):
+        return [(route.destination, route.nexthop) for route in cloud.view.get(Subnet, subnet.id).host_routes]
+
+    assert (routes(first), routes(second)) == ([("10.0.2.0/24", "10.0.1.1")], [("10.0.1.0/24", "10.0.2.1")])
+    cloud.run(update_subnet(cloud.view, ADMIN, first.id, {"gateway_ip": "10.0.1.254", "allocation_pools": ()}, CLOUD))
+    assert (routes(first), routes(second)) == ([("10.0.2.0/24", "10.0.1.254")], [("10.0.1.0/24", "10.0.2.1")])
+    mine = {"host_routes": (HostRoute("10.0.1.0/24", "10.0.2.9"),)}
+    cloud.run(update_subnet(cloud.view, ADMIN, second.id, mine, CLOUD))
+    neighbour = cloud.subnet(routed, "10.0.3.0/24", segment_id=first.segment_id)
+    assert routes(first) == [("10.0.2.0/24", "10.0.1.254")]
+    assert routes(second) == [("10.0.1.0/24", "10.0.2.9"), ("10.0.3.0/24", "10.0.2.1")]
+    cloud.run(delete_subnet(cloud.view, ADMIN, neighbour.id, CLOUD))
+    assert routes(second) == [("10.0.1.0/24", "10.0.2.9")]
+    cloud.subnet(cloud.network(), "10.0.9.0/24")
 
 
 # -- of a port

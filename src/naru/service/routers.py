@@ -96,7 +96,7 @@ def _make_gateway(view: View, caller: Caller, router: Router, wanted: WantedGate
         return port.fixed_ips
     mac = port.mac_address if port is not None else choose_mac(view, network.id)
     if not asked:
-        fixed_ips = choose_addresses(view, network.id, mac)
+        fixed_ips = choose_addresses(view, network.id, mac, GATEWAY_OWNER)
     else:
         gateways = {subnet.gateway_ip for subnet in view.find(Subnet, "network_id", network.id)}
         if taken := [ask.ip_address for ask in asked if ask.ip_address in gateways - {None}]:

@@ -9,7 +9,7 @@ from naru.allocate.segments import SegmentRanges, choose_segment
 from naru.model.errors import Conflict, Forbidden, Invalid, not_found
 from naru.model.identity import Caller
 from naru.model.provider import ProviderSegment, why_not_carried
-from naru.model.resources import DHCP_OWNER, Agent, Changes, Network, Port, Subnet, new_id, put, remove
+from naru.model.resources import DHCP_OWNER, Agent, Changes, HostRoute, Network, Port, Subnet, new_id, put, remove
 from naru.model.segments import Segment
 from naru.model.view import View
 from naru.service.policy import Cloud, fetch, fetch_own
@@ -153,6 +153,23 @@ def _check_segment(view: View, network_id: str, segment_id: str | None) -> None:
     if segment.network_id != network_id:
         message = f"The subnet's network id, '{network_id}', doesn't match the network_id of segment '{segment_id}'"
         raise Invalid(message, "NetworkIdsDontMatch")
+
+
+def follow_peers(view: View, network_id: str, before: Subnet | None = None) -> Changes[None]:
+    """Subnets of a routed network have host routes, by their own gateways, to those on its other segments.
+
+    To be run when a subnet came, went or changed; `before` is what it was. A route that somebody else made to a peer stays.
+    """
+    routed = [subnet for subnet in view.find(Subnet, "network_id", network_id) if subnet.segment_id and subnet.gateway_ip]
+    gone = {before.cidr} if before is not None else set()
+    for subnet in routed:
+        peers = {peer.cidr for peer in routed if peer.ip_version == subnet.ip_version and peer.segment_id != subnet.segment_id}
+        gateway = before.gateway_ip if before is not None and before.id == subnet.id else subnet.gateway_ip
+        own = [route for route in subnet.host_routes if route.destination not in peers | gone or route.nexthop != gateway]
+        missing = peers - {route.destination for route in own}
+        routes = (*own, *(HostRoute(cidr, subnet.gateway_ip or "") for cidr in sorted(missing)))
+        if routes != subnet.host_routes:
+            yield put(replace(subnet, host_routes=routes))
 
 
 # -- of a port

@@ -18,7 +18,7 @@ from naru.service.dhcp import ensure_dhcp_server
 from naru.service.networks import check_mtu
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 from naru.service.router_ports import check_gateway_change
-from naru.service.segments import check_changed_subnet, check_new_subnet
+from naru.service.segments import check_changed_subnet, check_new_subnet, follow_peers
 from naru.service.subnetpools import check_affinity, with_prefix
 from naru.service.zones import show_zones
 
@@ -49,6 +49,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     yield put(subnet)
     yield put(replace(network, subnets=(*network.subnets, subnet.id)))
     yield from show_scopes(view, network.id)
+    yield from follow_peers(view, network.id)
     for port in list(view.find(Port, "network_id", network.id)) if is_automatic(subnet) else ():
         if port.device_owner not in (DHCP_OWNER, INTERFACE_OWNER):
             yield put(replace(port, fixed_ips=(*port.fixed_ips, *automatic_addresses([subnet], port.mac_address))))
@@ -63,6 +64,8 @@ def update_subnet(view: View, caller: Caller, id: str, given: dict[str, Any], cl
     check_gateway_change(view, subnet, changed.gateway_ip)
     _check(changed, ip_network(subnet.cidr))
     yield put(changed)
+    if (changed.gateway_ip, changed.segment_id) != (subnet.gateway_ip, subnet.segment_id):
+        yield from follow_peers(view, subnet.network_id, subnet)
     if (changed.enable_dhcp, changed.allocation_pools) != (subnet.enable_dhcp, subnet.allocation_pools):
         yield from ensure_dhcp_server(view, subnet.network_id)
     return changed
@@ -83,6 +86,7 @@ def delete_subnet(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
     yield remove(subnet)
     yield put(replace(network, subnets=tuple(other for other in network.subnets if other != id)))
     yield from show_scopes(view, network.id)
+    yield from follow_peers(view, network.id, subnet)
     for port in ports:
         rest = tuple(ip for ip in port.fixed_ips if ip.subnet_id != id)
         yield remove(port) if port.device_owner == DHCP_OWNER and not rest else put(replace(port, fixed_ips=rest))
