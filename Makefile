@@ -1,7 +1,7 @@
 # The front door. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-keystone check lint types imports unit bench docs lock clean
+.PHONY: help setup demo test test-keystone test-slides test-tempest check lint types imports unit bench docs lock clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
@@ -49,6 +49,16 @@ test-keystone: ## set up a real Keystone (.venv-keystone), then test against it
 	@scripts/setup dev
 	@scripts/test-keystone $(ARGS)
 
+test-slides: ## set up the last neutron command (.venv-neutronclient), then replay the tutorial with it
+	@scripts/setup dev
+	@scripts/venv neutronclient
+	@$(BIN)/pytest tests/tutorial $(ARGS)
+
+test-tempest: ## set up tempest (.venv-tempest), then run its network tests
+	@scripts/setup dev
+	@scripts/venv tempest
+	@$(BIN)/python tests/tempest/run.py $(ARGS)
+
 bench: ## the speed that the project promises, measured here
 	@scripts/setup dev
 	@$(BIN)/python tests/bench/bench.py $(ARGS)
@@ -61,5 +71,5 @@ lock: ## resolve requirements/*.txt anew (ARGS=--upgrade: to the newest versions
 	@scripts/lock $(ARGS)
 
 clean: ## remove .venv and every cache
-	rm -rf .venv .venv-keystone .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-keystone .venv-neutronclient .venv-tempest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

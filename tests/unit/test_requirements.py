@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("run", "dev", "keystone")
+LOCKS = ("run", "dev", "keystone", "neutronclient", "tempest")
 
 
 def pins(name: str) -> dict[str, str]:
