@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from naru.model.attributes import Who
+from naru.model.attributes import Who, text
 from naru.model.errors import Invalid
 from naru.model.resources import Resource, attributes
 
@@ -45,7 +45,7 @@ def _decode(kind: type[Resource], body: Mapping[str, Any], *, is_new: bool, befo
         if item is None or item.attribute.is_hidden:
             extra[wire] = value
             continue
-        converted = _convert(item.attribute.convert, wire, value)
+        converted = _convert(_description if wire == "description" else item.attribute.convert, wire, value)
         who: Who = item.attribute.post if is_new else item.attribute.put
         if who != "nobody":
             given[item.field] = converted
@@ -56,6 +56,11 @@ def _decode(kind: type[Resource], body: Mapping[str, Any], *, is_new: bool, befo
             raise Invalid(f"The attributes that a {kind.singular} does not have are more than {_EXTRA_BYTES} bytes as JSON")
         given["extra"] = extra
     return given
+
+
+def _description(value: Any) -> str:
+    """Longer than that of a network may be, and null where there is none."""
+    return text(65_535)("" if value is None else value)  # type: ignore[no-any-return]
 
 
 def _convert(convert: Any, wire: str, value: Any) -> Any:
