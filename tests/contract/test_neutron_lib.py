@@ -18,9 +18,11 @@ from oslo_config import cfg
 from webob.exc import HTTPException
 
 from naru.api.extensions import EXTENSIONS
+from naru.model.bindings import PortBinding
 from naru.model.errors import NaruError
 from naru.model.flavors import ServiceFlavor, ServiceProfile, ServiceProvider
 from naru.model.pools import AddressScope, SubnetPool
+from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
 from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
 from naru.model.security import (
@@ -42,6 +44,7 @@ KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGro
 KINDS += (RbacPolicy, AvailabilityZone)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
 cfg.CONF.register_opts([cfg.StrOpt("dns_domain", default="openstacklocal."), cfg.StrOpt("base_mac", default="fa:16:3e:00:00:00")])
+KINDS += (QosPolicy, *RULE_KINDS, PortBinding)
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
 
 # What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
@@ -114,9 +117,9 @@ def _expected(kind):
         found |= STANDARD_ATTRIBUTES
     if kind.plural in TAGGED:
         found["tags"] = TAGS | TAGS_AT_CREATE if kind is Port else TAGS
-    if kind in (SecurityGroup, SecurityGroupRule, AddressGroup):
+    if kind in (SecurityGroup, SecurityGroupRule, AddressGroup, QosPolicy):
         found = STANDARD_ATTRIBUTES | found
-    if kind in (AddressGroup, SecurityGroupDefaultStatefulness, PortForwarding, FloatingIpPool):
+    if kind in (AddressGroup, SecurityGroupDefaultStatefulness, PortForwarding, FloatingIpPool, PortBinding):
         found["tenant_id"] = found["project_id"]  # both words, by the extension project-id
     return found | {"project_id": found["tenant_id"]} if "tenant_id" in found else found
 
@@ -196,9 +199,10 @@ SAMPLES = (
 )  # fmt: skip
 
 TEXTS = (
-    *("description", "device_id", "device_owner", "device_profile", "tenant_id", "project_id", "driver", "metainfo"),
+    *("description", "device_id", "device_owner", "device_profile", "host", "tenant_id", "project_id", "driver", "metainfo"),
     *("provider:network_type", "provider:physical_network", "network_type", "physical_network"),
 )
+RATES = ("max_kbps", "max_burst_kbps", "min_kbps", "dscp_mark", "max_kpps", "max_burst_kpps", "min_kpps")
 LENGTHS = ("segmentation_id", "min_prefixlen", "max_prefixlen", "default_prefixlen", "default_quota")
 POOL_MEMBERS = {"ip_address", "subnet_id"}
 
@@ -207,12 +211,12 @@ TAKEN_THERE_ONLY = {
     "a flavor is named by its id: Neutron looks for whatever it is given": (("flavor_id",), lambda value: value is not None),
     "null is no truth: Neutron keeps it": (("enabled",), lambda value: value is None),
     "an integer is no boolean and has no fraction: Neutron rounds 1450.5 to 1450 and reads true as 1": (
-        ("external_port", "internal_port", "mtu", "ip_version", "prefixlen", "provider:segmentation_id", *LENGTHS),
+        ("external_port", "internal_port", "mtu", "ip_version", "prefixlen", "provider:segmentation_id", *LENGTHS, *RATES),
         lambda value: isinstance(value, bool | float),
     ),
     "not every database keeps NUL: Neutron fails on it later": ((*TEXTS, "binding:host_id"), lambda value: value == "a\x00b"),
     "a host is a text of at most 255 characters: Neutron takes whatever it is": (
-        ("binding:host_id",),
+        ("binding:host_id", "host"),
         lambda value: not isinstance(value, str) or len(value) > 255,
     ),
     "a MAC with the group bit cannot be the address of a port (IEEE 802)": (("mac_address",), lambda value: value == "01:00:5e:00:00:01"),
@@ -270,6 +274,7 @@ KEPT_OTHERWISE = {
     "an id is kept in its canonical form, so that it finds what it names": (
         (
             "network_id",
+            "qos_policy_id",
             "subnetpool_id",
             "segment_id",
             "address_scope_id",
@@ -292,7 +297,7 @@ KEPT_OTHERWISE = {
     "no host is an empty name": (("binding:host_id",), lambda value: value is None),
     "null is no list: Neutron keeps it and shows []": (("service_types",), lambda value: value is None),
     "what a segment leaves open is null inside": (("segments",), lambda value: value == [{}]),
-    "no profile is an empty one: Neutron keeps null and shows {}": (("binding:profile",), lambda value: value is None),
+    "no profile is an empty one: Neutron keeps null and shows {}": (("binding:profile", "profile"), lambda value: value is None),
 }
 
 

@@ -6,6 +6,7 @@ from naru.model.compute import Server
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
 from naru.model.pools import AddressScope, SubnetPool
+from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.security import (
@@ -23,6 +24,7 @@ from naru.model.topology import AutoAllocatedTopology
 KINDS: Mapping[str, type[Resource]] = {
     kind.kind: kind
     for kind in (
+        *(QosPolicy, *RULE_KINDS),
         *(Network, Subnet, Port, Agent, Quota),
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),

@@ -143,6 +143,7 @@ class Network(Resource, frozen=True, kw_only=True):
     mtu: Annotated[int, settable(integer(0))] = 0
     dns_domain: Annotated[str, settable(domain_name, filter=False, sort=False)] = ""  # of the records that an external DNS publishes
     vlan_transparent: Annotated[bool | None, at_create(boolean, sort=False)] = None
+    qos_policy_id: Annotated[str | None, settable(or_none(uuid_text), filter=False, sort=False)] = None
     port_security_enabled: Annotated[bool, settable(boolean, filter=False, sort=False)] = True  # what its ports inherit
     router_external: Annotated[bool, settable(boolean, who="admin", sort=False)] = field(name="router:external", default=False)
     is_default: Annotated[bool, settable(boolean, who="admin", sort=False)] = False  # of an external network: projects are routed to it
@@ -166,6 +167,7 @@ class Network(Resource, frozen=True, kw_only=True):
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda network: (network.project_id,),
         "name": lambda network: (network.name,),
+        "qos_policy_id": lambda network: (network.qos_policy_id,) if network.qos_policy_id else (),
         "default": lambda network: ("external",) if network.is_default and network.router_external else (),
     }
 
@@ -291,6 +293,8 @@ class Port(Resource, frozen=True, kw_only=True):
     data_plane_status: Annotated[str | None, at_update(one_of(("ACTIVE", "DOWN", None)), who="admin", filter=False, sort=False)] = None
     numa_affinity_policy: Annotated[str | None, settable(one_of(NUMA_POLICIES), filter=False, sort=False)] = None
     device_profile: Annotated[str | None, at_create(or_none(text(255)), filter=False, sort=False)] = None
+    qos_policy_id: Annotated[str | None, settable(or_none(uuid_text), filter=False, sort=False)] = None
+    qos_network_policy_id: Annotated[str | None, read_only(filter=False, sort=False)] = None  # its network's
     dns_suffix: Annotated[str, hidden()] = DEFAULT_DNS_DOMAIN  # as its network has it
     inactive_bindings: Annotated[tuple[Binding, ...], hidden()] = ()
     provisioned: Annotated[tuple[str, ...], hidden()] = ()
@@ -306,6 +310,7 @@ class Port(Resource, frozen=True, kw_only=True):
         "name": lambda port: (port.name,),
         "network_id": lambda port: (port.network_id,),
         "device_id": lambda port: (port.device_id,),
+        "qos_policy_id": lambda port: (port.qos_policy_id,) if port.qos_policy_id else (),
         "mac_address": lambda port: (port.mac_address,),
         "binding:host_id": lambda port: (port.binding_host_id,),
         "security_groups": lambda port: port.security_groups,

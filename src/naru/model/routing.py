@@ -42,6 +42,7 @@ class Gateway(msgspec.Struct, frozen=True):
     network_id: str
     enable_snat: bool = True
     external_fixed_ips: tuple[FixedIp, ...] = ()
+    qos_policy_id: str | None = None
 
 
 class WantedGateway(msgspec.Struct, frozen=True):
@@ -50,6 +51,7 @@ class WantedGateway(msgspec.Struct, frozen=True):
     network_id: str
     enable_snat: bool | UnsetType = UNSET
     external_fixed_ips: tuple[WantedIp, ...] | UnsetType = UNSET
+    qos_policy_id: str | UnsetType | None = UNSET
 
 
 _gateway = struct_of(
@@ -57,6 +59,7 @@ _gateway = struct_of(
     network_id=uuid_text,
     enable_snat=boolean,
     external_fixed_ips=list_of(struct_of(WantedIp, subnet_id=uuid_text, ip_address=ip_address), unique=False),
+    qos_policy_id=or_none(uuid_text),
 )
 
 
@@ -127,6 +130,8 @@ class FloatingIp(Resource, frozen=True, kw_only=True):
     status: Annotated[str, read_only()] = "DOWN"
     dns_name: Annotated[str, at_create(relative_dns_name, filter=False, sort=False)] = ""
     dns_domain: Annotated[str, at_create(domain_name, filter=False, sort=False)] = ""
+    qos_policy_id: Annotated[str | None, settable(or_none(uuid_text), filter=False, sort=False)] = None
+    qos_network_policy_id: Annotated[str | None, read_only(filter=False, sort=False)] = None  # of the external network
     port_details: Annotated[PortDetails | None, read_only(filter=False, sort=False)] = None
     port_forwardings: Annotated[tuple[dict[str, Any], ...], read_only(filter=False, sort=False)] = ()
     floating_port_id: Annotated[str, hidden()] = ""  # its port on the external network
@@ -136,6 +141,7 @@ class FloatingIp(Resource, frozen=True, kw_only=True):
         "project_id": lambda floating: (floating.project_id,),
         "port_id": lambda floating: (floating.port_id or "",),
         "router_id": lambda floating: (floating.router_id or "",),
+        "qos_policy_id": lambda floating: (floating.qos_policy_id,) if floating.qos_policy_id else (),
         "floating_ip_address": lambda floating: (floating.floating_ip_address or "",),
         "floating_network_id": lambda floating: (floating.floating_network_id,),
     }

@@ -56,6 +56,7 @@ def ensure_dhcp_server(view: View, network_id: str, host: str | None = None) -> 
                 fixed_ips=fixed_ips,
                 device_owner=DHCP_OWNER,
                 dns_suffix=network.dns_suffix,
+                qos_network_policy_id=network.qos_policy_id,
                 port_security_enabled=False,
                 **served_by(view, network, host),
             )

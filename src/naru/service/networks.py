@@ -14,6 +14,7 @@ from naru.model.segments import Segment
 from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch_own
 from naru.service.port_options import check_vlan_transparency
+from naru.service.qos import check_policy, follow_network_policy, policy_of_new_network
 from naru.service.router_ports import check_not_external, drop_unused_floating_ips
 from naru.service.security import ensure_default_group
 from naru.service.segments import asked_segments, provider_attributes, take_segments
@@ -36,6 +37,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
         **given
         | {
             "dns_suffix": cloud.dns_domain,
+            "qos_policy_id": policy_of_new_network(view, caller, given),
             "mtu": _mtu(given.get("mtu", 0), segments, cloud),
         }
         | provider_attributes(segments),
@@ -52,6 +54,7 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
     network = fetch_own(view, caller, Network, id, "update")
     if any(given.get(part, getattr(network, part)) != getattr(network, part) for part in _SEGMENT):
         raise _invalid(f"the provider attributes of network {id} are fixed when it is created")
+    check_policy(view, caller, network.qos_policy_id, given.get("qos_policy_id", network.qos_policy_id))
     subnets = list(view.find(Subnet, "network_id", id))
     if "mtu" in given:
         given = given | {"mtu": _mtu(given["mtu"], network.on_the_wire, cloud)}
@@ -64,6 +67,8 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
     changed = yield from follow_settings(view, network, changed)
     yield put(changed)
     yield from share_subnets(view, changed)
+    if changed.qos_policy_id != network.qos_policy_id:
+        yield from follow_network_policy(view, changed)
     return changed
 
 

@@ -13,6 +13,7 @@ from naru.model.errors import Conflict, Forbidden, not_found
 from naru.model.flavors import ServiceFlavor
 from naru.model.identity import Caller
 from naru.model.port_options import DEFAULT_DNS_DOMAIN
+from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
 from naru.model.security import DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from naru.model.sharing import EVERYONE
@@ -54,12 +55,18 @@ _SEEN_BY_OTHERS: dict[type[Resource], Callable[[View, Caller, Any], bool]] = {
     SecurityGroupRule: lambda view, caller, rule: _owns_group(view, caller, rule.security_group_id),
     ServiceFlavor: lambda *_: True,
     DefaultSecurityGroupRule: lambda *_: True,
+    **dict.fromkeys(RULE_KINDS, lambda view, caller, rule: _sees_policy(view, caller, rule.qos_policy_id)),
 }
 
 
 def is_shared_with(caller: Caller, resource: Resource | None) -> bool:
     """With everyone, or with the caller's project."""
     return getattr(resource, "shared", False) or caller.project_id in getattr(resource, "shared_with", ())
+
+
+def _sees_policy(view: View, caller: Caller, policy_id: str) -> bool:
+    policy = view.get(QosPolicy, policy_id)
+    return policy is not None and can_see(view, caller, policy)
 
 
 def _owns_group(view: View, caller: Caller, group_id: str) -> bool:

@@ -13,6 +13,7 @@ from naru.service.addressing import check_mac, choose_addresses, choose_mac, fix
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
+from naru.service.qos import check_policy, policy_of_new_port, with_enforcement
 from naru.service.router_ports import check_addresses, check_deletable, follow_addresses, let_go
 from naru.service.segments import check_host, ip_allocation
 
@@ -23,7 +24,7 @@ def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     if not owns(caller, network):
         _refuse_reserved(given, "create")
     check_quota(view, cloud, Port, given["project_id"])
-    given = given | options_of_new_port(network, given)
+    given = given | options_of_new_port(network, given) | policy_of_new_port(view, caller, network, given)
     mac = given.get("mac_address")
     if not mac:
         mac = choose_mac(view, network.id)
@@ -36,7 +37,7 @@ def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
         fixed_ips = take_wanted(view, network.id, mac, wanted)
     protection = yield from protect_new_port(view, caller, network, given, mac)
     port = Port(id=new_id(), **given | protection | {"mac_address": mac, "fixed_ips": fixed_ips})
-    port = _bound(view, network, port)
+    port = with_enforcement(_bound(view, network, port))
     port = replace(port, ip_allocation=ip_allocation(view, port, wants_none=wanted is not None))
     check_host(view, port)
     yield put(port)
@@ -50,6 +51,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     if not owns(caller, network):
         _refuse_reserved(given, "update")
     given = given | options_of_changed_port(port, given)
+    check_policy(view, caller, port.qos_policy_id, given.get("qos_policy_id", port.qos_policy_id))
     mac = given.get("mac_address", port.mac_address)
     if not mac:
         mac = given["mac_address"] = choose_mac(view, network.id)
@@ -68,7 +70,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     changed = replace(port, **given | protect_changed_port(view, caller, port, given, mac))
     if (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type):
         changed = _bound(view, network, replace(changed, provisioned=()))
-    changed = replace(changed, status=port_status(view, changed))
+    changed = with_enforcement(replace(changed, status=port_status(view, changed)))
     check_host(view, changed)
     check_addresses(view, port, changed)
     yield put(changed)

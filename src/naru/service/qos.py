@@ -1,0 +1,225 @@
+"""Quality of service: who has which policy, and which rules go together.
+
+Nothing enforces a policy yet. A bound port that has one says so in `binding:vif_details`.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
+from naru.model.identity import Caller
+from naru.model.qos import LIMITS, RULE_KINDS, BandwidthLimitRule, QosPolicy, Rule, embedded, rule_type
+from naru.model.resources import Changes, Network, Port, Resource, new_id, put, remove
+from naru.model.routing import FloatingIp, Router
+from naru.model.view import View
+from naru.service.policy import Cloud, can_see, fetch
+from naru.service.sharing import follow_settings, forget_policies
+
+# -- policies
+
+
+def create_policy(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[QosPolicy]:
+    """Raises Conflict (QoSPolicyDefaultAlreadyExists)."""
+    _require_admin(caller, "create_policy")
+    policy = QosPolicy(id=new_id(), **given)
+    _check_default(view, policy)
+    policy = yield from follow_settings(view, None, policy)
+    yield put(policy)
+    return policy
+
+
+def update_policy(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[QosPolicy]:
+    """Raises Conflict (QoSPolicyDefaultAlreadyExists)."""
+    policy = fetch(view, caller, QosPolicy, id)
+    _require_admin(caller, "update_policy")
+    changed = replace(policy, **given)
+    _check_default(view, changed)
+    changed = yield from follow_settings(view, policy, changed)
+    yield put(changed)
+    return changed
+
+
+def delete_policy(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
+    """Its rules go with it. Raises Conflict (QosPolicyInUse)."""
+    policy = fetch(view, caller, QosPolicy, id)
+    _require_admin(caller, "delete_policy")
+    user = next(_users(view, id), None)
+    if user is not None:
+        raise Conflict(f"QoS Policy {id} is used by {user.singular} {user.id}.", "QosPolicyInUse")
+    for rule in list(_rules(view, id)):
+        yield remove(rule)
+    yield remove(policy)
+    yield from forget_policies(view, id)
+
+
+def _users(view: View, policy_id: str) -> Iterator[Resource]:
+    for kind in (Network, Port, FloatingIp):
+        yield from view.find(kind, "qos_policy_id", policy_id)
+    yield from (router for router in view.all(Router) if getattr(router.external_gateway_info, "qos_policy_id", None) == policy_id)
+
+
+def _check_default(view: View, policy: QosPolicy) -> None:
+    present = default_policy(view, policy.project_id)
+    if policy.is_default and present not in (None, policy.id):
+        raise Conflict(f"A default QoS policy exists for project {policy.project_id}.", "QoSPolicyDefaultAlreadyExists")
+
+
+def default_policy(view: View, project_id: str) -> str | None:
+    """The policy that a project's new networks get."""
+    return next((policy.id for policy in view.find(QosPolicy, "default", project_id)), None)
+
+
+def _require_admin(caller: Caller, action: str) -> None:
+    if not caller.is_admin:
+        raise Forbidden(f"(rule:{action}) is disallowed by policy: QoS policies are an administrator's affair")
+
+
+# -- rules
+
+
+class RulePlans(NamedTuple):
+    """What may be done with rules of one kind."""
+
+    create: Any
+    update: Any
+    delete: Any
+
+
+def plans_of(kind: type[Rule]) -> RulePlans:
+    return RulePlans(partial(_create_rule, kind), partial(_update_rule, kind), partial(_delete_rule, kind))
+
+
+def _create_rule(kind: type[Rule], view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Rule]:
+    """Raises NotFound for the policy, Conflict for a rule that does not go with one that is there."""
+    policy = fetch(view, caller, QosPolicy, given["qos_policy_id"])
+    _require_admin(caller, f"create_policy_{kind.singular}")
+    rule = kind(id=new_id(), **given | {"project_id": policy.project_id})
+    _check_rule(view, rule)
+    yield put(rule)
+    yield put(replace(policy, rules=(*policy.rules, embedded(rule))))
+    return rule
+
+
+def _update_rule(kind: type[Rule], view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Rule]:
+    rule = fetch(view, caller, kind, id)
+    _require_admin(caller, f"update_policy_{kind.singular}")
+    changed: Rule = replace(rule, **given)
+    _check_rule(view, changed)
+    yield put(changed)
+    policy = fetch(view, caller, QosPolicy, rule.qos_policy_id)
+    yield put(replace(policy, rules=tuple(embedded(changed) if one["id"] == id else one for one in policy.rules)))
+    return changed
+
+
+def _delete_rule(kind: type[Rule], view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
+    rule = fetch(view, caller, kind, id)
+    _require_admin(caller, f"delete_policy_{kind.singular}")
+    policy = fetch(view, caller, QosPolicy, rule.qos_policy_id)
+    yield remove(rule)
+    yield put(replace(policy, rules=tuple(one for one in policy.rules if one["id"] != id)))
+
+
+def _rules(view: View, policy_id: str) -> Iterator[Rule]:
+    for kind in RULE_KINDS:
+        yield from view.find(kind, "qos_policy_id", policy_id)
+
+
+def _check_rule(view: View, rule: Rule) -> None:
+    """Raises Conflict: one rule of a type for a direction (QoSRulesConflict), no guarantee above a limit (QoSRuleParameterConflict)."""
+    for other in _rules(view, rule.qos_policy_id):
+        if other.id == rule.id:
+            continue
+        if type(other) is type(rule) and _overlap(rule, other):
+            message = (
+                f"Rule {rule_type(type(rule))} conflicts with rule {other.id} which already exists in QoS Policy {rule.qos_policy_id}."
+            )
+            raise Conflict(message, "QoSRulesConflict")
+        for limit, guarantee in ((rule, other), (other, rule)):
+            _check_bound(limit, guarantee, rule)
+
+
+def _check_bound(limit: Rule, guarantee: Rule, new: Rule) -> None:
+    most, kind, least = LIMITS.get(type(limit), ("", BandwidthLimitRule, ""))
+    if not most or type(guarantee) is not kind or not _overlap(limit, guarantee):
+        return
+    if getattr(guarantee, least) > getattr(limit, most):
+        old, (new_value, old_value) = (limit, (least, most)) if new is guarantee else (guarantee, (most, least))
+        message = (
+            f"Unable to add the rule with value {getattr(new, new_value)} to the policy {new.qos_policy_id} as the existing rule of type "
+            f"{rule_type(type(old))} has value {getattr(old, old_value)}."
+        )
+        raise Conflict(message, "QoSRuleParameterConflict")
+
+
+def _overlap(one: Rule, other: Rule) -> bool:
+    """Rules without a direction meet in both."""
+    directions = {getattr(one, "direction", "any"), getattr(other, "direction", "any")}
+    return len(directions) == 1 or "any" in directions
+
+
+# -- rule types: https://docs.openstack.org/api-ref/network/v2/#qos-rule-types
+
+
+def rule_types(all_supported: bool, all_rules: bool) -> list[dict[str, Any]]:  # noqa: FBT001
+    """Every port takes every type; no driver enforces one yet. Raises Invalid for both filters at once."""
+    if all_supported and all_rules:
+        raise Invalid("Invalid input for operation: all_supported and all_rules exclude each other.", "InvalidInput")
+    return [{"type": rule_type(kind), "drivers": []} for kind in RULE_KINDS]
+
+
+def show_rule_type(name: str) -> dict[str, Any]:
+    found = next((one for one in rule_types(all_supported=False, all_rules=False) if one["type"] == name), None)
+    if found is None:
+        raise NotFound(f"QoS rule type {name} could not be found.", "QosRuleTypeNotFound")
+    return found
+
+
+# -- what has a policy
+
+
+def check_policy(view: View, caller: Caller, before: str | None, after: str | None) -> None:
+    """Raises NotFound for a policy that the caller may not see, Forbidden where he takes one away that he may not see."""
+    if after == before:
+        return
+    if after is not None:
+        fetch(view, caller, QosPolicy, after)
+    present = view.get(QosPolicy, before) if before is not None else None
+    if present is not None and not can_see(view, caller, present):
+        message = f"Failed to remove provided policy {before} because you are not authorized."
+        raise Forbidden(message, "PolicyRemoveAuthorizationError")
+
+
+def policy_of_new_network(view: View, caller: Caller, given: dict[str, Any]) -> str | None:
+    """What was asked for, else the project's default."""
+    asked = given.get("qos_policy_id")
+    check_policy(view, caller, None, asked)
+    return asked or default_policy(view, given["project_id"])
+
+
+def policy_of_new_port(view: View, caller: Caller, network: Network, given: dict[str, Any]) -> dict[str, Any]:
+    check_policy(view, caller, None, given.get("qos_policy_id"))
+    return {"qos_network_policy_id": network.qos_policy_id}
+
+
+def follow_network_policy(view: View, network: Network) -> Changes[None]:
+    """The ports of a network show the policy that the network has now."""
+    for port in list(view.find(Port, "network_id", network.id)):
+        if port.qos_network_policy_id != network.qos_policy_id:
+            yield put(with_enforcement(replace(port, qos_network_policy_id=network.qos_policy_id)))
+
+
+def effective_policy(port: Port) -> str | None:
+    """Its own, else its network's; the network's own ports (of routers and DHCP servers) take none from it."""
+    inherited = None if port.device_owner.startswith("network:") else port.qos_network_policy_id
+    return port.qos_policy_id or inherited
+
+
+def with_enforcement(port: Port) -> Port:
+    """A bound port with a policy says that none of it is enforced."""
+    details = {name: value for name, value in port.binding_vif_details.items() if name != "qos_enforced"}
+    if port.binding_vif_type not in ("unbound", "binding_failed") and effective_policy(port) is not None:
+        details["qos_enforced"] = False
+    return port if details == port.binding_vif_details else replace(port, binding_vif_details=details)

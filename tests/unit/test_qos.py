@@ -1,0 +1,62 @@
+"""Which policy holds for a port, and which rules go together."""
+
+import pytest
+
+from naru.model.errors import Conflict
+from naru.model.qos import BandwidthLimitRule, MinimumBandwidthRule, MinimumPacketRateRule
+from naru.model.resources import Port
+from naru.service.qos import create_policy, delete_policy, effective_policy, plans_of
+from planning import ADMIN, CLOUD, PlainCloud
+
+
+@pytest.fixture
+def cloud():
+    return PlainCloud()
+
+
+@pytest.fixture
+def policy(cloud):
+    return cloud.run(create_policy(cloud.view, ADMIN, {"name": "gold", "project_id": "admin"}, CLOUD))
+
+
+def add(cloud, policy, kind, **given):
+    return cloud.run(plans_of(kind).create(cloud.view, ADMIN, {"qos_policy_id": policy.id, **given}, CLOUD))
+
+
+@pytest.mark.parametrize(
+    ("own", "inherited", "owner", "expected"),
+    [
+        ("a", "b", "compute:nova", "a"),
+        (None, "b", "compute:nova", "b"),
+        (None, "b", "network:dhcp", None),
+        ("a", "b", "network:router_gateway", "a"),
+        (None, None, "", None),
+    ],
+)
+def test_a_ports_own_policy_goes_before_its_networks(own, inherited, owner, expected):
+    port = Port(id="p", network_id="n", mac_address="", device_owner=owner, qos_policy_id=own, qos_network_policy_id=inherited)
+    assert effective_policy(port) == expected
+
+
+def test_a_limit_bounds_guarantees_of_its_own_direction_only(cloud, policy):
+    add(cloud, policy, BandwidthLimitRule, max_kbps=10, direction="ingress")
+    add(cloud, policy, MinimumBandwidthRule, min_kbps=20, direction="egress")
+    with pytest.raises(Conflict) as refused:
+        add(cloud, policy, MinimumBandwidthRule, min_kbps=20, direction="ingress")
+    assert refused.value.type == "QoSRuleParameterConflict"
+    with pytest.raises(Conflict) as refused:
+        add(cloud, policy, BandwidthLimitRule, max_kbps=19, direction="egress")
+    assert refused.value.type == "QoSRuleParameterConflict"
+
+
+def test_any_direction_leaves_room_for_no_other(cloud, policy):
+    add(cloud, policy, MinimumPacketRateRule, min_kpps=1, direction="ingress")
+    with pytest.raises(Conflict) as refused:
+        add(cloud, policy, MinimumPacketRateRule, min_kpps=1, direction="any")
+    assert refused.value.type == "QoSRulesConflict"
+
+
+def test_rules_go_with_their_policy(cloud, policy):
+    add(cloud, policy, BandwidthLimitRule, max_kbps=10)
+    cloud.run(delete_policy(cloud.view, ADMIN, policy.id, CLOUD))
+    assert not list(cloud.view.all(BandwidthLimitRule))
