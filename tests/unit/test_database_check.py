@@ -75,6 +75,11 @@ def test_a_network_that_is_not_there(state_dir):
     assert faults == ["Subnet s1 names Network n9, which is not there"]
 
 
+def test_a_security_group_that_is_not_there(state_dir):
+    faults = faults_after(state_dir, *both('"security_groups":[]', '"security_groups":["g9"]', "p1"))
+    assert faults == ["Port p1 names SecurityGroup g9, which is not there"]
+
+
 def test_a_log_that_disagrees_or_has_lost_something(state_dir):
     faults = faults_after(
         state_dir, "DELETE FROM changes WHERE resource_id = 'p1'", "UPDATE changes SET document = NULL WHERE resource_id = 'p2'"

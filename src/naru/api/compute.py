@@ -171,7 +171,7 @@ async def _create_server(backend: Backend, call: Call, version: Version) -> Resp
         "links": shown,
         "adminPass": body.get("adminPass") or secrets.token_urlsafe(9),
         "OS-DCF:diskConfig": "MANUAL",
-        "security_groups": [{"name": "default"}],
+        "security_groups": [{"name": name} for name in request.security_groups or ("default",)],
     }
     return json_response({"server": answer}, 202, {"Location": shown[0]["href"]})
 

@@ -18,6 +18,7 @@ from naru.model.compute import REFUSED, Flavor, NicAsk, Server, ServerCreate
 from naru.model.errors import Invalid
 from naru.model.hoststate import instance_netns
 from naru.model.resources import Network, Port
+from naru.model.security import SecurityGroup
 from naru.model.view import View
 from naru.service.binding import agent_of
 from naru.service.instances import AVAILABILITY_ZONE, ServerRequest, WantedNic, find_flavor, server_ports
@@ -57,8 +58,6 @@ def read_create(body: Row) -> tuple[ServerRequest, int, int]:
         raise Invalid("Invalid block_device_mapping_v2: there are no volumes; the one device is the image at boot_index 0.")
     if str(asked.config_drive).lower() in ("true", "1"):
         raise Invalid("Invalid config_drive: an instance here has no configuration drive.")
-    if unknown := [group.name for group in asked.security_groups if group.name != "default"]:
-        raise Invalid(f"Security group {unknown[0]} not found: there are no security groups.")
     request = ServerRequest(
         name=asked.name,
         flavor_id=str(asked.flavor),
@@ -68,6 +67,7 @@ def read_create(body: Row) -> tuple[ServerRequest, int, int]:
         metadata=asked.metadata,
         tags=tuple(dict.fromkeys(asked.tags)),
         availability_zone=asked.availability_zone or "",
+        security_groups=tuple(group.name for group in asked.security_groups),
     )
     return request, asked.min_count, asked.max_count or asked.min_count
 
@@ -230,6 +230,8 @@ def server_document(view: View, server: Server, call: Call, version: Version) ->
         "OS-SRV-USG:terminated_at": None,
         "os-extended-volumes:volumes_attached": [],
     }
+    if groups := group_names(view, server):
+        row["security_groups"] = [{"name": name} for name in groups]
     if server.fault is not None:
         row["fault"] = server.fault
     if call.caller.is_admin:
@@ -265,6 +267,12 @@ def _for_administrators(view: View, server: Server, version: Version) -> Row:
         agent = agent_of(view, server.host)
         row["host_status"] = "UP" if agent is not None and agent.alive else "UNKNOWN"
     return row
+
+
+def group_names(view: View, server: Server) -> list[str]:
+    """Of the security groups that its ports have."""
+    groups = (view.get(SecurityGroup, id) for port in server_ports(view, server) for id in port.security_groups)
+    return list(dict.fromkeys(group.name for group in groups if group is not None))
 
 
 def _addresses(view: View, server: Server) -> dict[str, list[Row]]:

@@ -60,7 +60,7 @@ def port_number(value: Any) -> int | None:
         return None
     digits = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not (digits.isascii() and digits.isdecimal() and int(digits) <= 65535):
-        raise Invalid(f"Invalid value for port {shown(value)}", "SecurityGroupInvalidPortValue")
+        raise Invalid(f"Invalid value for port {shown(value)[1:-1]}", "SecurityGroupInvalidPortValue")
     return int(digits)
 
 

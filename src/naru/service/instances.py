@@ -16,6 +16,7 @@ from naru.schedule.networks import Candidate, Pick, pick_network
 from naru.service import binding
 from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
 from naru.service.ports import check_unused, create_port, remove_port, update_port
+from naru.service.security import groups_named
 from naru.service.topology import ensure_network
 
 AVAILABILITY_ZONE = "nova"  # the only one
@@ -29,6 +30,7 @@ class WantedNic(msgspec.Struct, frozen=True):
     port_id: str | None = None
     fixed_ip: str | None = None
     tag: str | None = None
+    security_groups: tuple[str, ...] | None = None  # of the port that is made for it; None: the default one
 
 
 class ServerRequest(msgspec.Struct, frozen=True):
@@ -42,6 +44,7 @@ class ServerRequest(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     tags: tuple[str, ...] = ()
     availability_zone: str = ""
+    security_groups: tuple[str, ...] = ()  # ids or names; none: the default one
 
 
 def create_servers(view: View, caller: Caller, request: ServerRequest, least: int, most: int, cloud: Cloud) -> Changes[list[Server]]:
@@ -126,6 +129,7 @@ def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, 
         if pick.network_id is None:
             raise Conflict(f"No network has a free address for instance {request.name}: {pick.explain()}.", "NoFreeAddress")
         nics, why = (WantedNic(network_id=pick.network_id),), pick.explain()
+    groups = groups_named(view, caller, request.security_groups)
     networks = [_network_of(view, caller, nic) for nic in nics]
     host = _choose_host(view, image, networks, request, _forced_host(caller, request.availability_zone))
     server = Server(
@@ -143,7 +147,7 @@ def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, 
     )
     yield put(server)
     for nic, network in zip(nics, networks, strict=True):
-        yield from _attach(view, caller, server, nic, network, cloud)
+        yield from _attach(view, caller, server, replace(nic, security_groups=groups), network, cloud)
     return server
 
 
@@ -173,6 +177,8 @@ def _create_port(view: View, caller: Caller, network: Network, nic: WantedNic, p
     except Conflict as full:
         raise Forbidden(f"Maximum number of ports exceeded. {full}", "OverQuota") from None
     given = plugged | {"network_id": network.id, "project_id": caller.project_id}
+    if nic.security_groups is not None:
+        given["security_groups"] = nic.security_groups
     if nic.fixed_ip is None:
         return (yield from create_port(view, caller, given, cloud))
     given["fixed_ips"] = (WantedIp(ip_address=nic.fixed_ip),)

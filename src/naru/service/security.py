@@ -13,7 +13,7 @@ from naru.model.identity import Caller
 from naru.model.resources import Changes, Port, new_id, put, remove
 from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule, embedded, what_matches
 from naru.model.view import View
-from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own, owns
 from naru.service.security_rules import check_rule, make_rule
 from naru.service.security_statefulness import is_stateful_by_default
 from naru.service.security_templates import rules_of_new_group
@@ -33,6 +33,28 @@ def ensure_default_group(view: View, project_id: str) -> Changes[SecurityGroup |
         given = {"project_id": project_id, "name": "default", "description": "Default security group", "is_default": True}
         group = yield from _put_new_group(view, given)
     return group
+
+
+def groups_named(view: View, caller: Caller, names: Iterable[str]) -> tuple[str, ...] | None:
+    """The ids of groups named by id or by name, as Nova asks. None: just the default group, which a port gets by itself.
+
+    Raises Invalid for a group that is not there, Conflict for a name that several groups of the project have.
+    """
+    ids = dict.fromkeys(_group_named(view, caller, name) for name in names if name != "default")
+    if not ids:
+        return None
+    default = find_default_group(view, caller.project_id) if "default" in names else None
+    return (*ids, *((default.id,) if default is not None else ()))
+
+
+def _group_named(view: View, caller: Caller, name: str) -> str:
+    own = [group.id for group in view.find(SecurityGroup, "name", name) if group.project_id == caller.project_id]
+    if len(own) > 1:
+        raise Conflict(f"Multiple security groups found matching '{name}'. Use an ID to be more specific.", "NoUniqueMatch")
+    group = view.get(SecurityGroup, own[0] if own else name)
+    if group is None or not can_see(view, caller, group):
+        raise Invalid(f"Security group {name} not found for project {caller.project_id}.")
+    return group.id
 
 
 def missing_default_group(view: View, caller: Caller, filters: Mapping[str, tuple[str, ...]]) -> Callable[[View], Changes[Any]] | None:
