@@ -153,11 +153,13 @@ def _take(view: View, pool: SubnetPool, given: dict[str, Any], prefixlen: int | 
     subnets = list(view.find(Subnet, "subnetpool_id", pool.id))
     _check_pool_quota(pool, given["project_id"], subnets, length)
     taken = [subnet.cidr for subnet in subnets]
-    chosen = first_free(pool.prefixes, taken, length) if cidr is None else cidr
+    if cidr is not None:
+        if not contains(pool.prefixes, cidr) or overlap([cidr], taken):
+            raise _not_given(f"Cannot allocate requested subnet from the available set of prefixes: pool {pool.id} has no free {cidr}")
+        return str(cidr)
+    chosen = first_free(pool.prefixes, taken, length)
     if chosen is None:
         raise _not_given(f"Insufficient prefix space to allocate subnet size /{length}: pool {pool.id} has given {len(taken)} prefixes")
-    if not contains(pool.prefixes, chosen) or overlap([chosen], taken):
-        raise _not_given(f"Cannot allocate requested subnet from the available set of prefixes: pool {pool.id} has no free {chosen}")
     return chosen
 
 
