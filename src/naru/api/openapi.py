@@ -75,7 +75,7 @@ def _operation(route: Route, kinds: Mapping[str, type[Resource]]) -> _Schema:
     if not route.is_public:
         refusals = {"401": _answer("No token, or one that is not valid (any more)", _ANY_OBJECT)} | refusals
     return {
-        "operationId": "_".join([route.method.lower(), *(word.strip("{}").replace("-", "_") for word in words)]),
+        "operationId": "_".join([route.method.lower(), *(word.strip("{}") for word in words)]),
         "tags": [words[0]],
         "parameters": named + described.pop("parameters", []),
         **described,
@@ -129,7 +129,9 @@ def _of_others(route: Route, kinds: Mapping[str, type[Resource]]) -> _Schema:
     above, _, name = route.pattern.rpartition("/")
     taken = {"requestBody": _body(_ANY_OBJECT)} if route.method in ("PUT", "POST") and not name.startswith("{tag") else {}
     summary = f"{route.method} {route.pattern}" if above.rpartition("/")[0] not in kinds else name.replace("_", " ").capitalize()
-    return {"summary": summary, **taken, "responses": {"2XX": {"description": "Done", "content": {"application/json": {"schema": {}}}}}}
+    is_empty = route.method == "DELETE" or name.startswith("{tag")
+    done = {"2XX": {"description": "Done"} if is_empty else _answer("Done", {})}
+    return {"summary": summary, **taken, "responses": done}
 
 
 # -- parameters
