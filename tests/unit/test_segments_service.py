@@ -10,7 +10,7 @@ from naru.service import segments
 from naru.service.networks import delete_network, update_network
 from naru.service.ports import update_port
 from naru.service.subnets import delete_subnet, update_subnet
-from naru.store.documents import render
+from naru.store.documents import render, restore
 from planning import ADMIN, CLOUD, MEMBER, PlainCloud
 
 VXLAN, FLAT = ProviderSegment("vxlan", None, 7), ProviderSegment("flat", "physnet2")
@@ -74,6 +74,8 @@ def test_several_segments_are_shown_instead_of_one(cloud):
     ) in render(several)[0].admin
     assert b'"provider:network_type":"vxlan","provider:physical_network"' not in render(several)[0].admin.partition(b"segments")[0]
     assert several.mtu == 1450
+    for network in (one, several):
+        assert restore(Network, render(network)[1]) == network
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,12 @@ def _segment(network_id: str, chosen: ProviderSegment, **given: Any) -> Segment:
 
 
 def _show_segments(view: View, network_id: str) -> Changes[None]:
+    """After a segment came or went; the others stay in their order."""
     network = view.get(Network, network_id)
-    segments = [segment.on_the_wire for segment in view.find(Segment, "network_id", network_id)]
+    segments = {segment.on_the_wire for segment in view.find(Segment, "network_id", network_id)}
     if network is not None and segments:
-        yield put(replace(network, **provider_attributes(segments)))
+        kept = [segment for segment in network.on_the_wire if segment in segments]
+        yield put(replace(network, **provider_attributes([*kept, *segments.difference(kept)])))
 
 
 # -- as a resource
