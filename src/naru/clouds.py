@@ -14,6 +14,7 @@ from pathlib import Path
 
 from naru.api.backend import Store
 from naru.api.catalog import REGION
+from naru.model.identity import DOMAIN_ID, Domain
 from naru.service import identity
 from naru.settings import SettingsError
 
@@ -34,17 +35,17 @@ _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": 
 
 
 async def keep_clouds(store: Store, path: Path, bind: str) -> None:
-    """Seed the users and keep their passwords in clouds.yaml: those in the file where they fit, else new random ones."""
+    """Seed the users and keep their passwords in clouds.yaml; who is not in there gets a new random one.
+
+    What an administrator changed since, through the API, stays: another password, a user who is gone.
+    """
     kept = _read_passwords(path)
+    is_new = store.view.get(Domain, DOMAIN_ID) is None
     passwords: dict[str, str] = {}
     hashes: dict[str, str] = {}
     for name in identity.SEED_USERS:
-        user = identity.find_user(store.view, identity.in_domain(name))
-        password = kept.get(name, "")
-        if user is not None and not await asyncio.to_thread(identity.fits, password, user.password):
-            password = ""
-        passwords[name] = password or secrets.token_urlsafe(24)
-        if user is None or not password:
+        passwords[name] = kept.get(name) or secrets.token_urlsafe(24)
+        if is_new or name not in kept:
             hashes[name] = await asyncio.to_thread(identity.hash_password, passwords[name])
     await store.write(lambda view: identity.seed_identity(view, hashes))
     _write_clouds(path, f"http://{reachable(bind)}/identity/v3", passwords)

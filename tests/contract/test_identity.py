@@ -209,6 +209,17 @@ def test_clouds_yaml_is_private_kept_and_written_again_when_lost(tmp_path):
     assert set(start_and_log_in()) & set(first) == set()
 
 
+def test_a_password_that_was_changed_and_a_user_who_was_deleted_stay_so(tmp_path):
+    with Serving(tmp_path) as server, Clients(server).http("admin") as admin:
+        ids = {user["name"]: user["id"] for user in admin.get("/identity/v3/users").json()["users"]}
+        assert admin.delete(f"/identity/v3/users/{ids['demo']}").status_code == 204
+        assert admin.patch(f"/identity/v3/users/{ids['admin']}", json={"user": {"password": "changed"}}).status_code == 200
+    with Serving(tmp_path) as server:
+        assert Clients(server).ask_token("admin", password="changed").status_code == 201
+        assert Clients(server).ask_token("admin").status_code == 401
+        assert Clients(server).ask_token("demo").status_code == 401
+
+
 def test_without_authentication_everyone_on_this_machine_is_an_administrator(tmp_path):
     with Serving(tmp_path, NARU_AUTH="none") as server:
         made = httpx.post(f"{server.url}/v2.0/networks", json={"network": {"shared": True}}, trust_env=False)

@@ -154,6 +154,29 @@ def test_what_cannot_be_is_refused_with_its_field(admin, singular, body, words):
     assert words in message
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": "x", "password": "\\ud800"}',
+        b'{"name": "\\ud800"}',
+        b'{"name": "x", "deep": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"name": "x", "options": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}",
+        b'{"name": "x", "large": ' + b"9" * 5000 + b"}",
+        b'{"name": "x", "options": []}',
+        b'{"name": "\\u0000"}',
+        b"[]",
+    ],
+    ids=range(8),
+)
+def test_nonsense_is_refused_and_changes_nothing(admin, body):
+    before = admin.get(f"{V3}/users").json()["users"]
+    answer = admin.post(f"{V3}/users", content=b'{"user": ' + body + b"}")
+    assert answer.status_code in (201, 400), answer.text
+    if answer.status_code == 201:
+        assert admin.delete(f"{V3}/users/{answer.json()['user']['id']}").status_code == 204
+    assert admin.get(f"{V3}/users").json()["users"] == before
+
+
 def test_what_cannot_change_is_refused(admin, person):
     path = f"{V3}/users/{person.user['id']}"
     assert admin.patch(path, json={"user": {"id": "other"}}).status_code == 400
@@ -432,6 +455,7 @@ def test_an_application_credential_stays_what_it_is(clients, person):
     [
         ({"expires_at": "yesterday"}, 400, "expires_at"),
         ({"expires_at": "2020-01-01T00:00:00"}, 400, "in the past"),
+        ({"expires_at": "9999-12-31T23:59:59-12:00"}, 400, "expires_at"),
         ({"unrestricted": "yes"}, 400, "unrestricted"),
         ({"roles": "member"}, 400, "roles"),
         ({"access_rules": [{"path": "/"}]}, 400, "access_rules"),

@@ -52,10 +52,18 @@ def _decode(kind: type[Resource], body: Mapping[str, Any], *, is_new: bool, befo
         elif getattr(before, item.field) != converted:
             raise Invalid(f"Cannot change {wire} of a {kind.singular}")
     if extra and hasattr(kind, "extra"):
-        if len(msgspec.json.encode(extra)) > _EXTRA_BYTES:
-            raise Invalid(f"The attributes that a {kind.singular} does not have are more than {_EXTRA_BYTES} bytes as JSON")
+        _check_extra(kind, extra)
         given["extra"] = extra
     return given
+
+
+def _check_extra(kind: type[Resource], extra: dict[str, Any]) -> None:
+    try:
+        size = len(msgspec.json.encode(extra))
+    except (RecursionError, OverflowError) as error:
+        raise Invalid(f"An attribute that a {kind.singular} does not have cannot be kept: {error}") from None
+    if size > _EXTRA_BYTES:
+        raise Invalid(f"The attributes that a {kind.singular} does not have are more than {_EXTRA_BYTES} bytes as JSON")
 
 
 def _description(value: Any) -> str:

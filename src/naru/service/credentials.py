@@ -55,12 +55,12 @@ def _end(given: str | None, now: datetime) -> str | None:
         return None
     try:
         end = datetime.fromisoformat(given)
-    except ValueError:
+        end = end.astimezone(UTC) if end.tzinfo is not None else end.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise Invalid(f"Invalid input for field 'expires_at': '{given}' is not a 'date-time'") from None
-    end = end if end.tzinfo is not None else end.replace(tzinfo=UTC)
     if end <= now:
         raise Invalid(f"Invalid input for field 'expires_at': '{given}' is in the past")
-    return time_text(end.astimezone(UTC))
+    return time_text(end)
 
 
 def credentials_of(view: View, caller: Caller, user_id: str) -> Iterator[ApplicationCredential]:

@@ -199,12 +199,14 @@ def _domain_of(view: View, ref: Ref, what: str) -> Domain | None:
 
 
 def seed_identity(view: View, hashes: Mapping[str, str]) -> Changes[None]:
-    """What every installation has, where it is missing; a new password hash where one is given."""
+    """What a new installation has, where it is missing; users only those with a hash, and who is there gets it as his new password."""
     if view.get(Domain, DOMAIN_ID) is None:
         yield put(Domain(id=DOMAIN_ID, name=DOMAIN_NAME, description="The default domain"))
     for role in ROLES:
         if view.get(Role, role) is None:
             yield put(Role(id=role, name=role, options={"immutable": True}))
+    if not hashes:
+        return
     scopes = {DOMAIN_ID: DOMAIN_ID, SYSTEM: SYSTEM}
     for name in SEED_PROJECTS:
         project = find_project(view, in_domain(name))
@@ -212,14 +214,14 @@ def seed_identity(view: View, hashes: Mapping[str, str]) -> Changes[None]:
             project = Project(id=new_id(), name=name)
             yield put(project)
         scopes[name] = project.id
-    for name, grants in SEED_USERS.items():
+    for name, hashed in hashes.items():
         user = find_user(view, in_domain(name))
         if user is None:
-            yield put(User(id=new_id(), name=name, password=hashes[name], roles={scopes[at]: roles for at, roles in grants.items()}))
-        elif name in hashes:
-            yield put(replace(user, password=hashes[name]))
-            for token in list(view.find(Token, "user_id", user.id)):
-                yield remove(token)
+            yield put(User(id=new_id(), name=name, password=hashed, roles={scopes[at]: roles for at, roles in SEED_USERS[name].items()}))
+            continue
+        yield put(replace(user, password=hashed))
+        for token in list(view.find(Token, "user_id", user.id)):
+            yield remove(token)
 
 
 def in_domain(name: str) -> Ref:
