@@ -62,29 +62,39 @@ def test_lists_tell_their_filters_and_sort_keys(document):
 
 # -- Schemathesis sends what the description allows, and some of what it does not
 
-byte = st.integers(0, 255)
-schemathesis.openapi.format("mac", st.tuples(byte, byte).map(lambda numbers: "fa:16:3e:00:{:02x}:{:02x}".format(*numbers)))
-schemathesis.openapi.format("ip", st.tuples(byte, byte).map(lambda numbers: "10.9.{}.{}".format(*numbers)) | st.ip_addresses().map(str))
-schemathesis.openapi.format("cidr", st.tuples(byte, st.integers(8, 32)).map(lambda numbers: "10.{}.0.0/{}".format(*numbers)))
+byte, word = st.integers(0, 255), st.from_regex("[a-z][a-z0-9]{0,20}", fullmatch=True)
+TEXTS = {
+    "mac": st.tuples(byte, byte).map(lambda numbers: "fa:16:3e:00:{:02x}:{:02x}".format(*numbers)),
+    "ip": st.tuples(byte, byte).map(lambda numbers: "10.9.{}.{}".format(*numbers)) | st.ip_addresses().map(str),
+    "cidr": st.tuples(byte, st.integers(8, 32)).map(lambda numbers: "10.{}.0.0/{}".format(*numbers)),
+    "line": st.text(max_size=255).map(lambda text: "".join(filter(str.isprintable, text)).strip()),
+    "dns-label": word,
+    "dns-name": word,
+    "dns-domain": word.map(lambda label: f"{label}.example."),
+}
+for name, strategy in TEXTS.items():
+    schemathesis.openapi.format(name, strategy)
 
 # Without the phases that take minutes for an API of this size.
 CONFIG = SchemathesisConfig.from_dict(
     {"generation": {"mode": "positive"}, "phases": {"coverage": {"enabled": False}, "examples": {"enabled": False}}}
 )
 DESCRIBED = schemathesis.openapi.from_dict(json.loads(openapi_document(ROUTES)), config=CONFIG)
-OPERATIONS = DESCRIBED.exclude(path_regex="^/v2.0/(?!networks/).*/tags")  # tags are the same everywhere
+OPERATIONS = DESCRIBED.exclude(path_regex="^/v2.0/(?!networks/).*/tags|/alias_")  # the same once more
 
-# What is there at first. {plural}: the id of the first of those.
+# What is there at first. {network_id}: the first of those.
 SEEDS = [
     ("networks", {"network": {"name": "net"}}),
+    ("subnets", {"subnet": {"network_id": "{network_id}", "ip_version": 4, "cidr": "10.9.0.0/24"}}),
+    ("ports", {"port": {"network_id": "{network_id}", "name": "port"}}),
     ("networks", {"network": {"name": "outside", "router:external": True}}),
-    ("subnets", {"subnet": {"network_id": "{networks}", "ip_version": 4, "cidr": "10.9.0.0/24"}}),
-    ("ports", {"port": {"network_id": "{networks}", "name": "port"}}),
     ("routers", {"router": {"name": "router"}}),
     ("security-groups", {"security_group": {"name": "group"}}),
     ("address-groups", {"address_group": {"name": "addresses"}}),
     ("address-scopes", {"address_scope": {"name": "scope", "ip_version": 4}}),
     ("subnetpools", {"subnetpool": {"name": "pool", "prefixes": ["10.128.0.0/16"]}}),
+    ("qos/policies", {"policy": {"name": "policy"}}),
+    ("flavors", {"flavor": {"name": "flavor", "service_type": "L3_ROUTER_NAT"}}),
 ]
 
 
@@ -98,35 +108,37 @@ def session(serving):
 
 @pytest.fixture(scope="module")
 def there(serving, session):
-    """Collection, as paths name it -> ids of its members."""
+    """Path of a collection, or an attribute that refers to it -> ids of its members."""
     ids = {}
-    for plural, body in SEEDS:
+    for path, body in SEEDS:
         [(kind, wanted)] = body.items()
         filled = {key: ids[value[1:-1]][0] if str(value).startswith("{") else value for key, value in wanted.items()}
-        answer = session.post(f"{serving.url}/v2.0/{plural}", json={kind: filled})
+        answer = session.post(f"{serving.url}/v2.0/{path}", json={kind: filled})
         assert answer.status_code == 201, answer.text
-        ids.setdefault(plural, []).append(answer.json()[kind]["id"])
+        for name in (path, path.replace("-", "_"), f"{kind}_id", f"{path.partition('/')[0]}_{kind}_id"):
+            ids.setdefault(name, [])[:] = dict.fromkeys([*ids.get(name, []), answer.json()[kind]["id"]])
     return ids
 
 
-def aimed(value, there, key=""):
+def aimed(value, there, key):
     """Most of what stands where an id belongs becomes the id of something that is there."""
     if isinstance(value, dict):
-        return {name: aimed(item, there, name) for name, item in value.items()}
+        return {name: aimed(item, there, name) for name, item in value.items() if name != "tenant_id"}
     if isinstance(value, list):
         return [aimed(item, there, key) for item in value]
-    known = there.get(key.removesuffix("_id").replace("_", "-") + "s") or there.get(key.replace("_", "-"))
-    die = zlib.crc32(str(value).encode())
+    known, die = there.get(key), zlib.crc32(str(value).encode())
     return known[die // 8 % len(known)] if known and isinstance(value, str) and die % 8 else value
 
 
 @OPERATIONS.parametrize()
 @settings(max_examples=6, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_whatever_is_sent_no_answer_is_a_fault_or_undescribed(case, serving, session, there):
-    plural = case.path.removeprefix("/v2.0/").partition("/")[0]
-    if case.method != "DELETE" and isinstance(case.path_parameters, dict):
-        case.path_parameters = {name: aimed(value, there, plural) for name, value in case.path_parameters.items()}
-    case.body = aimed(case.body, there)
+    collection = case.path.removeprefix("/v2.0/").partition("/{id}")[0]
+    if case.method != "DELETE":
+        case.path_parameters = {
+            name: aimed(value, there, collection if name == "id" else name) for name, value in (case.path_parameters or {}).items()
+        }
+    case.body = aimed(case.body, there, "")
     case.headers.pop("X-Auth-Token", None)  # the session has one that is valid
     response = case.call(base_url=serving.url, session=session)
     case.validate_response(response, checks=[not_a_server_error, status_code_conformance, response_schema_conformance])

@@ -33,6 +33,7 @@ _TAG_LIST = {
     "required": ["tags"],
 }
 _ANY_OBJECT = {"type": "object"}
+_NO_MORE = {"additionalProperties": False}
 
 
 def openapi_document(routes: Iterable[Route]) -> bytes:
@@ -94,7 +95,7 @@ def _of_collection(method: str, kind: type[Resource]) -> _Schema:
         wanted = f"{kind.kind}Create"
         return {
             "summary": f"Create one {kind.singular}, or several at once",
-            "requestBody": _body({"anyOf": [_wrapped(kind, wanted), _many(kind, wanted)]}),
+            "requestBody": _body({"anyOf": [_wrapped(kind, wanted) | _NO_MORE, _many(kind, wanted) | _NO_MORE]}),
             "responses": {"201": _answer("As it was made", {"anyOf": [one, many]})},
         }
     many["properties"][f"{kind.plural}_links"] = {"type": "array", "items": _ANY_OBJECT}
@@ -111,7 +112,7 @@ def _of_one(method: str, kind: type[Resource]) -> _Schema:
         return {"summary": f"Show a {kind.singular}", "parameters": [_fields(kind)], "responses": shown}
     if method == "DELETE":
         return {"summary": f"Delete a {kind.singular}", "responses": {"204": {"description": "Gone"}}}
-    body = _body(_wrapped(kind, f"{kind.kind}Update"))
+    body = _body(_wrapped(kind, f"{kind.kind}Update") | _NO_MORE)
     return {"summary": f"Change a {kind.singular}", "parameters": [_IF_MATCH], "requestBody": body, "responses": shown}
 
 
@@ -122,7 +123,7 @@ def _of_tags(method: str) -> _Schema:
     if method == "GET":
         return {"summary": "List the tags", "responses": {"200": answer}}
     summary, status = ("Replace all tags", "200") if method == "PUT" else ("Add tags", "201")
-    return {"summary": summary, "requestBody": _body(_TAG_LIST), "responses": {status: answer}}
+    return {"summary": summary, "requestBody": _body(_TAG_LIST | _NO_MORE), "responses": {status: answer}}
 
 
 def _of_others(route: Route, kinds: Mapping[str, type[Resource]]) -> _Schema:
@@ -249,4 +250,4 @@ def _taken(kind: type[Resource], shapes: Mapping[str, _Schema], method: str) -> 
             properties[wire]["description"] = "Administrators alone set it"
         if method == "post" and attribute.required:
             required.append(wire)
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {"type": "object", "properties": properties, "required": required} | _NO_MORE

@@ -156,7 +156,7 @@ def name_text(maximum: int) -> Convert:
     """A text on one line, without control characters, and without spaces at its ends."""
     check_text = text(maximum)
 
-    @takes(schema_of(check_text))
+    @takes({"type": "string", "maxLength": maximum, "format": "line"})
     def convert(value: Any) -> str:
         check_text(value)
         if value != value.strip() or any(_is_unprintable(character) for character in value):

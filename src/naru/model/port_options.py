@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from naru.model.attributes import Unconvertible, shown
+from naru.model.attributes import Unconvertible, shown, takes
 
 FQDN_MAX_LENGTH = 255
 DEFAULT_DNS_DOMAIN = "openstacklocal."
@@ -77,6 +77,7 @@ def check_labels(name: str) -> None:
         raise ValueError(f"{shown(name)} not a valid PQDN or FQDN. Reason: TLD {shown(labels[-1])} must not be all numeric")
 
 
+@takes({"type": "string", "format": "dns-name"})
 def host_name(value: Any) -> str:
     """A host's name in lower case, relative or complete (with a period at its end); "" is none."""
     name = _lower(value)
@@ -85,6 +86,7 @@ def host_name(value: Any) -> str:
     return name
 
 
+@takes({"type": "string", "format": "dns-label"})
 def relative_dns_name(value: Any) -> str:
     """The name of a floating IP: a domain comes after it."""
     name = _lower(value)
@@ -96,6 +98,7 @@ def relative_dns_name(value: Any) -> str:
     return name
 
 
+@takes({"type": "string", "format": "dns-domain"})
 def domain_name(value: Any) -> str:
     """A complete domain, with a period at its end; "" is none."""
     domain = _lower(value)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from naru.model.attributes import Unconvertible, cidr, ip_address, mac_address, shown, uuid_text
+from naru.model.attributes import Unconvertible, cidr, ip_address, mac_address, schema_of, shown, takes, uuid_text
 from naru.model.errors import Invalid
 
 MAX_ADDRESS_PAIRS = 10  # of one port; Neutron's max_allowed_address_pair
@@ -58,6 +58,7 @@ def _address_or_prefix(value: Any) -> str:
     return text
 
 
+@takes({"type": ["array", "null"], "items": schema_of(uuid_text)})
 def group_ids(value: Any) -> tuple[str, ...] | None:
     """Each once, in the order in which they were named. Null is what the service makes of it."""
     if value is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from naru.model.attributes import Unconvertible, integer, shown, text
+from naru.model.attributes import Unconvertible, integer, schema_of, shown, takes, text
 
 NETWORK_TYPES = ("local", "flat", "vlan", "vxlan", "geneve", "gre")
 
@@ -30,6 +30,10 @@ _MEMBERS = {
 }
 
 
+_PROPERTIES = {wire: schema_of(convert) or {} for wire, (_, convert) in _MEMBERS.items()}
+
+
+@takes({"type": "array", "items": {"type": "object", "properties": _PROPERTIES, "additionalProperties": False}})
 def provider_segments(value: Any) -> tuple[ProviderSegment, ...]:
     """The attribute `segments` of a network: a list of objects with the `provider:` attributes."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):

@@ -17,14 +17,17 @@ from naru.model.attributes import (
     ip_address,
     list_of,
     name_text,
+    nullable,
     one_of,
     or_empty,
     or_none,
     read_only,
     route_destination,
+    schema_of,
     settable,
     shown,
     struct_of,
+    takes,
     text,
     uuid_text,
 )
@@ -63,6 +66,7 @@ _gateway = struct_of(
 )
 
 
+@takes(nullable(schema_of(_gateway)))
 def gateway_or_none(value: Any) -> WantedGateway | None:
     """null and {} both say that there is no gateway."""
     return None if value is None or value == {} else _gateway(value)
