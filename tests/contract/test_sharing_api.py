@@ -1,5 +1,6 @@
-"""RBAC policies through a real server: https://docs.openstack.org/api-ref/network/v2/#rbac-policies"""
+"""RBAC policies and roles through a real server: https://docs.openstack.org/api-ref/network/v2/#rbac-policies"""
 
+import httpx
 import openstack
 import pytest
 
@@ -171,3 +172,57 @@ def test_the_command(clients, admin):
     command = "network rbac create --type network --action access_as_shared --target-project demo TOSHARE"
     made = clients.openstack(*command.split(), user="admin")
     assert (made["object_id"], made["target_project_id"]) == (network["id"], admin.projects["demo"])
+
+
+# -- roles
+
+
+@pytest.fixture
+def by_role(serving, clients, admin):
+    """The network API as a new user sees it who has one role on the project demo."""
+    opened = []
+
+    def enter(role):
+        name, domain = f"{role}-{len(opened)}", {"id": "default"}
+        with clients.http("admin") as http:
+            made = http.post("/identity/v3/users", json={"user": {"name": name, "password": "secret", "domain_id": "default"}})
+            assert made.status_code == 201, made.text
+            path = f"/identity/v3/projects/{admin.projects['demo']}/users/{made.json()['user']['id']}/roles"
+            roles = http.get("/identity/v3/roles").json()["roles"]
+            role_id = next(found["id"] for found in roles if found["name"] == role)
+            assert http.put(f"{path}/{role_id}").status_code == 204
+        identity = {"methods": ["password"], "password": {"user": {"name": name, "password": "secret", "domain": domain}}}
+        asked = {"auth": {"identity": identity, "scope": {"project": {"id": admin.projects["demo"]}}}}
+        token = httpx.post(f"{serving.url}/identity/v3/auth/tokens", json=asked, trust_env=False).headers["X-Subject-Token"]
+        opened.append(httpx.Client(base_url=serving.url, headers={"X-Auth-Token": token}, trust_env=False, timeout=30))
+        return Networking(opened[-1])
+
+    yield enter
+    for http in opened:
+        http.close()
+
+
+def test_a_reader_reads_and_changes_nothing(demo, by_role):
+    reader, network = by_role("reader"), demo.network()
+    assert reader.show("networks", network["id"]) == network
+    assert network["id"] in ids(reader.list("networks"))
+    before = reader.everything()
+    for method, path, body in (
+        ("POST", "/networks", {"network": {}}),
+        ("POST", "/ports", {"ports": [{"network_id": network["id"]}]}),
+        ("PUT", f"/networks/{network['id']}", {"network": {"name": "x"}}),
+        ("PUT", f"/networks/{network['id']}/tags", {"tags": ["x"]}),
+        ("PUT", f"/routers/{NOWHERE}/add_router_interface", {}),
+        ("DELETE", f"/networks/{network['id']}", None),
+        ("DELETE", f"/networks/{NOWHERE}", None),  # it learns nothing of what there is
+    ):
+        assert reader.refused(method, path, body)[:2] == (403, "PolicyNotAuthorized")
+    assert reader.everything() == before
+
+
+def test_a_member_writes_in_his_project_and_a_service_sees_all(admin, by_role):
+    member, service, foreign = by_role("member"), by_role("service"), admin.network()
+    assert member.network()["project_id"] == admin.projects["demo"]
+    assert member.refused("GET", f"/networks/{foreign['id']}")[0] == 404
+    assert service.show("networks", foreign["id"])["provider:network_type"] == "vxlan"
+    assert service.refused("DELETE", f"/networks/{foreign['id']}")[:2] == (403, "PolicyNotAuthorized")
