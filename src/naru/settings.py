@@ -50,6 +50,7 @@ class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     security_group_rule: int = 100
     subnetpool: int = -1
     rbac_policy: int = 10
+    trunk: int = -1
 
 
 class Keystone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

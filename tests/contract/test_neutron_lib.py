@@ -34,6 +34,7 @@ from naru.model.security import (
 )
 from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
+from naru.model.trunks import Trunk
 from naru.model.zones import AvailabilityZone
 from neutron_extensions import RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
 
@@ -44,7 +45,7 @@ KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGro
 KINDS += (RbacPolicy, AvailabilityZone)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
 cfg.CONF.register_opts([cfg.StrOpt("dns_domain", default="openstacklocal."), cfg.StrOpt("base_mac", default="fa:16:3e:00:00:00")])
-KINDS += (QosPolicy, *RULE_KINDS, PortBinding)
+KINDS += (QosPolicy, *RULE_KINDS, PortBinding, Trunk)
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
 
 # What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
@@ -117,7 +118,7 @@ def _expected(kind):
         found |= STANDARD_ATTRIBUTES
     if kind.plural in TAGGED:
         found["tags"] = TAGS | TAGS_AT_CREATE if kind is Port else TAGS
-    if kind in (SecurityGroup, SecurityGroupRule, AddressGroup, QosPolicy):
+    if kind in (SecurityGroup, SecurityGroupRule, AddressGroup, QosPolicy, Trunk):
         found = STANDARD_ATTRIBUTES | found
     if kind in (AddressGroup, SecurityGroupDefaultStatefulness, PortForwarding, FloatingIpPool, PortBinding):
         found["tenant_id"] = found["project_id"]  # both words, by the extension project-id

@@ -30,6 +30,7 @@ from naru.model.security import (
 )
 from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
+from naru.model.trunks import Trunk
 from naru.service import availability, quotas, topology
 from naru.service.address_groups import (
     add_addresses,
@@ -70,6 +71,7 @@ from naru.service.subnetpools import (
     update_subnetpool,
 )
 from naru.service.subnets import create_subnet, delete_subnet, update_subnet
+from naru.service.trunks import add_subports, create_trunk, delete_trunk, remove_subports, show_subports, update_trunk
 from naru.store.read import list_computed, parse_query, project
 
 COLLECTIONS = (
@@ -125,6 +127,13 @@ COLLECTIONS = (
     ),
     Collection(AddressScope, create_address_scope, update_address_scope, delete_address_scope),
     *QOS_COLLECTIONS,
+    Collection(
+        Trunk,
+        create_trunk,
+        update_trunk,
+        delete_trunk,
+        actions={"add_subports": add_subports, "remove_subports": remove_subports},
+    ),
     Collection(Segment, create_segment, update_segment, delete_segment),
 )
 
@@ -148,6 +157,7 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("DELETE", "/v2.0/quotas/{id}", bind(_delete_quota)),
     ]
     routes += [*binding_routes(backend), *qos_routes(backend)]
+    routes.append(Route("GET", "/v2.0/trunks/{id}/get_subports", bind(_show_subports)))
     routes += [*routing_routes(backend), *scheduling_routes(backend)]
     routes += [
         Route("GET", "/v2.0/auto-allocated-topology/{id}", bind(_show_topology)),
@@ -199,6 +209,10 @@ async def _show_extension(call: Call) -> Response:
         if extension.alias == call.id:
             return json_response({"extension": _extension(extension)})
     raise NotFound(f"Extension with alias {call.id} does not exist")
+
+
+async def _show_subports(backend: Backend, call: Call) -> Response:
+    return json_response(show_subports(backend.view, call.caller, call.id))
 
 
 # -- availability and quotas

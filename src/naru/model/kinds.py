@@ -20,11 +20,12 @@ from naru.model.security import (
 from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
 from naru.model.topology import AutoAllocatedTopology
+from naru.model.trunks import Trunk
 
 KINDS: Mapping[str, type[Resource]] = {
     kind.kind: kind
     for kind in (
-        *(QosPolicy, *RULE_KINDS),
+        *(QosPolicy, *RULE_KINDS, Trunk),
         *(Network, Subnet, Port, Agent, Quota),
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),

@@ -295,11 +295,16 @@ class Port(Resource, frozen=True, kw_only=True):
     device_profile: Annotated[str | None, at_create(or_none(text(255)), filter=False, sort=False)] = None
     qos_policy_id: Annotated[str | None, settable(or_none(uuid_text), filter=False, sort=False)] = None
     qos_network_policy_id: Annotated[str | None, read_only(filter=False, sort=False)] = None  # its network's
+    trunk_details: Annotated[dict[str, Any] | None, read_only(filter=False, sort=False)] = None  # shown where it is a trunk's parent
     dns_suffix: Annotated[str, hidden()] = DEFAULT_DNS_DOMAIN  # as its network has it
     inactive_bindings: Annotated[tuple[Binding, ...], hidden()] = ()
     provisioned: Annotated[tuple[str, ...], hidden()] = ()
 
     derived: ClassVar[Mapping[str, Attribute]] = {"dns_assignment": read_only(filter=False, sort=False)}
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        return ("trunk_details",) if self.trunk_details is None else ()
 
     @property
     def dns_assignment(self) -> tuple[DnsAssignment, ...]:

@@ -16,6 +16,7 @@ from naru.service.port_security import protect_changed_port, protect_new_port
 from naru.service.qos import check_policy, policy_of_new_port, with_enforcement
 from naru.service.router_ports import check_addresses, check_deletable, follow_addresses, let_go
 from naru.service.segments import check_host, ip_allocation
+from naru.service.trunks import check_in_no_trunk, follow_mac
 
 
 def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Port]:
@@ -74,6 +75,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     check_host(view, changed)
     check_addresses(view, port, changed)
     yield put(changed)
+    yield from follow_mac(view, port, changed)
     yield from follow_addresses(view, changed)
     return changed
 
@@ -82,6 +84,7 @@ def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[No
     port = fetch_own(view, caller, Port, id, "delete")
     _check_not_a_servers(caller, port)
     check_deletable(view, port)
+    check_in_no_trunk(view, port)
     yield from remove_port(view, port)
 
 

@@ -10,11 +10,13 @@ from naru.model.resources import Changes, Network, Port, Quota, Resource, Subnet
 from naru.model.routing import FloatingIp, Router
 from naru.model.security import SecurityGroup, SecurityGroupRule
 from naru.model.sharing import RbacPolicy
+from naru.model.trunks import Trunk
 from naru.model.view import View
 from naru.service.policy import Cloud, quota_limits
 
 COUNTED: dict[str, type[Resource]] = {
-    kind.singular: kind for kind in (Network, Subnet, Port, SubnetPool, Router, FloatingIp, SecurityGroup, SecurityGroupRule, RbacPolicy)
+    kind.singular: kind
+    for kind in (Network, Subnet, Port, SubnetPool, Router, FloatingIp, SecurityGroup, SecurityGroupRule, RbacPolicy, Trunk)
 }
 
 _limit = integer(-1, 2**31 - 1)

@@ -1,0 +1,65 @@
+"""What may lie behind a port, and what the request says of it."""
+
+import pytest
+from msgspec.structs import replace
+
+from naru.model.errors import Conflict
+from naru.model.resources import Network, put
+from naru.model.trunks import SubPort, Trunk, sub_port_list
+from naru.service.trunks import add_subports, create_trunk
+from planning import ADMIN, CLOUD, PlainCloud
+
+ID = "11111111-2222-4333-8444-555555555555"
+
+
+@pytest.fixture
+def cloud():
+    return PlainCloud()
+
+
+def as_vlan(cloud, network, tag):
+    def plan():
+        yield put(replace(cloud.view.get(Network, network.id), provider_network_type="vlan", provider_segmentation_id=tag))
+
+    cloud.run(plan())
+    return network
+
+
+def trunk_on(cloud, port, *below):
+    return cloud.run(create_trunk(cloud.view, ADMIN, {"project_id": "admin", "port_id": port.id, "sub_ports": below}, CLOUD))
+
+
+def test_a_tag_is_inherited_from_the_ports_network(cloud):
+    parent, vlan = cloud.port(cloud.network()), cloud.port(as_vlan(cloud, cloud.network(), 42))
+    trunk = trunk_on(cloud, parent, SubPort(vlan.id, "inherit"))
+    assert trunk.sub_ports == (SubPort(vlan.id, "vlan", 42),)
+    other = cloud.port(cloud.network())
+    body = {"sub_ports": [{"port_id": other.id, "segmentation_type": "vlan", "segmentation_id": "42"}]}
+    with pytest.raises(Conflict) as refused:
+        cloud.run(add_subports(cloud.view, ADMIN, trunk.id, body, CLOUD))
+    assert refused.value.type == "DuplicateSubPort"
+
+
+def test_two_inherited_tags_must_differ(cloud):
+    parent = cloud.port(cloud.network())
+    below = [SubPort(cloud.port(as_vlan(cloud, cloud.network(), 42)).id, "inherit") for _ in range(2)]
+    with pytest.raises(Conflict) as refused:
+        trunk_on(cloud, parent, *below)
+    assert refused.value.type == "DuplicateSubPort"
+    assert not list(cloud.view.all(Trunk))
+
+
+def test_the_database_keeps_a_port_in_one_trunk():
+    trunk = Trunk(id="t", port_id="p", sub_ports=(SubPort("s", "vlan", 1),))
+    assert trunk.claims() == ("trunk-port/p", "trunk-port/s")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, {}, ["x"], [{}], [{"port_id": "x"}], [{"port_id": ID, "segmentation_type": "vlan"}], [{"port_id": ID, "segmentation_id": 1}],
+     [{"port_id": ID, "segmentation_type": "inherit", "x": 1}], [{"port_id": ID, "segmentation_type": [], "segmentation_id": 1}],
+     [{"port_id": ID, "segmentation_type": "vlan", "segmentation_id": 0}], [{"port_id": ID, "segmentation_type": "inherit"}] * 2],
+)  # fmt: skip
+def test_sub_ports_that_cannot_be(value):
+    with pytest.raises(ValueError, match=r"."):
+        sub_port_list(value)
