@@ -405,6 +405,9 @@ def test_quotas_limits_and_zones(http, admin, host):
     assert (zone["zoneName"], zone["zoneState"]["available"]) == ("nova", True)
     (zone,) = admin.get("/compute/v2.1/os-availability-zone/detail").json()["availabilityZoneInfo"]
     assert list(zone["hosts"]) == ["compute01"]
+    (hypervisor,) = admin.get("/compute/v2.1/os-hypervisors").json()["hypervisors"]
+    assert hypervisor == {"id": 1, "hypervisor_hostname": "compute01", "state": "up", "status": "enabled"}
+    assert refusal(http.get("/compute/v2.1/os-hypervisors"))[0] == 403
     assert http.get("/compute/v2.1/os-keypairs").json() == {"keypairs": []}
 
 

@@ -1,16 +1,21 @@
 """Run tempest's network suite against a server of its own: `make test-tempest`, or `.venv/bin/python tests/tempest/run.py [REGEX]`.
 
-Starts `naru up --no-dataplane` on a free port, makes an external network, and writes tempest.conf from what the server itself
-says: its extensions, its credentials. Tests that skips.txt names are left out. The exit status is tempest's.
+Starts `naru up --no-dataplane` on a free port with one host whose agent achieves at once whatever it is asked for, makes an
+external network, and writes tempest.conf from what the server itself says: its extensions, its credentials. Tests that
+skips.txt names are left out. The exit status is tempest's.
 https://docs.openstack.org/tempest/latest/configuration.html
 """
 
 import argparse
 import configparser
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,10 +23,35 @@ import yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+HOST = socket.gethostname()  # tempest binds ports to the host it runs on
 TEMPEST = ROOT / ".venv-tempest/bin/tempest"
 sys.path += [str(HERE.parent)]
 
-from serving import Serving  # noqa: E402 - lives one folder up
+from clients import FakeHost  # noqa: E402 - lives one folder up
+from serving import Serving  # noqa: E402 - the same
+
+
+@contextmanager
+def host(serving: Serving) -> Iterator[None]:
+    """While it lasts, a host wires and serves at once, and takes the ports of routers, as an L3 agent does."""
+    ended = threading.Event()
+
+    def work() -> None:
+        with FakeHost(serving, HOST) as host, serving.client() as client:
+            while not ended.wait(0.1):
+                asked = {"device_owner": "network:router_interface", "fields": ["id", "binding:host_id"]}
+                for port in client.get("/ports", params=asked).raise_for_status().json()["ports"]:
+                    if not port["binding:host_id"]:  # gone meanwhile: 404, and well so
+                        client.put(f"/ports/{port['id']}", json={"port": {"binding:host_id": HOST}})
+                host.achieve()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        worker.join()
 
 
 def external_network(client: httpx.Client) -> str:
@@ -50,7 +80,7 @@ def settings(serving: Serving, folder: Path) -> dict[str, dict[str, object]]:
             "admin_domain_name": auth["user_domain_name"],
         },
         "identity": {"auth_version": "v3", "uri_v3": auth["auth_url"], "region": "RegionOne"},
-        "service_available": {"neutron": True, "nova": False, "glance": False, "cinder": False, "swift": False},
+        "service_available": {"neutron": True, "nova": True, "glance": False, "cinder": False, "swift": False},
         "network": {"public_network_id": public, "floating_network_name": "public", "project_networks_reachable": False},
         "network-feature-enabled": {
             "api_extensions": ",".join(sorted(aliases)),
@@ -76,7 +106,7 @@ def write_workspace(serving: Serving, folder: Path) -> None:
 def run(regex: str, concurrency: int, keep: Path | None) -> int:
     with tempfile.TemporaryDirectory(prefix="naru-tempest-") as scratch:
         folder = keep.absolute() if keep else Path(scratch)
-        with Serving(folder / "state", "up --no-dataplane") as serving:
+        with Serving(folder / "state", "up --no-dataplane") as serving, host(serving):
             write_workspace(serving, folder / "workspace")
             command = [TEMPEST, "run", "--regex", regex, "--exclude-list", HERE / "skips.txt", "--concurrency", str(concurrency)]
             status = subprocess.run(command, cwd=folder / "workspace", check=False).returncode

@@ -71,6 +71,7 @@ def compute_routes(backend: Backend) -> list[Route]:
         ("GET", "limits", _show_limits),
         ("GET", "os-availability-zone", _list_zones),
         ("GET", "os-availability-zone/detail", _list_zones_with_hosts),
+        ("GET", "os-hypervisors", _list_hypervisors),
         ("GET", "os-keypairs", _fixed({"keypairs": []})),
         ("GET", "os-security-groups", _fixed({"security_groups": []})),
         ("GET", "os-quota-sets/{id}", _show_quota),
@@ -292,3 +293,25 @@ async def _list_zones_with_hosts(backend: Backend, call: Call, version: Version)
 
 def _zone(is_available: bool, hosts: Row | None) -> Row:  # noqa: FBT001
     return {"zoneName": AVAILABILITY_ZONE, "zoneState": {"available": is_available}, "hosts": hosts}
+
+
+async def _list_hypervisors(backend: Backend, call: Call, version: Version) -> Response:
+    """The hosts that may boot instances; numbered until microversion 2.53 named them by UUIDs.
+
+    https://docs.openstack.org/api-ref/compute/#list-hypervisors
+    """
+    if not call.caller.is_admin:
+        raise Forbidden("Policy doesn't allow os_compute_api:os-hypervisors:list to be performed.")
+    hosts = sorted(
+        (agent for agent in backend.view.all(Agent) if agent.configurations.get("instance_drivers")), key=lambda agent: agent.host
+    )
+    rows = [
+        {
+            "id": agent.id if version >= (2, 53) else number,
+            "hypervisor_hostname": agent.host,
+            "state": "up" if agent.alive else "down",
+            "status": "enabled" if agent.admin_state_up else "disabled",
+        }
+        for number, agent in enumerate(hosts, start=1)
+    ]
+    return json_response({"hypervisors": rows})
