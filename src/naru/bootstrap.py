@@ -16,7 +16,7 @@ import uvloop
 from naru.allocate.segments import SegmentRanges, parse_ranges, parse_vlan_ranges
 from naru.api.agents import HostDoor, agent_routes
 from naru.api.app import App, Authenticate
-from naru.api.auth import ByToken, anyone
+from naru.api.auth import ByToken, anyone, for_writers
 from naru.api.backend import Backend
 from naru.api.compute import compute_routes
 from naru.api.http import Dispatch, compute_refusal, identity_refusal, network_refusal
@@ -93,7 +93,7 @@ class Server:
         dispatch.add(public_routes(network), network_refusal)
         if self.keystone is None:
             dispatch.add(identity_routes(self.backend), identity_refusal)
-        dispatch.add(compute_routes(self.backend), compute_refusal)
+        dispatch.add([for_writers(route) for route in compute_routes(self.backend)], compute_refusal)
         dispatch.add(image_routes(), identity_refusal)
         dispatch.add(agent_routes(HostDoor(self.backend, self.publisher, self.agent_token)), network_refusal)
         identity_url = "/identity/v3" if self.keystone is None else self.keystone.url

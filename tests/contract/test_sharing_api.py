@@ -218,6 +218,8 @@ def test_a_reader_reads_and_changes_nothing(demo, by_role):
     ):
         assert reader.refused(method, path, body)[:2] == (403, "PolicyNotAuthorized")
     assert reader.everything() == before
+    refused = reader.http.post("/compute/v2.1/servers", json={"server": {}})
+    assert (refused.status_code, set(refused.json())) == (403, {"forbidden"})
 
 
 def test_a_member_writes_in_his_project_and_a_service_sees_all(admin, by_role):

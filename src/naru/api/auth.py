@@ -5,12 +5,15 @@ from datetime import datetime
 
 from msgspec.structs import replace
 from starlette.requests import Request
+from starlette.responses import Response
 
 from naru.api.backend import Backend
+from naru.api.http import Call, Route
 from naru.model.errors import Forbidden, Unauthenticated
 from naru.model.identity import ApplicationCredential, Caller, Domain, Project, Role, Token, User
 from naru.model.resources import Change
 from naru.service import identity
+from naru.service.policy import require_writer
 
 DEMO_PROJECT_HEADER = "x-project-id"
 
@@ -18,6 +21,18 @@ DEMO_PROJECT_HEADER = "x-project-id"
 def anyone(request: Request) -> Caller:
     """auth = "none", on loopback only: an administrator of the project that the request names, or of `admin`."""
     return Caller("admin", request.headers.get(DEMO_PROJECT_HEADER, "admin"), frozenset({"admin", "member", "reader"}))
+
+
+def for_writers(route: Route) -> Route:
+    """The one place that keeps readers from changing anything."""
+    if route.method == "GET" or route.is_public:
+        return route
+
+    async def endpoint(call: Call) -> Response:
+        require_writer(call.caller, f"{call.request.method} {call.request.url.path}")
+        return await route.endpoint(call)
+
+    return route._replace(endpoint=endpoint)
 
 
 def admit(caller: Caller, path: str) -> Caller:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from naru.api.auth import for_writers
 from naru.api.backend import Backend
 from naru.api.collections import Collection, collection_routes, page_response
 from naru.api.extensions import EXTENSIONS, Extension
@@ -44,7 +45,6 @@ from naru.service.flavors import create_flavor, create_profile, delete_flavor, d
 from naru.service.floatingips import create_floating_ip, delete_floating_ip, describe_floating_ip, update_floating_ip
 from naru.service.hosts import delete_agent, update_agent
 from naru.service.networks import create_network, delete_network, update_network
-from naru.service.policy import require_writer
 from naru.service.port_forwardings import create_port_forwarding, delete_port_forwarding, update_port_forwarding
 from naru.service.ports import create_port, delete_port, update_port
 from naru.service.router_interfaces import add_router_interface, remove_router_interface
@@ -165,19 +165,7 @@ def network_routes(backend: Backend) -> list[Route]:
     ]
     for collection in COLLECTIONS:
         routes += [*collection_routes(backend, collection), *tag_routes(backend, collection)]
-    return [_for_writers(route) for route in routes]
-
-
-def _for_writers(route: Route) -> Route:
-    """The one place that keeps readers from changing anything."""
-    if route.method == "GET":
-        return route
-
-    async def endpoint(call: Call) -> Response:
-        require_writer(call.caller, f"{call.request.method} {call.request.url.path}")
-        return await route.endpoint(call)
-
-    return route._replace(endpoint=endpoint)
+    return [for_writers(route) for route in routes]
 
 
 # -- versions and extensions
