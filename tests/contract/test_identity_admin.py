@@ -497,7 +497,20 @@ def test_a_service_reads_all_and_deletes_the_ports_of_servers(admin, clients):
         assert http.delete(f"/v2.0/networks/{network['id']}").status_code == 204
 
 
+def test_what_is_not_there_is_refused_in_the_shape_of_the_service(admin):
+    assert refusal(admin.get(f"{V3}/trusts"))[0] == 404
+    assert "itemNotFound" in admin.get("/compute/v2.1/no-such").json()
+    assert "NeutronError" in admin.get("/v2.0/no-such").json()
+
+
+def test_it_is_told_which_role_implies_which(admin):
+    rows = admin.get(f"{V3}/role_inferences").json()["role_inferences"]
+    implied = {row["prior_role"]["name"]: {role["name"] for role in row["implies"]} for row in rows}
+    assert implied == {"admin": {"member", "reader"}, "member": {"reader"}}
+
+
 def test_there_are_no_groups(admin, person):
+    assert admin.get(f"{V3}/users/{person.user['id']}/access_rules").json()["access_rules"] == []
     assert admin.get(f"{V3}/groups").json()["groups"] == []
     assert admin.get(f"{V3}/users/{person.user['id']}/groups").json()["groups"] == []
     assert refusal(admin.get(f"{V3}/groups/any")) == (404, "Could not find group: any.")

@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from naru.api.backend import Backend
 from naru.api.catalog import REGION, SERVICES, Row, endpoints
-from naru.api.http import Call, Endpoint, Route, no_content
-from naru.api.identity_rows import domain_row, list_response, project_row, role_row, show_response, user_row
+from naru.api.http import Call, Endpoint, Route, json_response, no_content
+from naru.api.identity_rows import domain_row, links, list_response, project_row, role_refs, role_row, show_response, user_row
 from naru.api.passwords import fits, hash_password
 from naru.model.errors import Invalid, NotFound, Unauthenticated
-from naru.model.identity import Domain, Project, Role, User
+from naru.model.identity import IMPLIED, Domain, Project, Role, User
 from naru.model.identity_requests import decode_change, decode_new
 from naru.service import accounts, identity
 
@@ -46,7 +46,9 @@ def account_routes(backend: Backend) -> list[Route]:
         Route("GET", "/identity/v3/auth/projects", bind(_list_my_projects)),
         Route("GET", "/identity/v3/auth/domains", bind(_list_my_domains)),
         Route("GET", "/identity/v3/users/{id}/projects", bind(_list_user_projects)),
-        Route("GET", "/identity/v3/users/{id}/groups", bind(_list_user_groups)),
+        Route("GET", "/identity/v3/users/{id}/groups", partial(_list_none, "groups", backend)),
+        Route("GET", "/identity/v3/users/{id}/access_rules", partial(_list_none, "access_rules", backend)),
+        Route("GET", "/identity/v3/role_inferences", bind(_list_implied_roles)),
         Route("POST", "/identity/v3/users/{id}/password", bind(_change_password), is_public=True),  # the old password is the proof
     ]
     for managed in _MANAGED:
@@ -131,10 +133,20 @@ async def _list_user_projects(backend: Backend, call: Call) -> Response:
     return list_response("projects", map(project_row, accounts.projects_of(backend.view, call.caller, call.id)), call)
 
 
-async def _list_user_groups(backend: Backend, call: Call) -> Response:
-    accounts.require_self(call.caller, call.id, "list_groups_for_user")
+async def _list_none(plural: str, backend: Backend, call: Call) -> Response:
+    """What a user has none of."""
+    accounts.require_self(call.caller, call.id, f"list_{plural}")
     accounts.fetch(backend.view, User, call.id)
-    return list_response("groups", (), call)
+    return list_response(plural, (), call)
+
+
+async def _list_implied_roles(backend: Backend, call: Call) -> Response:
+    rows = [
+        {"prior_role": prior, "implies": role_refs(backend.view, implied)}
+        for name, implied in IMPLIED.items()
+        for prior in role_refs(backend.view, (name,))
+    ]
+    return json_response({"role_inferences": rows, "links": links(call)})
 
 
 # -- what is only listed

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from naru.api.http import Call, Dispatch, network_refusal
+from naru.api.http import Call, Dispatch, refusal_at
 from naru.model.errors import NaruError, NotFound, Unauthenticated
 from naru.model.identity import Caller
 
@@ -39,7 +39,7 @@ class App:
         path = request.scope["path"]
         matched = self._dispatch.match(request.method, path)
         if matched is None:
-            return network_refusal(NotFound(f"The resource could not be found: {request.method} {path}."))
+            return refusal_at(path)(NotFound(f"The resource could not be found: {request.method} {path}."))
         try:
             caller = None if matched.route.is_public else self._authenticate(request)
             if caller is not None and not isinstance(caller, Caller):

@@ -167,6 +167,13 @@ def network_refusal(error: NaruError) -> Response:
     return json_response({"NeutronError": {"type": error.type, "message": str(error), "detail": ""}}, error.status)
 
 
+def refusal_at(path: str) -> Refuse:
+    """In whose shape to refuse a path that nobody has."""
+    if path.startswith(("/identity", "/image")):
+        return identity_refusal
+    return compute_refusal if path.startswith("/compute") else network_refusal
+
+
 _COMPUTE_FAULTS = {
     400: "badRequest",
     403: "forbidden",
