@@ -38,7 +38,7 @@ _NO_MORE = {"additionalProperties": False}
 
 def openapi_document(routes: Iterable[Route]) -> bytes:
     """The whole document, as JSON."""
-    kinds = {collection_path(collection): collection.kind for collection in COLLECTIONS} | _COMPUTED
+    kinds = described_kinds()
     paths: dict[str, _Schema] = {}
     for route in routes:
         paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route, kinds)
@@ -49,12 +49,17 @@ def openapi_document(routes: Iterable[Route]) -> bytes:
         "tags": [{"name": name} for name in dict.fromkeys(operation["tags"][0] for item in paths.values() for operation in item.values())],
         "paths": paths,
         "components": {
-            "schemas": _components(set(kinds.values())),
+            "schemas": schemas_of(kinds.values()),
             "responses": {"Refused": _answer("A refusal: docs/reference/errors.md says which", _ref("NeutronError"))},
             "securitySchemes": {"token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}},
         },
     }
     return msgspec.json.encode(document)
+
+
+def described_kinds() -> dict[str, type[Resource]]:
+    """Path -> the kind whose resources it lists."""
+    return {collection_path(collection): collection.kind for collection in COLLECTIONS} | _COMPUTED
 
 
 # -- operations
@@ -207,8 +212,9 @@ def _many(kind: type[Resource], name: str) -> _Schema:
 # -- schemas of kinds
 
 
-def _components(kinds: Iterable[type[Resource]]) -> _Schema:
-    ordered = sorted(kinds, key=lambda kind: kind.kind)
+def schemas_of(kinds: Iterable[type[Resource]]) -> _Schema:
+    """For each kind `<Kind>`, which is answered, `<Kind>Create` and `<Kind>Update`, which are taken, and what they refer to."""
+    ordered = sorted(set(kinds), key=lambda kind: kind.kind)
     on_wire = [(kind, item) for kind in ordered for item in attributes(kind).values() if not item.attribute.is_hidden]
     kept, parts = msgspec.json.schema_components([_kept_type(*row) for row in on_wire], ref_template="#/components/schemas/{name}")
     found: dict[str, _Schema] = dict(parts)
