@@ -140,15 +140,17 @@ def test_the_quota_of_policies(admin, demo):
     admin.update("quotas", admin.projects["demo"], rbac_policy=-1)
 
 
-@pytest.mark.parametrize("object_type", ["address_scope", "subnetpool", "security_group", "address_group"])
+@pytest.mark.parametrize("object_type", ["address_scope", "subnetpool", "security_group", "address_group", "qos_policy"])
 def test_other_kinds_are_shared_the_same_way(admin, demo, to_demo, object_type):
-    plural, more = f"{object_type}s".replace("_", "-"), {"address_scope": {"ip_version": 4}, "subnetpool": {"prefixes": ["10.0.0.0/8"]}}
-    made = admin.request("POST", f"/{plural}", json={object_type: {"name": "shared-kind"} | more.get(object_type, {})}).json()[object_type]
+    more = {"address_scope": {"ip_version": 4}, "subnetpool": {"prefixes": ["10.0.0.0/8"]}}
+    word = object_type.removeprefix("qos_")
+    plural = {"qos_policy": "qos/policies"}.get(object_type, f"{object_type}s".replace("_", "-"))
+    made = admin.request("POST", f"/{plural}", json={word: {"name": "shared-kind"} | more.get(object_type, {})}).json()[word]
     assert demo.request("GET", f"/{plural}/{made['id']}").status_code == 404
     policy = to_demo(made, object_type)
-    seen = demo.request("GET", f"/{plural}/{made['id']}").json()[object_type]
+    seen = demo.request("GET", f"/{plural}/{made['id']}").json()[word]
     assert seen.get("shared", True) is True
-    assert made["id"] in ids(demo.request("GET", f"/{plural}").json()[plural.replace("-", "_")])
+    assert made["id"] in ids(demo.request("GET", f"/{plural}").json()[plural.removeprefix("qos/").replace("-", "_")])
     assert admin.request("DELETE", f"/{plural}/{made['id']}").status_code == 204
     assert admin.refused("GET", f"/rbac-policies/{policy['id']}")[0] == 404
 

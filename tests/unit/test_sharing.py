@@ -4,7 +4,8 @@ import pytest
 
 from naru.model.errors import Conflict, NaruError, NotFound
 from naru.model.identity import Caller
-from naru.model.resources import Network, Subnet
+from naru.model.resources import Change, Network, Subnet
+from naru.model.routing import Gateway, Router
 from naru.model.sharing import AS_EXTERNAL, AS_SHARED, EVERYONE, RbacPolicy
 from naru.service.networks import delete_network, update_network
 from naru.service.policy import appearance, can_see, fetch, require_writer
@@ -74,6 +75,23 @@ def test_a_network_external_to_one_project_is_external(cloud):
     assert now(cloud, network).router_external
     assert can_see(cloud.view, MEMBER, now(cloud, network))
     assert not can_see(cloud.view, OTHER, now(cloud, network))
+
+
+def test_a_gateway_keeps_its_network_external_to_its_project(cloud):
+    network = cloud.network(caller=OWNER)
+    cloud.subnet(network, caller=OWNER)
+    policy = share(cloud, network, action=AS_EXTERNAL)
+    router = Router(id="r1", project_id=MEMBER.project_id, external_gateway_info=Gateway(network.id))
+    cloud.view.apply([Change(None, router)])
+    assert refusal(cloud, delete_policy(cloud.view, ADMIN, policy.id, CLOUD)) == (409, "RbacPolicyInUse")
+    share(cloud, network, EVERYONE, action=AS_EXTERNAL)
+    cloud.run(delete_policy(cloud.view, ADMIN, policy.id, CLOUD))
+
+
+def test_the_default_external_network_is_for_everyone(cloud):
+    network = cloud.network(router_external=True, is_default=True)
+    (policy,) = cloud.view.find(RbacPolicy, "object_id", network.id)
+    assert refusal(cloud, delete_policy(cloud.view, ADMIN, policy.id, CLOUD)) == (409, "RbacPolicyInUse")
 
 
 def test_access_in_use_is_not_taken_back(cloud):

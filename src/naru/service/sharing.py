@@ -12,29 +12,37 @@ from msgspec.structs import replace
 
 from naru.model.errors import Conflict, Forbidden, Invalid
 from naru.model.identity import Caller
-from naru.model.kinds import KINDS
-from naru.model.resources import Changes, Network, Resource, Subnet, new_id, put, remove
+from naru.model.pools import AddressScope, SubnetPool
+from naru.model.qos import QosPolicy
+from naru.model.resources import Changes, Network, Port, Resource, Subnet, new_id, put, remove
+from naru.model.routing import Router
+from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
 from naru.model.sharing import AS_EXTERNAL, AS_SHARED, EVERYONE, RbacPolicy
 from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own
 
 R = TypeVar("R", bound=Resource)
 
-# What can be shared, by the words of the API: the kind, and which kinds depend on it through which attribute.
-_SHAREABLE: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "network": ("Network", {"Port": "network_id"}),
-    "subnetpool": ("SubnetPool", {"Subnet": "subnetpool_id"}),
-    "address_scope": ("AddressScope", {"SubnetPool": "address_scope_id"}),
-    "security_group": ("SecurityGroup", {"Port": "security_groups"}),
-    "address_group": ("AddressGroup", {"SecurityGroupRule": "remote_address_group_id"}),
-    "qos_policy": ("QosPolicy", {"Network": "qos_policy_id", "Port": "qos_policy_id"}),
-}
-_TYPES = {
-    object_type: KINDS[kind]
-    for object_type, (kind, _) in _SHAREABLE.items()
-    if kind in KINDS and "shared_with" in KINDS[kind].__struct_fields__
+# What can be shared, by the words of the API.
+_TYPES: Mapping[str, type[Resource]] = {
+    "network": Network,
+    "subnetpool": SubnetPool,
+    "address_scope": AddressScope,
+    "security_group": SecurityGroup,
+    "address_group": AddressGroup,
+    "qos_policy": QosPolicy,
 }
 _OBJECT_TYPES = {kind: object_type for object_type, kind in _TYPES.items()}
+
+# Which kinds depend on it, through which attribute.
+_DEPENDANTS: Mapping[type[Resource], Mapping[type[Resource], str]] = {
+    Network: {Port: "network_id"},
+    SubnetPool: {Subnet: "subnetpool_id"},
+    AddressScope: {SubnetPool: "address_scope_id"},
+    SecurityGroup: {Port: "security_groups"},
+    AddressGroup: {SecurityGroupRule: "remote_address_group_id"},
+    QosPolicy: {Network: "qos_policy_id", Port: "qos_policy_id"},
+}
 
 
 # -- policies
@@ -97,16 +105,19 @@ def _check_unused(view: View, policy: RbacPolicy, *instead: str) -> None:
     resource = view.get(_TYPES[policy.object_type], policy.object_id)
     if resource is None:
         return
+    if isinstance(resource, Network) and resource.is_default and (policy.action, policy.target_tenant) == (AS_EXTERNAL, EVERYONE):
+        raise _in_use(resource.id, "Default external networks must be shared to everyone.")
     left = {*(_targets(view, resource.id, policy.action) - {policy.target_tenant}), *instead}
     losing = _projects_in_need(view, resource, policy.action, left)
     if policy.target_tenant != EVERYONE:
         losing &= {policy.target_tenant}
     if losing:
-        message = (
-            f"RBAC policy on object {resource.id} cannot be removed because other objects depend on it.\n"
-            f"Details: it is in use by {', '.join(sorted(losing))}"
-        )
-        raise Conflict(message, "RbacPolicyInUse")
+        raise _in_use(resource.id, f"it is in use by {', '.join(sorted(losing))}")
+
+
+def _in_use(id: str, details: str) -> Conflict:
+    message = f"RBAC policy on object {id} cannot be removed because other objects depend on it.\nDetails: {details}"
+    return Conflict(message, "RbacPolicyInUse")
 
 
 def _follow(view: View, policy: RbacPolicy) -> Changes[None]:
@@ -188,17 +199,16 @@ def _projects_in_need(view: View, resource: Resource, action: str, targets: set[
 
 
 def _users(view: View, resource: Resource) -> Iterator[str]:
-    for kind, attribute in _SHAREABLE[_OBJECT_TYPES[type(resource)]][1].items():
-        for user in _dependants(view, KINDS[kind], attribute, resource.id):
+    for kind, attribute in _DEPENDANTS[type(resource)].items():
+        for user in _dependants(view, kind, attribute, resource.id):
             if not getattr(user, "device_owner", "").startswith("network:"):
                 yield user.project_id
 
 
 def _gateway_users(view: View, network_id: str) -> Iterator[str]:
     """The projects whose routers have their gateway there."""
-    for router in view.all(KINDS["Router"]) if "Router" in KINDS else ():
-        gateway = router.external_gateway_info  # type: ignore[attr-defined]
-        if gateway is not None and gateway.network_id == network_id:
+    for router in view.all(Router):
+        if router.external_gateway_info is not None and router.external_gateway_info.network_id == network_id:
             yield router.project_id
 
 
