@@ -5,7 +5,8 @@ from naru.model.compute import Server
 from naru.model.hoststate import DhcpState, InstanceState, LeaseState, NetworkState, PeerState, TapState
 from naru.model.resources import DHCP_OWNER, Port, put
 from naru.service.instances import ServerRequest, create_servers
-from planning import CLOUD, MEMBER, PlainCloud
+from naru.service.ports import delete_port
+from planning import ADMIN, CLOUD, MEMBER, PlainCloud
 
 
 def three_hosts() -> PlainCloud:
@@ -172,3 +173,18 @@ def test_the_second_interface_of_an_instance_stays_eth1_when_the_first_port_is_d
 
 def iter_put(resource):
     yield put(resource)
+
+
+def test_a_full_network_gets_its_dhcp_server_as_soon_as_an_address_is_free():
+    cloud = PlainCloud()
+    cloud.host("compute01", "172.18.0.31")
+    network = cloud.network("net1")
+    cloud.subnet(network, "10.0.0.0/30")
+    port = cloud.port(network)
+    cloud.host("controller01", "172.18.0.30", dhcp=True)
+    assert not [port for port in cloud.view.all(Port) if port.device_owner == DHCP_OWNER]
+
+    cloud.run(delete_port(cloud.view, ADMIN, port.id, CLOUD))
+
+    (server,) = cloud.view.all(Port)
+    assert (server.device_owner, server.binding_host_id) == (DHCP_OWNER, "controller01")

@@ -315,6 +315,7 @@ class Port(Resource, frozen=True, kw_only=True):
         "name": lambda port: (port.name,),
         "network_id": lambda port: (port.network_id,),
         "device_id": lambda port: (port.device_id,),
+        "dhcp": lambda port: (port.network_id,) if port.device_owner == DHCP_OWNER else (),
         "qos_policy_id": lambda port: (port.qos_policy_id,) if port.qos_policy_id else (),
         "mac_address": lambda port: (port.mac_address,),
         "binding:host_id": lambda port: (port.binding_host_id,),

@@ -23,7 +23,7 @@ def served_subnets(view: View, network_id: str) -> list[Subnet]:
 
 
 def dhcp_ports(view: View, network_id: str) -> list[Port]:
-    return [port for port in view.find(Port, "network_id", network_id) if port.device_owner == DHCP_OWNER]
+    return list(view.find(Port, "dhcp", network_id))
 
 
 def ensure_dhcp_server(view: View, network_id: str, host: str | None = None) -> Changes[None]:

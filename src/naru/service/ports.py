@@ -10,6 +10,7 @@ from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
+from naru.service.dhcp import dhcp_ports, ensure_dhcp_server
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
@@ -86,6 +87,8 @@ def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[No
     check_deletable(view, port)
     check_in_no_trunk(view, port)
     yield from remove_port(view, port)
+    if not dhcp_ports(view, port.network_id):  # it was the server's, or a full network has an address for one again
+        yield from ensure_dhcp_server(view, port.network_id)
 
 
 def _check_not_a_servers(caller: Caller, port: Port) -> None:

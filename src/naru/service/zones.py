@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from naru.model.errors import NotFound
-from naru.model.resources import DHCP_OWNER, Agent, Changes, Network, Port, put
+from naru.model.resources import Agent, Changes, Network, Port, put
 from naru.model.view import View
 from naru.model.zones import AvailabilityZone
 from naru.service.binding import agent_of
@@ -36,7 +36,7 @@ def show_zones(view: View, network_id: str) -> Changes[None]:
     network = view.get(Network, network_id)
     if network is None:
         return
-    hosts = {port.binding_host_id for port in view.find(Port, "network_id", network_id) if port.device_owner == DHCP_OWNER}
+    hosts = {port.binding_host_id for port in view.find(Port, "dhcp", network_id)}
     agents = [agent for host in hosts if (agent := agent_of(view, host)) is not None]
     zones = tuple(sorted({agent.availability_zone for agent in agents if agent.availability_zone}))
     if zones != network.availability_zones:
