@@ -100,7 +100,7 @@ def _of_collection(method: str, kind: type[Resource]) -> _Schema:
         wanted = f"{kind.kind}Create"
         return {
             "summary": f"Create one {kind.singular}, or several at once",
-            "requestBody": _body({"anyOf": [_wrapped(kind, wanted) | _NO_MORE, _many(kind, wanted) | _NO_MORE]}),
+            "requestBody": _body({"anyOf": [_wrapped(kind, wanted) | _NO_MORE, _many(kind, wanted, minItems=1) | _NO_MORE]}),
             "responses": {"201": _answer("As it was made", {"anyOf": [one, many]})},
         }
     many["properties"][f"{kind.plural}_links"] = {"type": "array", "items": _ANY_OBJECT}
@@ -205,8 +205,8 @@ def _wrapped(kind: type[Resource], name: str) -> _Schema:
     return {"type": "object", "properties": {kind.singular: _ref(name)}, "required": [kind.singular]}
 
 
-def _many(kind: type[Resource], name: str) -> _Schema:
-    return {"type": "object", "properties": {kind.plural: {"type": "array", "items": _ref(name)}}, "required": [kind.plural]}
+def _many(kind: type[Resource], name: str, **bounds: int) -> _Schema:
+    return {"type": "object", "properties": {kind.plural: {"type": "array", "items": _ref(name)} | bounds}, "required": [kind.plural]}
 
 
 # -- schemas of kinds

@@ -18,6 +18,7 @@ from naru.model.attributes import (
     or_none,
     read_only,
     settable,
+    takes,
     text,
     uuid_text,
 )
@@ -38,6 +39,7 @@ class _Nobodys(Resource, frozen=True, kw_only=True):
     description: Annotated[str | None, settable(or_none(text(1024)))] = ""
 
 
+@takes({"enum": list(SERVICE_TYPES)})
 def service_type(value: Any) -> str:
     if value not in SERVICE_TYPES:
         raise Unconvertible(f"'{value}' is no service of this cloud; {', '.join(SERVICE_TYPES)} would be")

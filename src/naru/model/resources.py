@@ -38,6 +38,7 @@ from naru.model.attributes import (
     shown,
     struct_of,
     tag_list,
+    takes,
     text,
     uuid_text,
     zone_names,
@@ -188,6 +189,7 @@ def pool_reference(value: Any) -> str:
     return value if value == "prefix_delegation" else uuid_text(value)
 
 
+@takes({"type": "string", "maxLength": 255, "pattern": "^(network|compute|manila|neutron|baremetal):"})
 def service_type(value: Any) -> str:
     """The device owner of the ports that a subnet is kept for."""
     if not isinstance(value, str):

@@ -16,11 +16,14 @@ from naru.model.attributes import (
     hidden,
     list_of,
     name_text,
+    nullable,
     or_empty,
     or_none,
     read_only,
+    schema_of,
     settable,
     shown,
+    takes,
     text,
 )
 from naru.model.errors import Invalid
@@ -40,6 +43,7 @@ PROTOCOLS: Mapping[str, int] = {
 # -- conversions: where Neutron has an error of its own for a value, they raise that
 
 
+@takes({"anyOf": [{"enum": [*PROTOCOLS, None]}, {"type": "integer", "minimum": 0, "maximum": 255}]})
 def protocol(value: Any) -> str | None:
     """A name in lower case or a number as text; null and "" are any protocol."""
     if value in (None, ""):
@@ -54,6 +58,7 @@ def protocol(value: Any) -> str | None:
     raise Invalid(message, "SecurityGroupRuleInvalidProtocol")
 
 
+@takes({"type": ["integer", "null"], "minimum": 0, "maximum": 65535})
 def port_number(value: Any) -> int | None:
     """A port, or the type or code of an ICMP message."""
     if value is None:
@@ -64,6 +69,7 @@ def port_number(value: Any) -> int | None:
     return int(digits)
 
 
+@takes({"enum": list(ETHERTYPES)})
 def ethertype(value: Any) -> str:
     for known in ETHERTYPES:
         if isinstance(value, str) and value.lower() == known.lower():
@@ -72,6 +78,7 @@ def ethertype(value: Any) -> str:
     raise Invalid(message, "SecurityGroupRuleInvalidEtherType")
 
 
+@takes(nullable(schema_of(cidr)))
 def remote_prefix(value: Any) -> str | None:
     """An address with its length, host bits kept; a lone address is a prefix of its own, "" is none."""
     if value in (None, ""):
@@ -84,6 +91,7 @@ def remote_prefix(value: Any) -> str | None:
     raise Invalid(f"Invalid CIDR {shown(value)} given as IP prefix.", "InvalidCIDR")
 
 
+@takes({"enum": ["ingress", "egress"]})
 def direction(value: Any) -> str:
     if value not in ("ingress", "egress"):
         raise ValueError(f"{shown(value)} is not in ['ingress', 'egress']")
