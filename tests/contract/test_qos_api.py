@@ -105,6 +105,17 @@ def test_members_see_shared_policies_and_change_none(admin, demo, policy):
         assert demo.refused(method, f"/qos/policies/{policy['id']}{end}", body)[:2] == (403, "PolicyNotAuthorized")
 
 
+def test_a_policy_is_shared_with_one_project(admin, demo, policy):
+    project_id = demo.network()["project_id"]
+    asked = {"object_type": "qos_policy", "object_id": policy["id"], "action": "access_as_shared", "target_tenant": project_id}
+    rbac = admin.post("/rbac-policies", "rbac_policy", **asked)
+    port = demo.port(demo.network(), qos_policy_id=policy["id"])
+    assert admin.refused("DELETE", f"/rbac-policies/{rbac['id']}")[:2] == (409, "RbacPolicyInUse")
+    demo.update("ports", port["id"], qos_policy_id=None)
+    assert admin.request("DELETE", f"/rbac-policies/{rbac['id']}").status_code == 204
+    assert demo.refused("GET", f"/qos/policies/{policy['id']}")[:2] == (404, "QosPolicyNotFound")
+
+
 def test_new_networks_of_a_project_get_its_default_policy(admin):
     project_id = NOWHERE.replace("-", "")
     default = admin.policy(is_default=True, project_id=project_id)
