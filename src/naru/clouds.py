@@ -44,7 +44,7 @@ async def keep_clouds(store: Store, path: Path, bind: str) -> None:
     passwords: dict[str, str] = {}
     hashes: dict[str, str] = {}
     for name in identity.SEED_USERS:
-        passwords[name] = kept.get(name) or secrets.token_urlsafe(24)
+        passwords[name] = kept.get(name) or secrets.token_hex(16)  # no character means anything to a shell or an option parser
         if is_new or name not in kept:
             hashes[name] = await asyncio.to_thread(identity.hash_password, passwords[name])
     await store.write(lambda view: identity.seed_identity(view, hashes))
