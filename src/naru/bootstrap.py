@@ -90,7 +90,7 @@ class Server:
         dispatch = Dispatch()
         network = network_routes(self.backend)
         dispatch.add(network, network_refusal)
-        dispatch.add(public_routes(network), network_refusal)
+        dispatch.add(public_routes(self.backend, network), network_refusal)
         if self.keystone is None:
             dispatch.add(identity_routes(self.backend), identity_refusal)
         dispatch.add([for_writers(route) for route in compute_routes(self.backend)], compute_refusal)

@@ -101,6 +101,8 @@ def test_a_server_that_lost_the_lease_writes_nothing(tmp_path: Path):
             ]
             assert [answer.status_code for answer in refused] == [503, 503]
             assert "another server" in refused[0].json()["NeutronError"]["message"]
+            health = [httpx.get(f"{serving.url}/healthz", trust_env=False) for serving in (first, second)]
+            assert [(answer.status_code, answer.json().get("status")) for answer in health] == [(503, None), (200, "ok")]
             for client in (to_first, to_second):
                 assert [found["name"] for found in client.get("/networks").json()["networks"]] == ["before"]
             assert to_second.post("/networks", json={"network": {"name": "after"}}).status_code == 201

@@ -13,10 +13,15 @@ from naru.store.snapshot import Snapshot
 
 
 class Store(Protocol):
-    """The published view and its documents; `write` runs a plan and returns what it returned."""
+    """The published view and its documents; `write` runs a plan and returns what it returned.
+
+    `confirm` raises Unavailable when nothing can be written here any more.
+    """
 
     view: Snapshot
     documents: dict[type[Resource], dict[str, Document]]
+
+    async def confirm(self) -> None: ...
 
     async def write(self, plan: Callable[[Snapshot], Changes[Any]]) -> Any: ...
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from naru.model.kinds import KINDS
-from naru.model.resources import Change, Resource
+from naru.model.resources import Change, Changes, Resource
 from naru.store.database import DatabaseError, open_database, take_lease, upgrade
 from naru.store.documents import Document, render, restore
 from naru.store.snapshot import Snapshot
@@ -19,6 +19,10 @@ from naru.store.writer import Batch, Plan, Request, Writer
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _nothing(view: Snapshot) -> Changes[None]:
+    yield from ()
 
 
 class Store:
@@ -61,8 +65,16 @@ class Store:
 
         Raises the domain error with which the plan refused; then nothing has changed.
         """
+        return await self._submit(plan, confirms_lease=False)
+
+    async def confirm(self) -> None:
+        """Return when the writer answers and may still write. Raises Unavailable when it may not."""
+        await self._submit(_nothing, confirms_lease=True)
+
+    async def _submit(self, plan: Plan, *, confirms_lease: bool) -> Any:
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        request = Request(plan, lambda: None if answered.done() else answered.set_result(None))
+        answer = lambda: None if answered.done() else answered.set_result(None)  # noqa: E731
+        request = Request(plan, answer, confirms_lease=confirms_lease)
         self._writer.submit(request)
         await answered
         if request.refusal is not None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from naru.model.errors import Conflict, NaruError, Unavailable
@@ -42,12 +42,16 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Request:
-    """A plan and what became of it: `result` is what the plan returned, unless `refusal` says why not."""
+    """A plan and what became of it: `result` is what the plan returned, unless `refusal` says why not.
 
-    __slots__ = ("answer", "plan", "refusal", "result")
+    One that `confirms_lease` is refused, too, when another server has become the writer; what changes nothing does not ask otherwise.
+    """
 
-    def __init__(self, plan: Plan, answer: Callable[[], None]) -> None:
+    __slots__ = ("answer", "confirms_lease", "plan", "refusal", "result")
+
+    def __init__(self, plan: Plan, answer: Callable[[], None], *, confirms_lease: bool = False) -> None:
         self.plan = plan
+        self.confirms_lease = confirms_lease
         self.answer = answer  # called on the event loop, after the batch is published
         self.result: Any = None
         self.refusal: NaruError | None = None
@@ -114,6 +118,8 @@ class Writer:
             written, stored = _render(planned)
             if planned:
                 _save(connection, self._epoch, revision, planned, stored)
+            elif any(request.confirms_lease for request in requests):
+                _confirm_lease(connection, self._epoch)
         except Exception as error:  # noqa: BLE001  (the boundary of a batch: whatever it was, the writer goes on)
             connection.rollback()
             self._draft.undo(planned)
@@ -158,6 +164,9 @@ class Writer:
 class _Fenced(Unavailable):
     """Another server took the writer's lease: this one must not write any more."""
 
+    def __init__(self) -> None:
+        super().__init__("another server has become the writer of this database; send the request there")
+
 
 def _refusal(error: Exception) -> NaruError:
     if isinstance(error, _Fenced):
@@ -201,11 +210,18 @@ _insert_resource, _insert_claim, _insert_change = insert(resources), insert(clai
 _hold_lease = update(lease).where(lease.c.epoch == bindparam("mine")).values(epoch=bindparam("mine"))
 
 
+def _confirm_lease(connection: Connection, epoch: int) -> None:
+    newest = connection.execute(select(lease.c.epoch)).scalar()
+    connection.rollback()
+    if newest != epoch:
+        raise _Fenced
+
+
 def _save(connection: Connection, epoch: int, revision: int, changes: list[Change], stored: list[bytes | None]) -> None:
     """One transaction: the net effect on resources and claims, and every change in the log."""
     fence = connection.execute(_hold_lease, {"mine": epoch})
     if fence.rowcount != 1:
-        raise _Fenced("another server has become the writer of this database; send the request there")
+        raise _Fenced
     first: dict[tuple[str, str], Resource | None] = {}
     last: dict[tuple[str, str], tuple[Change, bytes | None]] = {}
     log = []
