@@ -67,6 +67,12 @@ def _keystone() -> str | None:
     return None if here.exists() else "no Keystone in .venv-keystone (`make test-keystone` makes it)"
 
 
+def _neutron() -> str | None:
+    """The last release with the `neutron` command wants older clients than ours: it has an environment of its own too."""
+    here = Path(__file__).parents[1] / ".venv-neutronclient/bin/neutron"
+    return None if here.exists() else "no neutron command in .venv-neutronclient (`make test-slides` makes it)"
+
+
 def _program(name: str) -> str | None:
     return None if shutil.which(name) else f"no {name}"
 
@@ -80,6 +86,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "8021q": _8021q,
     "udhcpc": _udhcpc,
     "keystone": _keystone,
+    "neutron": _neutron,
 }
 
 
