@@ -85,17 +85,26 @@ OPERATIONS = DESCRIBED.exclude(path_regex="^/v2.0/(?!networks/).*/tags|/alias_")
 # What is there at first. {network_id}: the first of those.
 SEEDS = [
     ("networks", {"network": {"name": "net"}}),
-    ("subnets", {"subnet": {"network_id": "{network_id}", "ip_version": 4, "cidr": "10.9.0.0/24"}}),
-    ("ports", {"port": {"network_id": "{network_id}", "name": "port"}}),
     ("networks", {"network": {"name": "outside", "router:external": True}}),
-    ("routers", {"router": {"name": "router"}}),
+    ("subnets", {"subnet": {"network_id": "{network_id}", "ip_version": 4, "cidr": "10.9.0.0/24"}}),
+    ("subnets", {"subnet": {"network_id": "{floating_network_id}", "ip_version": 4, "cidr": "203.0.113.0/24"}}),
+    *(("ports", {"port": {"network_id": "{network_id}", "name": name}}) for name in "abcd"),
+    ("routers", {"router": {"external_gateway_info": {"network_id": "{floating_network_id}"}}}),
+    ("floatingips", {"floatingip": {"floating_network_id": "{floating_network_id}"}}),
+    ("trunks", {"trunk": {"port_id": "{port_id}"}}),
+    ("segments", {"segment": {"network_id": "{network_id}", "network_type": "vxlan"}}),
     ("security-groups", {"security_group": {"name": "group"}}),
+    ("security-group-rules", {"security_group_rule": {"security_group_id": "{security_group_id}", "direction": "ingress"}}),
+    ("default-security-group-rules", {"default_security_group_rule": {"direction": "ingress"}}),
     ("address-groups", {"address_group": {"name": "addresses"}}),
     ("address-scopes", {"address_scope": {"name": "scope", "ip_version": 4}}),
     ("subnetpools", {"subnetpool": {"name": "pool", "prefixes": ["10.128.0.0/16"]}}),
     ("qos/policies", {"policy": {"name": "policy"}}),
+    ("qos/policies/{qos_policy_id}/dscp_marking_rules", {"dscp_marking_rule": {"dscp_mark": 10}}),
     ("flavors", {"flavor": {"name": "flavor", "service_type": "L3_ROUTER_NAT"}}),
+    ("service_profiles", {"service_profile": {"metainfo": "meta"}}),
 ]
+KEEPS_ITS_NAME = ("network_id", "subnet_id", "port_id", "security_group_id")  # with a word before it
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +120,18 @@ def there(serving, session):
     """Path of a collection, or an attribute that refers to it -> ids of its members."""
     ids = {}
     for path, body in SEEDS:
-        [(kind, wanted)] = body.items()
-        filled = {key: ids[value[1:-1]][0] if str(value).startswith("{") else value for key, value in wanted.items()}
-        answer = session.post(f"{serving.url}/v2.0/{path}", json={kind: filled})
+        text = json.dumps([path, body])
+        for name, known in ids.items():
+            text = text.replace(f"{{{name}}}", known[-1 if name == "floating_network_id" else 0])
+        filled, wanted = json.loads(text)
+        answer = session.post(f"{serving.url}/v2.0/{filled}", json=wanted)
         assert answer.status_code == 201, answer.text
+        [(kind, made)] = answer.json().items()
         for name in (path, path.replace("-", "_"), f"{kind}_id", f"{path.partition('/')[0]}_{kind}_id"):
-            ids.setdefault(name, [])[:] = dict.fromkeys([*ids.get(name, []), answer.json()[kind]["id"]])
+            ids.setdefault(name, [])
+            ids[name] += [made["id"]] * (made["id"] not in ids[name])
+        if kind == "network":
+            ids["floating_network_id"] = ids["network-ip-availabilities"] = ids["network_id"]
     return ids
 
 
@@ -126,7 +141,8 @@ def aimed(value, there, key):
         return {name: aimed(item, there, name) for name, item in value.items() if name != "tenant_id"}
     if isinstance(value, list):
         return [aimed(item, there, key) for item in value]
-    known, die = there.get(key), zlib.crc32(str(value).encode())
+    plain = next((name for name in KEEPS_ITS_NAME if key.endswith(f"_{name}")), key)
+    known, die = there.get(plain), zlib.crc32(str(value).encode())
     return known[die // 8 % len(known)] if known and isinstance(value, str) and die % 8 else value
 
 

@@ -12,11 +12,11 @@ from naru import __version__
 from naru.api.collections import collection_path
 from naru.api.http import Route
 from naru.api.network import COLLECTIONS
-from naru.model.attributes import Attribute, schema_of
+from naru.model.attributes import Attribute, cidr, list_of, schema_of, uuid_text
 from naru.model.bindings import PortBinding
 from naru.model.resources import Described, Resource, attributes
 from naru.model.resources import NetworkIpAvailability as Availability
-from naru.model.routing import FloatingIpPool
+from naru.model.routing import FloatingIpPool, routes_list
 
 _Schema = dict[str, Any]
 
@@ -34,6 +34,34 @@ _TAG_LIST = {
 }
 _ANY_OBJECT = {"type": "object"}
 _NO_MORE = {"additionalProperties": False}
+
+
+def _object(**members: _Schema) -> _Schema:
+    return {"type": "object", "properties": members, "required": list(members)} | _NO_MORE
+
+
+_ID = dict(schema_of(uuid_text) or {})
+_PREFIXES = _object(prefixes=dict(schema_of(list_of(cidr)) or {}))
+_ADDRESSES = _object(addresses=dict(schema_of(list_of(cidr)) or {}))
+_INTERFACE = {"anyOf": [_object(subnet_id=_ID), _object(port_id=_ID)]}
+_ROUTES = _object(router=_object(routes=dict(schema_of(routes_list) or {})))
+
+# What is taken by what neither creates nor changes a resource, by the last word of the path.
+_BODIES = {
+    **dict.fromkeys(("add_router_interface", "remove_router_interface"), _INTERFACE),
+    **dict.fromkeys(("add_extraroutes", "remove_extraroutes"), _ROUTES),
+    **dict.fromkeys(("add_prefixes", "remove_prefixes"), _PREFIXES),
+    **dict.fromkeys(("add_addresses", "remove_addresses"), _ADDRESSES),
+    **dict.fromkeys(("onboard_network_subnets", "dhcp-networks"), _object(network_id=_ID)),
+    "add_subports": _object(
+        sub_ports={
+            "type": "array",
+            "items": _object(port_id=_ID, segmentation_type={"enum": ["vlan"]}, segmentation_id={"type": "integer"}),
+        }
+    ),
+    "remove_subports": _object(sub_ports={"type": "array", "items": _object(port_id=_ID)}),
+    "service_profiles": _object(service_profile=_object(id=_ID)),
+}
 
 
 def openapi_document(routes: Iterable[Route]) -> bytes:
@@ -133,7 +161,9 @@ def _of_tags(method: str) -> _Schema:
 
 def _of_others(route: Route, kinds: Mapping[str, type[Resource]]) -> _Schema:
     above, _, name = route.pattern.rpartition("/")
-    taken = {"requestBody": _body(_ANY_OBJECT)} if route.method in ("PUT", "POST") and not name.startswith("{tag") else {}
+    taken = (
+        {"requestBody": _body(_BODIES.get(name, _ANY_OBJECT))} if route.method in ("PUT", "POST") and not name.startswith("{tag") else {}
+    )
     summary = f"{route.method} {route.pattern}" if above.rpartition("/")[0] not in kinds else name.replace("_", " ").capitalize()
     is_empty = route.method == "DELETE" or name.startswith("{tag")
     done = {"2XX": {"description": "Done"} if is_empty else _answer("Done", {})}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from naru.model.attributes import at_create, hidden, read_only, settable, text, uuid_text
+from naru.model.attributes import at_create, hidden, read_only, settable, takes, text, uuid_text
 from naru.model.resources import Keys, Resource
 
 AS_SHARED, AS_EXTERNAL = "access_as_shared", "access_as_external"
@@ -14,6 +14,7 @@ def _word(value: Any) -> str:
     return text(255)(value).strip().lower()  # type: ignore[no-any-return]
 
 
+@takes({"type": "string", "minLength": 1, "maxLength": 255})
 def _target(value: Any) -> str:
     """A project, or everyone."""
     if value == "":
