@@ -36,6 +36,7 @@ from naru.model.view import View
 from naru.service.hosts import mark_silent_hosts
 from naru.service.identity import remove_expired
 from naru.service.policy import Cloud
+from naru.service.segment_ranges import keep_default_ranges
 from naru.settings import Settings, SettingsError
 from naru.signals import stop_on_signal
 from naru.store.check import check_database
@@ -102,6 +103,7 @@ class Server:
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
         """Serve until `stop` is set; `on_ready` is called when the first request would be answered."""
         self.store.start()
+        await self.store.write(lambda view: keep_default_ranges(view, self.backend.cloud.ranges))
         if self.keystone is None:
             await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
         chores = [asyncio.ensure_future(chore) for chore in (self._sweep(), self._greet_keystone())]

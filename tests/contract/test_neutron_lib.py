@@ -32,6 +32,7 @@ from naru.model.security import (
     SecurityGroupDefaultStatefulness,
     SecurityGroupRule,
 )
+from naru.model.segment_ranges import NetworkSegmentRange
 from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
 from naru.model.trunks import Trunk
@@ -42,7 +43,7 @@ KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, Addres
 KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
 KINDS += (ServiceFlavor, ServiceProfile, ServiceProvider)
 KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup, SecurityGroupDefaultStatefulness)
-KINDS += (RbacPolicy, AvailabilityZone)
+KINDS += (RbacPolicy, AvailabilityZone, NetworkSegmentRange)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
 cfg.CONF.register_opts([cfg.StrOpt("dns_domain", default="openstacklocal."), cfg.StrOpt("base_mac", default="fa:16:3e:00:00:00")])
 KINDS += (QosPolicy, *RULE_KINDS, PortBinding, Trunk)
@@ -114,13 +115,13 @@ def _expected(kind):
         below = ((getattr(definition, "SUB_RESOURCE_ATTRIBUTE_MAP", None) or {}).get(kind.plural) or {}).get("parameters", {})
         for name, rules in ((definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural) or below).items():
             found[name] = {"allow_post": False, "allow_put": False} | found.get(name, {}) | rules
-    if kind in (Network, Subnet, Port, Segment, SubnetPool, Router, FloatingIp):
+    if kind in (Network, Subnet, Port, Segment, SubnetPool, Router, FloatingIp, NetworkSegmentRange):
         found |= STANDARD_ATTRIBUTES
     if kind.plural in TAGGED:
         found["tags"] = TAGS | TAGS_AT_CREATE if kind is Port else TAGS
     if kind in (SecurityGroup, SecurityGroupRule, AddressGroup, QosPolicy, Trunk):
         found = STANDARD_ATTRIBUTES | found
-    if kind in (AddressGroup, SecurityGroupDefaultStatefulness, PortForwarding, FloatingIpPool, PortBinding):
+    if kind in (AddressGroup, SecurityGroupDefaultStatefulness, PortForwarding, FloatingIpPool, PortBinding, NetworkSegmentRange):
         found["tenant_id"] = found["project_id"]  # both words, by the extension project-id
     return found | {"project_id": found["tenant_id"]} if "tenant_id" in found else found
 
@@ -204,7 +205,7 @@ TEXTS = (
     *("provider:network_type", "provider:physical_network", "network_type", "physical_network"),
 )
 RATES = ("max_kbps", "max_burst_kbps", "min_kbps", "dscp_mark", "max_kpps", "max_burst_kpps", "min_kpps")
-LENGTHS = ("segmentation_id", "min_prefixlen", "max_prefixlen", "default_prefixlen", "default_quota")
+LENGTHS = ("segmentation_id", "minimum", "maximum", "min_prefixlen", "max_prefixlen", "default_prefixlen", "default_quota")
 POOL_MEMBERS = {"ip_address", "subnet_id"}
 
 # Why a value has another outcome here than there -> of which attributes, and which values.

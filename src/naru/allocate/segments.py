@@ -4,7 +4,7 @@ A type validates what was asked for, and chooses what was not. The ranges come f
 so nothing here remembers anything; the next free id is looked up, not searched for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ from naru.model.provider import ProviderSegment
 
 MAX_VLAN = 4094  # IEEE 802.1Q: 0 and 4095 are reserved
 MAX_VNI = 2**24 - 1
-_MAX_ID = {"vxlan": MAX_VNI, "geneve": MAX_VNI, "gre": 2**32 - 1}
+MAX_ID = {"vlan": MAX_VLAN, "vxlan": MAX_VNI, "geneve": MAX_VNI, "gre": 2**32 - 1}
 
 # What an encapsulation takes of the underlay's MTU: outer IPv4 20 and inner Ethernet 14, and UDP 8 with a header of 8 (VXLAN, RFC 7348;
 # Geneve without options, RFC 8926), or GRE with a key 8 (RFC 2890).
@@ -81,6 +81,21 @@ def parse_vlan_ranges(texts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[Id
     return tuple(dict.fromkeys(physical_networks)), tuple(ranges)
 
 
+def without(ranges: Iterable[IdRange], reserved: Iterable[IdRange]) -> tuple[IdRange, ...]:
+    """What is left of `ranges`, in their order."""
+    left = list(ranges)
+    for gap in reserved:
+        pieces = []
+        for each in left:
+            if each.physical_network != gap.physical_network or gap.last < each.first or each.last < gap.first:
+                pieces.append(each)
+                continue
+            ends = ((each.first, gap.first - 1), (gap.last + 1, each.last))
+            pieces += [IdRange(first, last, each.physical_network) for first, last in ends if first <= last]
+        left = pieces
+    return tuple(left)
+
+
 def _choose_local(ask: ProviderSegment, ranges: SegmentRanges, ids_of: IdsOf) -> ProviderSegment:
     for name in ("physical_network", "segmentation_id"):
         if getattr(ask, name) is not None:
@@ -120,7 +135,7 @@ def _choose_vlan(ask: ProviderSegment, ranges: SegmentRanges, ids_of: IdsOf) -> 
 
 
 def _choose_tunnel(ask: ProviderSegment, ranges: SegmentRanges, ids_of: IdsOf) -> ProviderSegment:
-    network_type, tunnel, most = ask.network_type, ask.segmentation_id, _MAX_ID[ask.network_type]
+    network_type, tunnel, most = ask.network_type, ask.segmentation_id, MAX_ID[ask.network_type]
     if ask.physical_network is not None:
         raise _invalid(f"provider:physical_network specified for {network_type} network")
     if tunnel is None:

@@ -29,6 +29,7 @@ from naru.model.security import (
     SecurityGroupDefaultStatefulness,
     SecurityGroupRule,
 )
+from naru.model.segment_ranges import NetworkSegmentRange
 from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
 from naru.model.trunks import Trunk
@@ -60,6 +61,7 @@ from naru.service.security import (
 )
 from naru.service.security_statefulness import create_statefulness, delete_statefulness, update_statefulness
 from naru.service.security_templates import create_template, delete_template, missing_templates
+from naru.service.segment_ranges import create_range, delete_range, describe_range, update_range
 from naru.service.segments import create_segment, delete_segment, update_segment
 from naru.service.sharing import create_policy, delete_policy, update_policy
 from naru.service.subnetpools import (
@@ -135,6 +137,7 @@ COLLECTIONS = (
         actions={"add_subports": add_subports, "remove_subports": remove_subports},
     ),
     Collection(Segment, create_segment, update_segment, delete_segment),
+    Collection(NetworkSegmentRange, create_range, update_range, delete_range, path="network_segment_ranges", describe=describe_range),
 )
 
 

@@ -17,6 +17,7 @@ from naru.model.security import (
     SecurityGroupDefaultStatefulness,
     SecurityGroupRule,
 )
+from naru.model.segment_ranges import NetworkSegmentRange
 from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
 from naru.model.topology import AutoAllocatedTopology
@@ -29,7 +30,7 @@ KINDS: Mapping[str, type[Resource]] = {
         *(Network, Subnet, Port, Agent, Quota),
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
-        SecurityGroupDefaultStatefulness,
+        *(SecurityGroupDefaultStatefulness, NetworkSegmentRange),
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
         *(Router, FloatingIp, PortForwarding, ServiceFlavor, ServiceProfile),
     )

@@ -8,6 +8,11 @@ from naru.model.provider import ProviderSegment, segment_claim
 from naru.model.resources import Keys, Resource
 
 
+def wire_key(network_type: str, physical_network: str | None) -> str:
+    """Index key of the segments of one type on one physical network."""
+    return f"{network_type}/{physical_network or ''}"
+
+
 class Segment(Resource, frozen=True, kw_only=True):
     """Each network has at least one. Nobody's, so administrators alone see them.
 
@@ -25,7 +30,10 @@ class Segment(Resource, frozen=True, kw_only=True):
     physical_network: Annotated[str | None, at_create(text(64), who="admin")] = None
     segmentation_id: Annotated[int | None, at_create(integer(), who="admin", filter=False)] = None
 
-    indexes: ClassVar[Mapping[str, Keys]] = {"network_id": lambda segment: (segment.network_id,)}
+    indexes: ClassVar[Mapping[str, Keys]] = {
+        "network_id": lambda segment: (segment.network_id,),
+        "wire": lambda segment: (wire_key(segment.network_type, segment.physical_network),),
+    }
 
     def claims(self) -> tuple[str, ...]:
         return segment_claim(self.on_the_wire)

@@ -17,6 +17,7 @@ from naru.service.port_options import check_vlan_transparency
 from naru.service.qos import check_policy, follow_network_policy, policy_of_new_network
 from naru.service.router_ports import check_not_external, drop_unused_floating_ips
 from naru.service.security import ensure_default_group
+from naru.service.segment_ranges import ranges_of
 from naru.service.segments import asked_segments, provider_attributes, take_segments
 from naru.service.sharing import follow_settings, forget_policies, share_subnets
 from naru.service.zones import check_hints
@@ -31,7 +32,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
     check_vlan_transparency(given)
     yield from ensure_default_group(view, given["project_id"])
     id = new_id()
-    segments = yield from take_segments(view, id, asked_segments(given), cloud.ranges)
+    segments = yield from take_segments(view, id, asked_segments(given), ranges_of(view, given["project_id"], cloud.ranges))
     network = Network(
         id=id,
         **given

@@ -16,6 +16,7 @@ from naru.model.port_options import DEFAULT_DNS_DOMAIN
 from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
 from naru.model.security import DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
+from naru.model.segment_ranges import NetworkSegmentRange
 from naru.model.sharing import EVERYONE
 from naru.model.view import View
 
@@ -36,6 +37,12 @@ def require_writer(caller: Caller, action: str) -> None:
     """Raises Forbidden for who may only read. It says nothing of what there is: it is asked before anything is looked up."""
     if not caller.may_write:
         raise Forbidden(f"{action} is disallowed by policy: it takes the role member, and the token has {sorted(caller.roles)}")
+
+
+def require_admin(caller: Caller, rule: str) -> None:
+    """Raises Forbidden for everybody else."""
+    if not caller.is_admin:
+        raise Forbidden(f"(rule:{rule}) is disallowed by policy: an administrator may do it")
 
 
 def owns(caller: Caller, resource: Resource) -> bool:
@@ -59,6 +66,10 @@ _SEEN_BY_OTHERS: dict[type[Resource], Callable[[View, Caller, Any], bool]] = {
 }
 
 
+# Kinds that projects do not see, though they are for one of them or for all.
+_OF_ADMINISTRATORS = (NetworkSegmentRange,)
+
+
 def is_shared_with(caller: Caller, resource: Resource | None) -> bool:
     """With everyone, or with the caller's project."""
     return getattr(resource, "shared", False) or caller.project_id in getattr(resource, "shared_with", ())
@@ -75,6 +86,8 @@ def _owns_group(view: View, caller: Caller, group_id: str) -> bool:
 
 
 def can_see(view: View, caller: Caller, resource: Resource) -> bool:
+    if isinstance(resource, _OF_ADMINISTRATORS):
+        return caller.reads_all
     if caller.reads_all or owns(caller, resource) or is_shared_with(caller, resource):
         return True
     seen = _SEEN_BY_OTHERS.get(type(resource))

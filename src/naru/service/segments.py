@@ -13,6 +13,7 @@ from naru.model.resources import DHCP_OWNER, Agent, Changes, HostRoute, Network,
 from naru.model.segments import Segment
 from naru.model.view import View
 from naru.service.policy import Cloud, fetch, fetch_own
+from naru.service.segment_ranges import ranges_of
 
 # -- of a network
 
@@ -88,7 +89,7 @@ def create_segment(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
         raise Forbidden("(rule:create_segment) is disallowed by policy: an administrator may create segments")
     network = fetch(view, caller, Network, given["network_id"])
     ask = ProviderSegment(given["network_type"], given.get("physical_network"), given.get("segmentation_id"))
-    chosen = choose_segment(ask, cloud.ranges, view.segmentation_ids)
+    chosen = choose_segment(ask, ranges_of(view, network.project_id, cloud.ranges), view.segmentation_ids)
     named = {name: given[name] for name in ("name", "description") if name in given}
     segment = _segment(network.id, chosen, **named)
     yield put(segment)
