@@ -50,9 +50,11 @@ def served(admin, agent_id):
 
 def test_zones_are_those_of_the_hosts_that_serve_networks(admin, demo):
     zones = [{"name": name, "resource": "network", "state": "available"} for name in ("nova", "west")]
-    assert demo.list("availability_zones") == zones
-    assert demo.list("availability_zones", name="west", fields="name") == [{"name": "west"}]
-    assert demo.list("availability_zones", state="unavailable") == []
+    assert demo.list("availability_zones", resource="network") == zones
+    routers = [{"name": name, "resource": "router", "state": "unavailable"} for name in ("nova", "west")]  # no host runs routers yet
+    assert demo.list("availability_zones", resource="router") == routers
+    assert demo.list("availability_zones", name="west", fields="resource") == [{"resource": "network"}, {"resource": "router"}]
+    assert demo.list("availability_zones", resource="network", state="unavailable") == []
     assert demo.refused("GET", "/availability_zones?nonsense=1")[0] == 400
     assert {agent["host"]: agent["availability_zone"] for agent in admin.list("agents")}["h2"] == "west"
     assert {agent["host"] for agent in admin.list("agents", availability_zone="west")} == {"h2", "h3"}
@@ -60,7 +62,7 @@ def test_zones_are_those_of_the_hosts_that_serve_networks(admin, demo):
 
 def test_a_zone_without_a_host_that_may_serve_is_unavailable(admin, agents):
     admin.update("agents", agents["h1"], admin_state_up=False)
-    assert [zone["name"] for zone in admin.list("availability_zones", state="unavailable")] == ["nova"]
+    assert [zone["name"] for zone in admin.list("availability_zones", resource="network", state="unavailable")] == ["nova"]
     admin.update("agents", agents["h1"], admin_state_up=True)
 
 
@@ -88,6 +90,15 @@ def test_a_network_is_served_in_the_zone_that_it_asks_for(admin, demo):
 )
 def test_hints_that_cannot_be_followed_are_refused(demo, hints, refusal):
     assert demo.refused("POST", "/networks", {"network": {"availability_zone_hints": hints}})[:2] == refusal
+    assert demo.refused("POST", "/routers", {"router": {"availability_zone_hints": hints}})[:2] == refusal
+
+
+def test_a_router_keeps_the_zones_that_it_asks_for(demo):
+    answer = demo.request("POST", "/routers", json={"router": {"availability_zone_hints": ["west"]}})
+    assert answer.status_code == 201, answer.text
+    router = answer.json()["router"]
+    assert (router["availability_zone_hints"], router["availability_zones"]) == (["west"], [])
+    assert demo.refused("PUT", f"/routers/{router['id']}", {"router": {"availability_zone_hints": []}})[0] == 400
 
 
 def test_a_network_is_moved_between_agents(admin, agents):

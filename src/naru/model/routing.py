@@ -30,6 +30,7 @@ from naru.model.attributes import (
     takes,
     text,
     uuid_text,
+    zone_names,
 )
 from naru.model.port_options import domain_name, relative_dns_name
 from naru.model.resources import FixedIp, HostRoute, Keys, Resource, WantedIp
@@ -94,6 +95,8 @@ class Router(Resource, frozen=True, kw_only=True):
     enable_snat: Annotated[bool, read_only(convert=boolean)] = True
     flavor_id: Annotated[str | None, at_create(or_none(uuid_text), filter=False)] = None
     ha: Annotated[bool, settable(boolean_or_false, who="admin", see="admin", filter=False, sort=False)] = False
+    availability_zone_hints: Annotated[tuple[str, ...], at_create(zone_names, filter=False, sort=False)] = ()
+    availability_zones: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()  # of the hosts that run it: none yet
     tags: Tags = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {

@@ -21,5 +21,5 @@ class AvailabilityZone(Resource, frozen=True, kw_only=True):
     revision_number: Annotated[int, hidden()] = 1
 
     name: Annotated[str, read_only(sort=False)]
-    resource: Annotated[str, read_only(sort=False)]  # what the zone's hosts do: serve a "network" with DHCP
+    resource: Annotated[str, read_only(sort=False)]  # what its hosts do: serve a "network" with DHCP, or run a "router"
     state: Annotated[str, read_only(sort=False)]  # "available" or "unavailable"

@@ -17,6 +17,7 @@ from naru.service.flavors import check_router_flavor
 from naru.service.policy import Cloud, can_see, check_quota, fetch_own
 from naru.service.qos import check_policy
 from naru.service.router_ports import bad_router, check_subnets, gateway_port, interface_ports, routing_port, subnets_of
+from naru.service.zones import check_hints
 
 MAX_ROUTES = 30
 
@@ -26,6 +27,7 @@ def create_router(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     check_quota(view, cloud, Router, given["project_id"])
     check_router_flavor(view, caller, given.get("flavor_id"))
     wanted = given.pop("external_gateway_info", None)
+    check_hints(view, given.get("availability_zone_hints", ()))
     router = Router(id=new_id(), **given)
     yield put(router)
     return (yield from _set_gateway(view, caller, router, wanted, "create"))

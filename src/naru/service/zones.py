@@ -12,14 +12,15 @@ from naru.service.binding import agent_of
 
 
 def list_zones(view: View) -> list[AvailabilityZone]:
-    """One for each zone that has a host which may serve DHCP; it is available while one of these is."""
+    """For networks and for routers each zone that has a host which may serve DHCP; it is available while one of these is."""
     states: dict[str, bool] = {}
     for agent in view.all(Agent):
         if agent.availability_zone and agent.configurations.get("dhcp"):
             states[agent.availability_zone] = states.get(agent.availability_zone, False) or (agent.alive and agent.admin_state_up)
     return [
-        AvailabilityZone(id=name, name=name, resource="network", state="available" if is_up else "unavailable")
-        for name, is_up in sorted(states.items())
+        AvailabilityZone(id=f"{resource}/{name}", name=name, resource=resource, state="available" if is_up else "unavailable")
+        for resource, has_hosts in (("network", True), ("router", False))  # no host runs routers yet
+        for name, is_up in sorted((name, has_hosts and is_up) for name, is_up in states.items())
     ]
 
 
