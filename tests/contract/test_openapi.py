@@ -82,6 +82,8 @@ CONFIG = SchemathesisConfig.from_dict(
 DESCRIBED = schemathesis.openapi.from_dict(json.loads(openapi_document(ROUTES)), config=CONFIG)
 OPERATIONS = DESCRIBED.exclude(path_regex="^/v2.0/(?!networks/).*/tags|/alias_")  # the same once more
 
+EVERYONE_SEES = {"object_type": "network", "action": "access_as_shared", "target_tenant": "*"}
+
 # What is there at first. {network_id}: the first of those.
 SEEDS = [
     ("networks", {"network": {"name": "net"}}),
@@ -99,6 +101,7 @@ SEEDS = [
     ("address-groups", {"address_group": {"name": "addresses"}}),
     ("address-scopes", {"address_scope": {"name": "scope", "ip_version": 4}}),
     ("subnetpools", {"subnetpool": {"name": "pool", "prefixes": ["10.128.0.0/16"]}}),
+    ("rbac-policies", {"rbac_policy": EVERYONE_SEES | {"object_id": "{network_id}"}}),
     ("qos/policies", {"policy": {"name": "policy"}}),
     ("qos/policies/{qos_policy_id}/dscp_marking_rules", {"dscp_marking_rule": {"dscp_mark": 10}}),
     ("flavors", {"flavor": {"name": "flavor", "service_type": "L3_ROUTER_NAT"}}),

@@ -60,6 +60,7 @@ _BODIES = {
         }
     ),
     "remove_subports": _object(sub_ports={"type": "array", "items": _object(port_id=_ID)}),
+    "quotas": _object(quota={"type": "object", "additionalProperties": {"type": "integer", "minimum": -1}}),
     "service_profiles": _object(service_profile=_object(id=_ID)),
 }
 
@@ -96,7 +97,7 @@ def described_kinds() -> dict[str, type[Resource]]:
 def _operation(route: Route, kinds: Mapping[str, type[Resource]]) -> _Schema:
     above, _, last = route.pattern.rpartition("/")
     if route.pattern in kinds:
-        described = _of_collection(route.method, kinds[route.pattern])
+        described = _of_collection(route.method, kinds[route.pattern], is_bulk=route.pattern not in _COMPUTED)
     elif above in kinds and last.startswith("{"):
         described = _of_one(route.method, kinds[above])
     elif above.rpartition("/")[0] in kinds and last == "tags":
@@ -122,10 +123,13 @@ def _of_path(word: str) -> _Schema:
     return {"type": "string", "minLength": 1, **({"format": "uuid"} if word.endswith("id}") else {})}
 
 
-def _of_collection(method: str, kind: type[Resource]) -> _Schema:
+def _of_collection(method: str, kind: type[Resource], *, is_bulk: bool) -> _Schema:
     one, many = _wrapped(kind, kind.kind), _many(kind, kind.kind)
+    wanted = f"{kind.kind}Create"
+    if method == "POST" and not is_bulk:
+        body = _body(_wrapped(kind, wanted) | _NO_MORE)
+        return {"summary": f"Create a {kind.singular}", "requestBody": body, "responses": {"201": _answer("As it was made", one)}}
     if method == "POST":
-        wanted = f"{kind.kind}Create"
         return {
             "summary": f"Create one {kind.singular}, or several at once",
             "requestBody": _body({"anyOf": [_wrapped(kind, wanted) | _NO_MORE, _many(kind, wanted, minItems=1) | _NO_MORE]}),
@@ -161,11 +165,11 @@ def _of_tags(method: str) -> _Schema:
 
 def _of_others(route: Route, kinds: Mapping[str, type[Resource]]) -> _Schema:
     above, _, name = route.pattern.rpartition("/")
-    taken = (
-        {"requestBody": _body(_BODIES.get(name, _ANY_OBJECT))} if route.method in ("PUT", "POST") and not name.startswith("{tag") else {}
-    )
+    word = above.rpartition("/")[2] if name == "{id}" else name
+    takes_body = route.method in ("PUT", "POST") and word != "{tag}"
+    taken = {"requestBody": _body(_BODIES.get(word, _ANY_OBJECT))} if takes_body else {}
     summary = f"{route.method} {route.pattern}" if above.rpartition("/")[0] not in kinds else name.replace("_", " ").capitalize()
-    is_empty = route.method == "DELETE" or name.startswith("{tag")
+    is_empty = route.method == "DELETE" or word == "{tag}"
     done = {"2XX": {"description": "Done"} if is_empty else _answer("Done", {})}
     return {"summary": summary, **taken, "responses": done}
 
