@@ -21,6 +21,7 @@ from naru.api.extensions import EXTENSIONS
 from naru.model.bindings import PortBinding
 from naru.model.errors import NaruError
 from naru.model.flavors import ServiceFlavor, ServiceProfile, ServiceProvider
+from naru.model.logs import LoggableResource, LogResource
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
@@ -43,7 +44,7 @@ KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, Addres
 KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
 KINDS += (ServiceFlavor, ServiceProfile, ServiceProvider)
 KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup, SecurityGroupDefaultStatefulness)
-KINDS += (RbacPolicy, AvailabilityZone, NetworkSegmentRange)
+KINDS += (RbacPolicy, AvailabilityZone, NetworkSegmentRange, LogResource, LoggableResource)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
 cfg.CONF.register_opts([cfg.StrOpt("dns_domain", default="openstacklocal."), cfg.StrOpt("base_mac", default="fa:16:3e:00:00:00")])
 KINDS += (QosPolicy, *RULE_KINDS, PortBinding, Trunk)
@@ -115,13 +116,13 @@ def _expected(kind):
         below = ((getattr(definition, "SUB_RESOURCE_ATTRIBUTE_MAP", None) or {}).get(kind.plural) or {}).get("parameters", {})
         for name, rules in ((definition.RESOURCE_ATTRIBUTE_MAP or {}).get(kind.plural) or below).items():
             found[name] = {"allow_post": False, "allow_put": False} | found.get(name, {}) | rules
-    if kind in (Network, Subnet, Port, Segment, SubnetPool, Router, FloatingIp, NetworkSegmentRange):
+    if kind in (Network, Subnet, Port, Segment, SubnetPool, Router, FloatingIp, NetworkSegmentRange, LogResource):
         found |= STANDARD_ATTRIBUTES
     if kind.plural in TAGGED:
         found["tags"] = TAGS | TAGS_AT_CREATE if kind is Port else TAGS
     if kind in (SecurityGroup, SecurityGroupRule, AddressGroup, QosPolicy, Trunk):
         found = STANDARD_ATTRIBUTES | found
-    if kind in (AddressGroup, SecurityGroupDefaultStatefulness, PortForwarding, FloatingIpPool, PortBinding, NetworkSegmentRange):
+    if kind in (AddressGroup, SecurityGroupDefaultStatefulness, PortForwarding, FloatingIpPool, PortBinding, NetworkSegmentRange, LogResource):
         found["tenant_id"] = found["project_id"]  # both words, by the extension project-id
     return found | {"project_id": found["tenant_id"]} if "tenant_id" in found else found
 
@@ -201,7 +202,7 @@ SAMPLES = (
 )  # fmt: skip
 
 TEXTS = (
-    *("description", "device_id", "device_owner", "device_profile", "host", "tenant_id", "project_id", "driver", "metainfo"),
+    *("description", "resource_type", "device_id", "device_owner", "device_profile", "host", "tenant_id", "project_id", "driver", "metainfo"),
     *("provider:network_type", "provider:physical_network", "network_type", "physical_network"),
 )
 RATES = ("max_kbps", "max_burst_kbps", "min_kbps", "dscp_mark", "max_kpps", "max_burst_kpps", "min_kpps")
@@ -285,6 +286,8 @@ KEPT_OTHERWISE = {
             "port_id",
             "internal_port_id",
             "flavor_id",
+            "resource_id",
+            "target_id",
         ),
         lambda value: value in (SUBNET_ID.upper(), SUBNET_ID.replace("-", "")),
     ),

@@ -12,6 +12,7 @@ from naru.api.backend import Backend
 from naru.api.collections import Collection, collection_routes, page_response
 from naru.api.extensions import EXTENSIONS, Extension
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
+from naru.api.logs import LOGS, log_routes
 from naru.api.port_bindings import binding_routes
 from naru.api.qos import QOS_COLLECTIONS, qos_routes
 from naru.api.routing import routing_routes
@@ -129,6 +130,7 @@ COLLECTIONS = (
     ),
     Collection(AddressScope, create_address_scope, update_address_scope, delete_address_scope),
     *QOS_COLLECTIONS,
+    LOGS,
     Collection(
         Trunk,
         create_trunk,
@@ -159,7 +161,7 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("PUT", "/v2.0/quotas/{id}", bind(_update_quota)),
         Route("DELETE", "/v2.0/quotas/{id}", bind(_delete_quota)),
     ]
-    routes += [*binding_routes(backend), *qos_routes(backend)]
+    routes += [*binding_routes(backend), *qos_routes(backend), *log_routes(backend)]
     routes.append(Route("GET", "/v2.0/trunks/{id}/get_subports", bind(_show_subports)))
     routes += [*routing_routes(backend), *scheduling_routes(backend)]
     routes += [

@@ -14,6 +14,7 @@ from naru.api.http import Route
 from naru.api.network import COLLECTIONS
 from naru.model.attributes import Attribute, cidr, list_of, schema_of, uuid_text
 from naru.model.bindings import PortBinding
+from naru.model.logs import LoggableResource
 from naru.model.resources import Described, Resource, attributes
 from naru.model.resources import NetworkIpAvailability as Availability
 from naru.model.routing import FloatingIpPool, routes_list
@@ -25,6 +26,7 @@ _COMPUTED: dict[str, type[Resource]] = {
     "/v2.0/network-ip-availabilities": Availability,
     "/v2.0/floatingip_pools": FloatingIpPool,
     "/v2.0/ports/{port_id}/bindings": PortBinding,
+    "/v2.0/log/loggable-resources": LoggableResource,
 }
 _TAG_FILTERS = ("tags-any", "not-tags", "not-tags-any")
 _TAG_LIST = {

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from naru.model.compute import Server
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
+from naru.model.logs import LogResource
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
@@ -30,7 +31,7 @@ KINDS: Mapping[str, type[Resource]] = {
         *(Network, Subnet, Port, Agent, Quota),
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
-        *(SecurityGroupDefaultStatefulness, NetworkSegmentRange),
+        *(SecurityGroupDefaultStatefulness, NetworkSegmentRange, LogResource),
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
         *(Router, FloatingIp, PortForwarding, ServiceFlavor, ServiceProfile),
     )

@@ -11,6 +11,7 @@ from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
 from naru.service.dhcp import dhcp_ports, ensure_dhcp_server
+from naru.service.logs import forget_logs
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
@@ -101,6 +102,7 @@ def _check_not_a_servers(caller: Caller, port: Port) -> None:
 def remove_port(view: View, port: Port) -> Changes[None]:
     """The port goes, and what leads to it lets go of it."""
     yield from let_go(view, port)
+    yield from forget_logs(view, port.id)
     yield remove(port)
 
 

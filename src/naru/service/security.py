@@ -13,6 +13,7 @@ from naru.model.identity import Caller
 from naru.model.resources import Changes, Port, new_id, put, remove
 from naru.model.security import AddressGroup, DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule, embedded, what_matches
 from naru.model.view import View
+from naru.service.logs import forget_logs
 from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own, owns
 from naru.service.security_rules import check_rule, make_rule
 from naru.service.security_statefulness import is_stateful_by_default
@@ -106,6 +107,7 @@ def delete_group(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[N
         yield remove(rule)
     yield remove(group)
     yield from forget_policies(view, id)
+    yield from forget_logs(view, id)
 
 
 def _put_new_group(view: View, given: dict[str, Any]) -> Changes[SecurityGroup]:
