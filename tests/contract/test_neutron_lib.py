@@ -22,6 +22,7 @@ from naru.model.bindings import PortBinding
 from naru.model.errors import NaruError
 from naru.model.flavors import ServiceFlavor, ServiceProfile, ServiceProvider
 from naru.model.logs import LoggableResource, LogResource
+from naru.model.metering import MeteringLabel, MeteringLabelRule
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
@@ -45,6 +46,7 @@ KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
 KINDS += (ServiceFlavor, ServiceProfile, ServiceProvider)
 KINDS += (SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, AddressGroup, SecurityGroupDefaultStatefulness)
 KINDS += (RbacPolicy, AvailabilityZone, NetworkSegmentRange, LogResource, LoggableResource)
+KINDS += (MeteringLabel, MeteringLabelRule)
 cfg.CONF.register_opt(cfg.IntOpt("max_allowed_address_pair", default=10))  # as Neutron does; a validator asks for it
 cfg.CONF.register_opts([cfg.StrOpt("dns_domain", default="openstacklocal."), cfg.StrOpt("base_mac", default="fa:16:3e:00:00:00")])
 KINDS += (QosPolicy, *RULE_KINDS, PortBinding, Trunk)
@@ -122,7 +124,15 @@ def _expected(kind):
         found["tags"] = TAGS | TAGS_AT_CREATE if kind is Port else TAGS
     if kind in (SecurityGroup, SecurityGroupRule, AddressGroup, QosPolicy, Trunk):
         found = STANDARD_ATTRIBUTES | found
-    if kind in (AddressGroup, SecurityGroupDefaultStatefulness, PortForwarding, FloatingIpPool, PortBinding, NetworkSegmentRange, LogResource):
+    if kind in (
+        AddressGroup,
+        SecurityGroupDefaultStatefulness,
+        PortForwarding,
+        FloatingIpPool,
+        PortBinding,
+        NetworkSegmentRange,
+        LogResource,
+    ):
         found["tenant_id"] = found["project_id"]  # both words, by the extension project-id
     return found | {"project_id": found["tenant_id"]} if "tenant_id" in found else found
 
@@ -202,7 +212,18 @@ SAMPLES = (
 )  # fmt: skip
 
 TEXTS = (
-    *("description", "resource_type", "device_id", "device_owner", "device_profile", "host", "tenant_id", "project_id", "driver", "metainfo"),
+    *(
+        "description",
+        "resource_type",
+        "device_id",
+        "device_owner",
+        "device_profile",
+        "host",
+        "tenant_id",
+        "project_id",
+        "driver",
+        "metainfo",
+    ),
     *("provider:network_type", "provider:physical_network", "network_type", "physical_network"),
 )
 RATES = ("max_kbps", "max_burst_kbps", "min_kbps", "dscp_mark", "max_kpps", "max_burst_kpps", "min_kpps")
@@ -227,7 +248,7 @@ TAKEN_THERE_ONLY = {
         ("mac_address",),
         lambda value: len(str(value)) < 17,
     ),
-    "a prefix says its length: Neutron takes 10.0.0.0 as 10.0.0.0/32": (("cidr",), lambda value: "/" not in str(value)),
+    "a prefix says its length: Neutron takes 10.0.0.0 as 10.0.0.0/32": (("cidr", "remote_ip_prefix"), lambda value: "/" not in str(value)),
     "an address is a text: Neutron takes an integer beyond 32 bits as an IPv6 address": (("gateway_ip",), lambda value: value == 2**40),
     "a name fits into 255 characters: Neutron's database refuses a longer one of a pool with status 500": (
         ("name",),
@@ -256,6 +277,10 @@ TAKEN_HERE_ONLY = {
         lambda value: isinstance(value, dict) and value.get("enable_snat") == "no",
     ),
     "null says that a number is not given, as leaving it out does": (("external_port", "internal_port"), lambda value: value is None),
+    "a length may be a netmask, as that of a subnet in Neutron may": (
+        ("remote_ip_prefix",),
+        lambda value: value == "10.0.0.0/255.255.255.0",
+    ),
     "a name may hold any printable character: Neutron's pattern ends at the basic plane": (("name",), lambda value: value == "💧"),
     "null says that there is no prefix, as leaving it out does: Neutron fails on it with status 500": (
         ("cidr",),
@@ -288,10 +313,15 @@ KEPT_OTHERWISE = {
             "flavor_id",
             "resource_id",
             "target_id",
+            "metering_label_id",
         ),
         lambda value: value in (SUBNET_ID.upper(), SUBNET_ID.replace("-", "")),
     ),
-    "the host bits of a prefix are zeroed: Neutron does it later": (("cidr",), lambda value: value in ("10.0.0.1/24", "fd00::1/64")),
+    "the host bits of a prefix are zeroed: Neutron does it later": (
+        ("cidr", "remote_ip_prefix"),
+        lambda value: value in ("10.0.0.1/24", "fd00::1/64"),
+    ),
+    "a prefix is kept in its canonical form, as that of a subnet": (("remote_ip_prefix",), lambda value: value == "FD00::0/64"),
     "an address is kept in its canonical form": (
         ("dns_nameservers", "floating_ip_address", "fixed_ip_address", "internal_ip_address"),
         lambda value: value in (["FD00::1"], "FD00:0::0001"),

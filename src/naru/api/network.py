@@ -13,6 +13,7 @@ from naru.api.collections import Collection, collection_routes, page_response
 from naru.api.extensions import EXTENSIONS, Extension
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
 from naru.api.logs import LOGS, log_routes
+from naru.api.metering import METERING
 from naru.api.port_bindings import binding_routes
 from naru.api.qos import QOS_COLLECTIONS, qos_routes
 from naru.api.routing import routing_routes
@@ -131,6 +132,7 @@ COLLECTIONS = (
     Collection(AddressScope, create_address_scope, update_address_scope, delete_address_scope),
     *QOS_COLLECTIONS,
     LOGS,
+    *METERING,
     Collection(
         Trunk,
         create_trunk,

@@ -6,6 +6,7 @@ from naru.model.compute import Server
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
 from naru.model.logs import LogResource
+from naru.model.metering import MeteringLabel, MeteringLabelRule
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
@@ -31,7 +32,7 @@ KINDS: Mapping[str, type[Resource]] = {
         *(Network, Subnet, Port, Agent, Quota),
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
-        *(SecurityGroupDefaultStatefulness, NetworkSegmentRange, LogResource),
+        *(SecurityGroupDefaultStatefulness, NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule),
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
         *(Router, FloatingIp, PortForwarding, ServiceFlavor, ServiceProfile),
     )

@@ -13,6 +13,7 @@ from naru.model.errors import Conflict, Forbidden, not_found
 from naru.model.flavors import ServiceFlavor
 from naru.model.identity import Caller
 from naru.model.logs import LogResource
+from naru.model.metering import MeteringLabel, MeteringLabelRule
 from naru.model.port_options import DEFAULT_DNS_DOMAIN
 from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
@@ -68,7 +69,7 @@ _SEEN_BY_OTHERS: dict[type[Resource], Callable[[View, Caller, Any], bool]] = {
 
 
 # Kinds that projects do not see, though they are for one of them or for all.
-_OF_ADMINISTRATORS = (NetworkSegmentRange, LogResource)
+_OF_ADMINISTRATORS = (NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule)
 
 
 def is_shared_with(caller: Caller, resource: Resource | None) -> bool:
