@@ -433,6 +433,16 @@ def test_a_prefix_with_host_bits_is_its_network(admin):
     assert admin.create("subnets", network_id=admin.network()["id"], cidr="10.0.0.77/24", ip_version=4)["cidr"] == "10.0.0.0/24"
 
 
+def test_a_gateway_may_not_move_into_a_pool_that_shrinks_with_it(admin):
+    subnet = admin.subnet(admin.network(), "192.168.100.0/24")
+    pool = {"start": "192.168.100.2", "end": "192.168.100.22"}
+    both = {"allocation_pools": [pool], "gateway_ip": "192.168.100.100"}
+
+    assert admin.refused("PUT", f"/subnets/{subnet['id']}", {"subnet": both})[:2] == (409, "GatewayConflictWithAllocationPools")
+    assert admin.update("subnets", subnet["id"], allocation_pools=[pool])["allocation_pools"] == [pool]
+    assert admin.update("subnets", subnet["id"], gateway_ip="192.168.100.100")["gateway_ip"] == "192.168.100.100"
+
+
 def test_a_gateway_may_not_move_into_a_pool(admin):
     subnet = admin.subnet(admin.network(), "192.168.100.0/24")
     assert admin.refused("PUT", f"/subnets/{subnet['id']}", {"subnet": {"gateway_ip": "192.168.100.100"}}) == (

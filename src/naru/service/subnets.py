@@ -1,5 +1,6 @@
 """Subnets: prefix, gateway and pools that fit together; the network's DHCP server follows."""
 
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import pairwise
 from typing import Any
@@ -63,6 +64,8 @@ def update_subnet(view: View, caller: Caller, id: str, given: dict[str, Any], cl
     changed = replace(subnet, **given)
     check_gateway_change(view, subnet, changed.gateway_ip)
     _check(changed, ip_network(subnet.cidr))
+    if changed.gateway_ip != subnet.gateway_ip:  # an address that instances may have by now, even where the pools shrink with it
+        _check_gateway_outside(changed.gateway_ip, subnet.allocation_pools)
     yield put(changed)
     if (changed.gateway_ip, changed.segment_id) != (subnet.gateway_ip, subnet.segment_id):
         yield from follow_peers(view, subnet.network_id, subnet)
@@ -174,7 +177,6 @@ def _check_gateway(subnet: Subnet, prefix: Prefix) -> None:
 
 
 def _check_pools(subnet: Subnet, prefix: Prefix) -> None:
-    gateway = ip_address(subnet.gateway_ip) if subnet.gateway_ip is not None else None
     ordered = []
     for pool in subnet.allocation_pools:
         start, end = ip_address(pool.start), ip_address(pool.end)
@@ -184,14 +186,21 @@ def _check_pools(subnet: Subnet, prefix: Prefix) -> None:
         hosts_first, hosts_last = default_pools(prefix, None)[0]
         if int(start) < hosts_first or int(end) > hosts_last:
             raise Invalid(f"The allocation pool {name} spans beyond the subnet cidr {prefix}.", "OutOfBoundsAllocationPool")
-        if gateway is not None and int(start) <= int(gateway) <= int(end):
-            raise Conflict(f"Gateway ip {gateway} conflicts with allocation pool {name}.", "GatewayConflictWithAllocationPools")
         ordered.append((int(start), int(end), name))
+    _check_gateway_outside(subnet.gateway_ip, subnet.allocation_pools)
     ordered.sort()
     for (_, end_before, first), (start_after, _, second) in pairwise(ordered):
         if start_after <= end_before:
             message = f"Found overlapping allocation pools: {first} {second} for subnet {prefix}."
             raise Conflict(message, "OverlappingAllocationPools")
+
+
+def _check_gateway_outside(gateway_ip: str | None, pools: Iterable[AllocationPool]) -> None:
+    gateway = ip_address(gateway_ip) if gateway_ip is not None else None
+    for pool in pools:
+        if gateway is not None and int(ip_address(pool.start)) <= int(gateway) <= int(ip_address(pool.end)):
+            message = f"Gateway ip {gateway} conflicts with allocation pool {pool.start}-{pool.end}."
+            raise Conflict(message, "GatewayConflictWithAllocationPools")
 
 
 def _invalid(reason: str) -> Invalid:
