@@ -45,7 +45,7 @@ async def _create(backend: Backend, call: Call) -> Response:
         raise Invalid("Invalid input for field 'access_rules': no rule is enforced here, so none can be given")
     roles = _roles(body.get("roles"))
     given = decode_new(ApplicationCredential, {key: value for key, value in body.items() if key not in ("roles", "access_rules")})
-    secret = given.get("secret") or secrets.token_urlsafe(64)
+    secret = given.get("secret") or secrets.token_hex(32)  # never begins with the hyphen of an option
     given["secret"] = await hash_password(secret)
     made = await backend.store.write(lambda view: credentials.create_credential(view, call.caller, call.id, given, roles, backend.now()))
     return show_response("application_credential", credential_row(backend.view, made) | {"secret": secret}, call, 201)
