@@ -198,6 +198,7 @@ def test_segments(sdk, admin, member):
     assert "tenant_id" not in admin.show("segments", segment.id)
     subnet = sdk.create_subnet(network_id=network.id, ip_version=4, cidr="10.0.0.0/24", segment_id=segment.id)
     assert subnet.segment_id == segment.id
+    assert admin.show("networks", network.id, fields="l2_adjacency") == {"l2_adjacency": False}
     assert sdk.create_port(network_id=network.id).ip_allocation == "deferred"
     assert admin.refused("DELETE", f"/segments/{segment.id}")[:2] == (409, "SegmentInUse")
     assert member.list("segments") == []

@@ -177,6 +177,20 @@ def test_subnets_lead_to_their_peers(cloud, routed):
     cloud.subnet(cloud.network(), "10.0.9.0/24")
 
 
+def test_a_routed_network_is_not_one_link(cloud, routed):
+    adjacency = lambda network: cloud.view.get(Network, network.id).l2_adjacency  # noqa: E731
+    assert not adjacency(routed)
+    for id in routed.subnets:
+        cloud.run(delete_subnet(cloud.view, ADMIN, id, CLOUD))
+    assert adjacency(routed)
+    plain = cloud.network()
+    subnet = cloud.subnet(plain, "10.0.9.0/24")
+    assert adjacency(plain)
+    (segment,) = cloud.view.find(Segment, "network_id", plain.id)
+    cloud.run(update_subnet(cloud.view, ADMIN, subnet.id, {"segment_id": segment.id}, CLOUD))
+    assert not adjacency(plain)
+
+
 # -- of a port
 
 

@@ -161,6 +161,7 @@ class Network(Resource, frozen=True, kw_only=True):
     dns_suffix: Annotated[str, hidden()] = DEFAULT_DNS_DOMAIN  # of the names that DHCP hands out here
     # Its segments where it has several; then the three above are hidden, and are those of the first.
     segments: Annotated[tuple[ProviderSegment, ...], settable(provider_segments, who="admin", see="admin", filter=False, sort=False)] = ()
+    l2_adjacency: Annotated[bool, read_only(filter=False, sort=False)] = True  # no subnet is tied to a segment
     # The scopes that its subnets' pools are in.
     ipv4_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
     ipv6_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None

@@ -173,6 +173,15 @@ def follow_peers(view: View, network_id: str, before: Subnet | None = None) -> C
         routes = (*own, *(HostRoute(cidr, subnet.gateway_ip or "") for cidr in sorted(missing)))
         if routes != subnet.host_routes:
             yield put(replace(subnet, host_routes=routes))
+    yield from _show_adjacency(view, network_id)
+
+
+def _show_adjacency(view: View, network_id: str) -> Changes[None]:
+    """A network whose subnets are tied to segments is routed between them: not all of its ports hear each other's broadcasts."""
+    network = view.get(Network, network_id)
+    is_one_link = all(subnet.segment_id is None for subnet in view.find(Subnet, "network_id", network_id))
+    if network is not None and network.l2_adjacency != is_one_link:
+        yield put(replace(network, l2_adjacency=is_one_link))
 
 
 # -- of a port
