@@ -230,3 +230,17 @@ def test_a_member_writes_in_his_project_and_a_service_sees_all(admin, by_role):
     assert member.refused("GET", f"/networks/{foreign['id']}")[0] == 404
     assert service.show("networks", foreign["id"])["provider:network_type"] == "vxlan"
     assert service.refused("DELETE", f"/networks/{foreign['id']}")[:2] == (403, "PolicyNotAuthorized")
+
+
+def test_a_subnet_is_external_as_its_network_is(admin):
+    network = admin.network()
+    subnet = admin.subnet(network)
+    assert subnet["router:external"] is False
+    for is_external in (True, False):
+        admin.update("networks", network["id"], **{"router:external": is_external})
+        assert admin.show("subnets", subnet["id"])["router:external"] is is_external
+    admin.update("networks", network["id"], **{"router:external": True})
+    found = admin.list("subnets", ("router:external", "True"), network_id=network["id"])
+    assert [row["id"] for row in found] == [subnet["id"]]
+    assert admin.subnet(network, "10.0.1.0/24")["router:external"] is True
+    assert admin.refused("PUT", f"/subnets/{subnet['id']}", {"subnet": {"router:external": False}})[0] == 400

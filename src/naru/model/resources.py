@@ -230,7 +230,8 @@ class Subnet(Resource, frozen=True, kw_only=True):
     # Wanted of a subnet pool; not kept.
     prefixlen: Annotated[int | None, at_create(integer(0), see="nobody", filter=False, sort=False)] = None
     use_default_subnetpool: Annotated[bool, at_create(boolean, see="nobody", filter=False, sort=False)] = False
-    shared: Annotated[bool, filter_only(boolean)] = False  # as its network is
+    shared: Annotated[bool, filter_only(boolean)] = False  # as its network is; so the next one
+    router_external: Annotated[bool, read_only(convert=boolean, sort=False)] = field(name="router:external", default=False)
     tags: Tags = ()
     dns_publish_fixed_ip: Annotated[bool, settable(boolean, filter=False, sort=False)] = False
 

@@ -160,11 +160,13 @@ def follow_settings(view: View, before: R | None, after: R) -> Changes[R]:
 
 
 def share_subnets(view: View, network: Network) -> Changes[None]:
-    """Subnets are shared as their network is."""
+    """Subnets are shared, and external, as their network is."""
     shared = EVERYONE in _targets(view, network.id, AS_SHARED)
+    kept = view.get(Network, network.id)
+    external = kept is not None and kept.router_external
     for subnet in list(view.find(Subnet, "network_id", network.id)):
-        if subnet.shared != shared:
-            yield put(replace(subnet, shared=shared))
+        if (subnet.shared, subnet.router_external) != (shared, external):
+            yield put(replace(subnet, shared=shared, router_external=external))
 
 
 def forget_policies(view: View, id: str) -> Changes[None]:

@@ -45,7 +45,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
             raise _invalid(
                 f"Requested subnet with cidr: {prefix} for network: {network.id} overlaps with another subnet: {other.id} ({other.cidr})"
             )
-    subnet = Subnet(id=new_id(), shared=network.shared, **_with_gateway_and_pools(given, prefix))
+    subnet = Subnet(id=new_id(), shared=network.shared, router_external=network.router_external, **_with_gateway_and_pools(given, prefix))
     _check(subnet, prefix)
     yield put(subnet)
     yield put(replace(network, subnets=(*network.subnets, subnet.id)))
