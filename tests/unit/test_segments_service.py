@@ -4,7 +4,7 @@ import pytest
 
 from naru.model.errors import Conflict, Forbidden, Invalid, NaruError, NotFound
 from naru.model.provider import ProviderSegment
-from naru.model.resources import HostRoute, Network, Port, Subnet, WantedIp
+from naru.model.resources import AllocationPool, HostRoute, Network, Port, Subnet, WantedIp
 from naru.model.segments import Segment
 from naru.service import segments
 from naru.service.networks import delete_network, update_network
@@ -165,7 +165,9 @@ def test_subnets_lead_to_their_peers(cloud, routed):
         return [(route.destination, route.nexthop) for route in cloud.view.get(Subnet, subnet.id).host_routes]
 
     assert (routes(first), routes(second)) == ([("10.0.2.0/24", "10.0.1.1")], [("10.0.1.0/24", "10.0.2.1")])
-    cloud.run(update_subnet(cloud.view, ADMIN, first.id, {"gateway_ip": "10.0.1.254", "allocation_pools": ()}, CLOUD))
+    pools = (AllocationPool("10.0.1.2", "10.0.1.200"),)
+    cloud.run(update_subnet(cloud.view, ADMIN, first.id, {"allocation_pools": pools}, CLOUD))
+    cloud.run(update_subnet(cloud.view, ADMIN, first.id, {"gateway_ip": "10.0.1.254"}, CLOUD))
     assert (routes(first), routes(second)) == ([("10.0.2.0/24", "10.0.1.254")], [("10.0.1.0/24", "10.0.2.1")])
     mine = {"host_routes": (HostRoute("10.0.1.0/24", "10.0.2.9"),)}
     cloud.run(update_subnet(cloud.view, ADMIN, second.id, mine, CLOUD))
