@@ -18,6 +18,8 @@ from oslo_config import cfg
 from webob.exc import HTTPException
 
 from naru.api.extensions import EXTENSIONS
+from naru.model.agents import Agent
+from naru.model.availability import NetworkIpAvailability
 from naru.model.bindings import PortBinding
 from naru.model.errors import NaruError
 from naru.model.flavors import ServiceFlavor, ServiceProfile, ServiceProvider
@@ -25,7 +27,7 @@ from naru.model.logs import LoggableResource, LogResource
 from naru.model.metering import MeteringLabel, MeteringLabelRule
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import RULE_KINDS, QosPolicy
-from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Subnet, attributes
+from naru.model.resources import Network, Port, Subnet, attributes
 from naru.model.routing import FloatingIp, FloatingIpPool, PortForwarding, Router
 from naru.model.security import (
     AddressGroup,

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import Table, func, insert, select
 
 from bench.load import Connection, drive, request
+from naru.model.agents import Agent
 from naru.model.errors import Conflict, NaruError, Unavailable
-from naru.model.resources import Agent, Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
+from naru.model.resources import Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
 from naru.model.view import View
 from naru.service.networks import create_network
 from naru.service.ports import create_port

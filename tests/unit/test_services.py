@@ -5,9 +5,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from naru.model.agents import Agent
 from naru.model.errors import Conflict, Forbidden, Invalid, NaruError, NotFound
 from naru.model.hoststate import HostReport
-from naru.model.resources import DHCP_OWNER, Agent, Network, Port, Quota, Subnet, WantedIp
+from naru.model.resources import DHCP_OWNER, Network, Port, Quota, Subnet, WantedIp
 from naru.service.availability import show_availability
 from naru.service.dhcp import dhcp_ports
 from naru.service.hosts import mark_silent_hosts, record_report

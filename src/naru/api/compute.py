@@ -31,9 +31,9 @@ from naru.api.servers import (
     select_servers,
     server_document,
 )
+from naru.model.agents import Agent
 from naru.model.compute import FLAVORS, Server, ServerUpdate
 from naru.model.errors import Forbidden, Invalid, NaruError, NotAcceptable, NotFound
-from naru.model.resources import Agent
 from naru.service.instances import (
     AVAILABILITY_ZONE,
     create_servers,

@@ -19,10 +19,12 @@ from naru.api.qos import QOS_COLLECTIONS, qos_routes
 from naru.api.routing import routing_routes
 from naru.api.scheduling import scheduling_routes
 from naru.api.tags import tag_routes
+from naru.model.agents import Agent
+from naru.model.availability import NetworkIpAvailability
 from naru.model.errors import NotFound
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.pools import AddressScope, SubnetPool
-from naru.model.resources import Agent, Network, NetworkIpAvailability, Port, Resource, Subnet, attributes
+from naru.model.resources import Network, Port, Resource, Subnet, attributes
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.security import (
     AddressGroup,

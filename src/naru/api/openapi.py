@@ -13,10 +13,10 @@ from naru.api.collections import collection_path
 from naru.api.http import Route
 from naru.api.network import COLLECTIONS
 from naru.model.attributes import Attribute, cidr, list_of, schema_of, uuid_text
+from naru.model.availability import NetworkIpAvailability as Availability
 from naru.model.bindings import PortBinding
 from naru.model.logs import LoggableResource
 from naru.model.resources import Described, Resource, attributes
-from naru.model.resources import NetworkIpAvailability as Availability
 from naru.model.routing import FloatingIpPool, routes_list
 
 _Schema = dict[str, Any]

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from naru.api.backend import Backend
 from naru.api.collections import page_response
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
+from naru.model.agents import Agent
 from naru.model.errors import Forbidden
 from naru.model.flavors import ServiceProvider
-from naru.model.resources import Agent
 from naru.model.routing import FloatingIpPool, Router
 from naru.service.flavors import add_profile, next_providers, remove_profile
 from naru.service.floatingips import list_pools

@@ -8,9 +8,10 @@ from starlette.responses import Response
 from naru.api.backend import Backend
 from naru.api.collections import page_response
 from naru.api.http import Call, Route, json_response, no_content
+from naru.model.agents import Agent
 from naru.model.attributes import uuid_text
 from naru.model.errors import invalid_value
-from naru.model.resources import Agent, Network, Resource
+from naru.model.resources import Network, Resource
 from naru.model.zones import AvailabilityZone
 from naru.service import dhcp_agents
 from naru.service.zones import list_zones

@@ -7,6 +7,7 @@ compile_host(view, host) = for each network with a port on the host: its bridge,
 
 from collections.abc import Iterator
 
+from naru.model.agents import Agent
 from naru.model.compute import Server
 from naru.model.hoststate import (
     DhcpState,
@@ -24,7 +25,7 @@ from naru.model.hoststate import (
 )
 from naru.model.port_options import automatic_hostname
 from naru.model.provider import carried
-from naru.model.resources import DHCP_OWNER, Agent, Change, Network, Port, Subnet, place
+from naru.model.resources import DHCP_OWNER, Change, Network, Port, Subnet, place
 from naru.model.view import View
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from naru.model.agents import Agent
 from naru.model.compute import Server
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
@@ -9,7 +10,7 @@ from naru.model.logs import LogResource
 from naru.model.metering import MeteringLabel, MeteringLabelRule
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import RULE_KINDS, QosPolicy
-from naru.model.resources import Agent, Network, Port, Quota, Resource, Subnet
+from naru.model.resources import Network, Port, Quota, Resource, Subnet
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.security import (
     AddressGroup,

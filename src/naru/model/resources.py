@@ -1,4 +1,5 @@
-"""Every resource, described once: its fields, their wire names and defaults, who may set and see them.
+"""What every resource shares, and the core ones: networks, subnets, ports, quotas. A resource is described once: its fields, their wire
+names and defaults, who may set and see them.
 
 A resource is an immutable value. Where the wire name is not a Python name the field is renamed (`provider:mtu`). The source for
 names, defaults and who may do what is the Networking API v2.0 reference; a contract test holds this file against neutron-lib.
@@ -331,85 +332,6 @@ class Port(Resource, frozen=True, kw_only=True):
 
     def claims(self) -> tuple[str, ...]:
         return (f"mac/{self.network_id}/{self.mac_address}", *(f"address/{ip.subnet_id}/{ip.ip_address}" for ip in self.fixed_ips))
-
-
-class Agent(Resource, frozen=True, kw_only=True):
-    """A host that runs `naru agent`. https://docs.openstack.org/api-ref/network/v2/#networking-agents-agents"""
-
-    kind: ClassVar[str] = "Agent"
-    singular: ClassVar[str] = "agent"
-    plural: ClassVar[str] = "agents"
-
-    # Where it differs from other resources: nobody's, without times of change, described at update only.
-    id: Annotated[str, read_only()]
-    project_id: Annotated[str, hidden()] = ""
-    description: Annotated[str | None, at_update(or_none(text(255)), who="admin")] = None
-    created_at: Annotated[str, read_only(filter=False)] = ""
-    updated_at: Annotated[str, hidden()] = ""
-    revision_number: Annotated[int, hidden()] = 1
-
-    agent_type: Annotated[str, read_only()] = "Linux bridge agent"
-    binary: Annotated[str, read_only()] = "naru-agent"
-    topic: Annotated[str, read_only()] = "N/A"
-    host: Annotated[str, read_only()]
-    admin_state_up: Annotated[bool, at_update(boolean, who="admin")] = True
-    alive: Annotated[bool, read_only(convert=boolean)] = True
-    started_at: Annotated[str, read_only(filter=False)] = ""
-    heartbeat_timestamp: Annotated[str, read_only(filter=False)] = ""
-    availability_zone: Annotated[str, read_only(sort=False)] = "nova"
-    resources_synced: Annotated[bool | None, read_only(filter=False, sort=False)] = None  # no host's resources are told to Placement
-    configurations: Annotated[dict[str, Any], read_only(filter=False, sort=False)] = field(default_factory=dict)
-    failures: Annotated[dict[str, str], hidden()] = field(default_factory=dict)  # HostState key -> reason
-
-    indexes: ClassVar[Mapping[str, Keys]] = {"host": lambda agent: (agent.host,)}
-
-    def claims(self) -> tuple[str, ...]:
-        return (f"agent/{self.host}",)
-
-
-class IpAvailabilityDetails(msgspec.Struct, frozen=True):
-    """Addresses, each counted once: of the subnet those that a host can have, of these the ones in pools, and of both the used ones."""
-
-    total_ips_in_subnet: int = 0
-    total_ips_in_allocation_pool: int = 0
-    used_ips_in_subnet: int = 0
-    used_ips_in_allocation_pool: int = 0
-
-
-class SubnetIpAvailability(msgspec.Struct, frozen=True):
-    subnet_id: str
-    subnet_name: str
-    cidr: str
-    ip_version: int
-    total_ips: int  # of the allocation pools
-    used_ips: int
-    ip_availability_details: IpAvailabilityDetails
-
-
-class NetworkIpAvailability(Resource, frozen=True, kw_only=True):
-    """How many addresses a network has; made when asked for, never kept, so it has no times. Its id is the network's.
-
-    https://docs.openstack.org/api-ref/network/v2/#network-ip-availability-and-usage-stats
-    """
-
-    kind: ClassVar[str] = "NetworkIpAvailability"
-    singular: ClassVar[str] = "network_ip_availability"
-    plural: ClassVar[str] = "network_ip_availabilities"
-
-    id: Annotated[str, hidden()]
-    description: Annotated[str | None, hidden()] = None
-    created_at: Annotated[str, hidden()] = ""
-    updated_at: Annotated[str, hidden()] = ""
-    revision_number: Annotated[int, hidden()] = 1
-
-    network_id: Annotated[str, read_only()]
-    network_name: Annotated[str, read_only(sort=False)] = ""
-    project_id: Annotated[str, read_only(sort=False)] = ""
-    total_ips: Annotated[int, read_only(filter=False, sort=False)] = 0
-    used_ips: Annotated[int, read_only(filter=False, sort=False)] = 0
-    subnet_ip_availability: Annotated[tuple[SubnetIpAvailability, ...], read_only(filter=False, sort=False)] = ()
-    ip_availability_details: Annotated[IpAvailabilityDetails, read_only(filter=False, sort=False)] = IpAvailabilityDetails()
-    ip_version: Annotated[int | None, filter_only(integer())] = None
 
 
 class Quota(Resource, frozen=True, kw_only=True):

@@ -5,9 +5,10 @@ from ipaddress import ip_network
 
 from msgspec.structs import astuple
 
+from naru.model.availability import IpAvailabilityDetails, NetworkIpAvailability, SubnetIpAvailability
 from naru.model.errors import not_found
 from naru.model.identity import Caller
-from naru.model.resources import IpAvailabilityDetails, Network, NetworkIpAvailability, Subnet, SubnetIpAvailability
+from naru.model.resources import Network, Subnet
 from naru.model.view import View
 from naru.service.policy import fetch
 

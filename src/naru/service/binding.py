@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from naru.model.agents import Agent
 from naru.model.provider import why_not_carried
-from naru.model.resources import Agent, Network
+from naru.model.resources import Network
 from naru.model.view import View
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from naru.model.resources import DHCP_OWNER, Agent, Changes, FixedIp, Network, Port, Subnet, new_id, put, remove
+from naru.model.agents import Agent
+from naru.model.resources import DHCP_OWNER, Changes, FixedIp, Network, Port, Subnet, new_id, put, remove
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import choose_address, choose_mac

@@ -6,9 +6,10 @@ is to take it from the one that has it.
 
 from msgspec.structs import replace
 
+from naru.model.agents import Agent
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
-from naru.model.resources import DHCP_OWNER, Agent, Changes, Network, Port, put, remove
+from naru.model.resources import DHCP_OWNER, Changes, Network, Port, put, remove
 from naru.model.view import View
 from naru.service.binding import agent_of, why_unreachable
 from naru.service.dhcp import dhcp_ports, ensure_dhcp_server, served_by

@@ -5,11 +5,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from naru.model.agents import Agent
 from naru.model.compute import Fault, Server
 from naru.model.errors import not_found
 from naru.model.hoststate import HostDescription, HostReport, InstanceReport
 from naru.model.identity import Caller
-from naru.model.resources import DHCP_OWNER, Agent, Changes, Network, Port, new_id, put, remove
+from naru.model.resources import DHCP_OWNER, Changes, Network, Port, new_id, put, remove
 from naru.model.view import View
 from naru.service.binding import agent_of
 from naru.service.dhcp import dhcp_ports, ensure_dhcp_server

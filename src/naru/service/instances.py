@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from naru.model.agents import Agent
 from naru.model.compute import FLAVORS, IMAGES, Flavor, Image, Server
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
-from naru.model.resources import Agent, Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
+from naru.model.resources import Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
 from naru.model.view import View
 from naru.schedule.hosts import HostCandidate, choose_host
 from naru.schedule.networks import Candidate, Pick, pick_network

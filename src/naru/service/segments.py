@@ -6,10 +6,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.allocate.segments import SegmentRanges, choose_segment
+from naru.model.agents import Agent
 from naru.model.errors import Conflict, Forbidden, Invalid, not_found
 from naru.model.identity import Caller
 from naru.model.provider import ProviderSegment, why_not_carried
-from naru.model.resources import DHCP_OWNER, Agent, Changes, HostRoute, Network, Port, Subnet, new_id, put, remove
+from naru.model.resources import DHCP_OWNER, Changes, HostRoute, Network, Port, Subnet, new_id, put, remove
 from naru.model.segments import Segment
 from naru.model.view import View
 from naru.service.policy import Cloud, fetch, fetch_own

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from naru.model.agents import Agent
 from naru.model.errors import NotFound
-from naru.model.resources import Agent, Changes, Network, Port, put
+from naru.model.resources import Changes, Network, Port, put
 from naru.model.view import View
 from naru.model.zones import AvailabilityZone
 from naru.service.binding import agent_of
