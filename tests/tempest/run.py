@@ -93,9 +93,9 @@ def settings(serving: Serving, folder: Path) -> dict[str, dict[str, object]]:
     }
 
 
-def write_workspace(serving: Serving, folder: Path) -> None:
+def write_rig(serving: Serving, folder: Path) -> None:
     """A folder that tempest takes for its own: its stestr settings and tempest.conf."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder.parent)}  # below it tempest remembers workspaces
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder.parent)}  # below it tempest remembers rigs
     subprocess.run([TEMPEST, "init", folder], env=environment, check=True, capture_output=True)
     written = configparser.ConfigParser(interpolation=None)
     written.read_dict({name: {key: str(value) for key, value in section.items()} for name, section in settings(serving, folder).items()})
@@ -107,13 +107,13 @@ def run(regex: str, concurrency: int, keep: Path | None) -> int:
     with tempfile.TemporaryDirectory(prefix="naru-tempest-") as scratch:
         folder = keep.absolute() if keep else Path(scratch)
         with Serving(folder / "state", "up --no-dataplane") as serving, host(serving):
-            write_workspace(serving, folder / "workspace")
+            write_rig(serving, folder / "rig")
             tests = ("--regex", rf"^tempest\.api\.network\..*({regex})", "--exclude-list", HERE / "skips.txt")
             command = [TEMPEST, "run", *tests, "--concurrency", str(concurrency)]
             direct = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-            status = subprocess.run(command, cwd=folder / "workspace", env=direct, check=False).returncode
+            status = subprocess.run(command, cwd=folder / "rig", env=direct, check=False).returncode
     if keep:
-        print(f"tempest.log and the results are in {folder}/workspace, the server's log in {folder}/state")
+        print(f"tempest.log and the results are in {folder}/rig, the server's log in {folder}/state")
     return status
 
 
