@@ -93,9 +93,9 @@ def settings(serving: Serving, folder: Path) -> dict[str, dict[str, object]]:
     }
 
 
-def write_rig(serving: Serving, folder: Path) -> None:
+def write_workspace(serving: Serving, folder: Path) -> None:
     """A folder that tempest takes for its own: its stestr settings and tempest.conf."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder.parent)}  # below it tempest remembers rigs
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder.parent)}  # below it tempest remembers workspaces
     subprocess.run([TEMPEST, "init", folder], env=environment, check=True, capture_output=True)
     written = configparser.ConfigParser(interpolation=None)
     written.read_dict({name: {key: str(value) for key, value in section.items()} for name, section in settings(serving, folder).items()})
@@ -107,7 +107,7 @@ def run(regex: str, concurrency: int, keep: Path | None) -> int:
     with tempfile.TemporaryDirectory(prefix="naru-tempest-") as scratch:
         folder = keep.absolute() if keep else Path(scratch)
         with Serving(folder / "state", "up --no-dataplane") as serving, host(serving):
-            write_rig(serving, folder / "rig")
+            write_workspace(serving, folder / "rig")
             tests = ("--regex", rf"^tempest\.api\.network\..*({regex})", "--exclude-list", HERE / "skips.txt")
             command = [TEMPEST, "run", *tests, "--concurrency", str(concurrency)]
             direct = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
