@@ -27,12 +27,6 @@ def admin(clients):
 
 
 @pytest.fixture(scope="module")
-def demo(clients):
-    with clients.http("demo") as http:
-        yield Networking(http)
-
-
-@pytest.fixture(scope="module")
 def there(admin, demo):
     """What the refused requests stumble over: names for the ids in their paths and bodies."""
     network = admin.network(name="there")

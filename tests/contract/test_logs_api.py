@@ -2,22 +2,8 @@
 
 import pytest
 
-from networking import Networking
-
 NOWHERE = "11111111-2222-4333-8444-555555555555"
 GROUP = {"resource_type": "security_group"}
-
-
-@pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield Networking(http)
-
-
-@pytest.fixture(scope="module")
-def demo(clients):
-    with clients.http("demo") as http:
-        yield Networking(http)
 
 
 def made(admin, **attributes):

@@ -2,14 +2,6 @@
 
 import pytest
 
-from networking import Networking
-
-
-@pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield Networking(http)
-
 
 @pytest.fixture(scope="module")
 def answer(clients):

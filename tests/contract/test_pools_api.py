@@ -16,12 +16,6 @@ def sdk(serving):
 
 
 @pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield Networking(http)
-
-
-@pytest.fixture(scope="module")
 def member(clients):
     with clients.http() as http:
         yield Networking(http)

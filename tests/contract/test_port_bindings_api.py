@@ -7,25 +7,12 @@ import openstack
 import pytest
 
 from clients import FakeHost
-from networking import Networking
 
 
 @pytest.fixture(scope="module", autouse=True)
 def hosts(serving):
     with FakeHost(serving, "compute1"), FakeHost(serving, "compute2"):
         yield
-
-
-@pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield Networking(http)
-
-
-@pytest.fixture(scope="module")
-def demo(clients):
-    with clients.http("demo") as http:
-        yield Networking(http)
 
 
 @pytest.fixture(scope="module")

@@ -6,20 +6,6 @@ https://docs.openstack.org/api-ref/network/v2/#dns-integration and the sections 
 import openstack
 import pytest
 
-from networking import Networking
-
-
-@pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield Networking(http)
-
-
-@pytest.fixture(scope="module")
-def demo(clients):
-    with clients.http("demo") as http:
-        yield Networking(http)
-
 
 @pytest.fixture(scope="module")
 def sdk(serving):

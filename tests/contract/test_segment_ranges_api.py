@@ -3,7 +3,6 @@
 import openstack
 import pytest
 
-from networking import Networking
 from serving import Serving
 
 PLURAL = "network_segment_ranges"
@@ -15,18 +14,6 @@ def serving(tmp_path_factory):
     (state_dir / "naru.toml").write_text('[segments.vlan]\nranges = ["physnet1:10:13"]\n[segments.vxlan]\nvni_ranges = ["100:102"]\n')
     with Serving(state_dir, f"server --config {state_dir / 'naru.toml'}") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield Networking(http)
-
-
-@pytest.fixture(scope="module")
-def demo(clients):
-    with clients.http("demo") as http:
-        yield Networking(http)
 
 
 @pytest.fixture(scope="module")

@@ -5,19 +5,6 @@ import pytest
 
 from naru.api.network import COLLECTIONS
 from naru.model.resources import attributes
-from networking import Networking
-
-
-@pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield Networking(http)
-
-
-@pytest.fixture(scope="module")
-def demo(clients):
-    with clients.http("demo") as http:
-        yield Networking(http)
 
 
 @pytest.fixture(scope="module")
