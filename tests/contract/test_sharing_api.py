@@ -232,6 +232,16 @@ def test_a_member_writes_in_his_project_and_a_service_sees_all(admin, by_role):
     assert service.refused("DELETE", f"/networks/{foreign['id']}")[:2] == (403, "PolicyNotAuthorized")
 
 
+def test_the_subnets_of_an_external_network_are_seen_with_it(admin, demo):
+    network = admin.network()
+    subnet = admin.subnet(network)
+    assert demo.refused("GET", f"/subnets/{subnet['id']}")[:2] == (404, "SubnetNotFound")
+
+    admin.update("networks", network["id"], **{"router:external": True})
+
+    assert [row["id"] for row in demo.list("subnets", network_id=network["id"])] == [subnet["id"]]
+
+
 def test_a_subnet_is_external_as_its_network_is(admin):
     network = admin.network()
     subnet = admin.subnet(network)

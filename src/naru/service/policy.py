@@ -59,7 +59,7 @@ def owns_network(view: View, caller: Caller, network_id: str) -> bool:
 # Who else sees a resource than its owner and those it is shared with.
 _SEEN_BY_OTHERS: dict[type[Resource], Callable[[View, Caller, Any], bool]] = {
     Network: lambda _view, caller, network: EVERYONE in network.external_to or caller.project_id in network.external_to,
-    Subnet: lambda view, caller, subnet: is_shared_with(caller, view.get(Network, subnet.network_id)),
+    Subnet: lambda view, caller, subnet: _sees_network(view, caller, subnet.network_id),
     Port: lambda view, caller, port: owns_network(view, caller, port.network_id),
     SecurityGroupRule: lambda view, caller, rule: _owns_group(view, caller, rule.security_group_id),
     ServiceFlavor: lambda *_: True,
@@ -75,6 +75,11 @@ _OF_ADMINISTRATORS = (NetworkSegmentRange, LogResource, MeteringLabel, MeteringL
 def is_shared_with(caller: Caller, resource: Resource | None) -> bool:
     """With everyone, or with the caller's project."""
     return getattr(resource, "shared", False) or caller.project_id in getattr(resource, "shared_with", ())
+
+
+def _sees_network(view: View, caller: Caller, network_id: str) -> bool:
+    network = view.get(Network, network_id)
+    return network is not None and can_see(view, caller, network)
 
 
 def _sees_policy(view: View, caller: Caller, policy_id: str) -> bool:
