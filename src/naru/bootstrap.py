@@ -29,7 +29,7 @@ from naru.api.serve import listen, serve
 from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
 from naru.integrations.keystone import open_keystone
-from naru.model.errors import Unavailable
+from naru.model.errors import NaruError, Unavailable
 from naru.model.port_options import domain_name
 from naru.model.resources import Changes
 from naru.model.view import View
@@ -134,7 +134,8 @@ class Server:
 
         while True:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
-            await self.store.write(sweep)
+            with contextlib.suppress(NaruError):  # a full disk or a lost lease must not end the sweeping
+                await self.store.write(sweep)
 
 
 def run_server(settings: Settings, on_ready: Callable[[], None]) -> None:

@@ -41,10 +41,6 @@ class Caller(msgspec.Struct, frozen=True):
         return self.by_service or "service" in self.roles
 
 
-# What the service itself does, for nobody in particular.
-SERVICE = Caller("naru", "", frozenset({"admin", "service"}))
-
-
 DOMAIN_ID, DOMAIN_NAME = "default", "Default"  # the domain that every installation has
 SYSTEM = "system"  # the scope of all that belongs to no domain
 ROLES = ("admin", "member", "reader", "service")  # those that every installation has: a role's id is its name

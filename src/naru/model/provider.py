@@ -7,8 +7,6 @@ import msgspec
 
 from naru.model.attributes import Unconvertible, integer, schema_of, shown, takes, text
 
-NETWORK_TYPES = ("local", "flat", "vlan", "vxlan", "geneve", "gre")
-
 
 class ProviderSegment(
     msgspec.Struct,
