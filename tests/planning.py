@@ -29,6 +29,7 @@ class PlainCloud:
 
     def __init__(self) -> None:
         self.view = Snapshot()
+        self.view.now = NOW
         self.changes: list[Change] = []
 
     def run(self, steps: Changes[T]) -> T:

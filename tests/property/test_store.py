@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+from collections import Counter
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -30,31 +31,36 @@ from planning import ADMIN, CLOUD, PlainCloud
 # -- one subnet's addresses against a set
 
 POOLS = st.sampled_from([[(1, 6)], [(1, 3), (5, 9)], [(5, 9), (1, 4)], [(2, 2)], [(1, 3), (4, 4), (20, 24)], []])
-DEEDS = st.tuples(st.sampled_from(["choose", "choose", "take", "release"]), st.integers(0, 26))
+DEEDS = st.tuples(st.sampled_from(["choose", "choose", "take", "hold", "rest", "release"]), st.integers(0, 26))
+USES = {"choose": "allocated", "take": "allocated", "hold": "held", "rest": "quarantined"}
 
 
 @given(POOLS, st.lists(DEEDS, max_size=40))
 def test_an_address_space_is_a_set_of_taken_addresses(pools, deeds):
     usable = {address for start, end in pools for address in range(start, end + 1)}
-    space, taken, last = AddressSpace(pools), set(), 0
+    space, taken, last = AddressSpace(pools), dict[int, str](), 0
     for deed, address in deeds:
+        free = sorted(usable - taken.keys())
+        in_turn = [*(number for number in free if number > last), *(number for number in free if number <= last)]
+        assert space.choose_many(address) == in_turn[:address]
+        assert space.choose() == next(iter(in_turn), None)
         if deed == "choose":
-            free = sorted(usable - taken)
-            expected = next((address for address in free if address > last), free[0] if free else None)
-            assert space.choose() == expected
-            address = expected  # noqa: PLW2901
+            address = next(iter(in_turn), None)  # noqa: PLW2901
         if address is None:
             continue
         if deed == "release":
             space.release(address)
-            taken.discard(address)
+            taken.pop(address, None)
         else:
-            if address in usable - taken:
+            if address in usable - taken.keys():
                 last = address
-            space.take(address)
-            taken.add(address)
-        assert {number for number in range(27) if not space.is_free(number)} == taken
-        assert (space.usable, space.allocated, space.outside) == (len(usable), len(taken & usable), taken - usable)
+            space.take(address, USES[deed])
+            taken.setdefault(address, USES[deed])
+        uses = Counter(use for address, use in taken.items() if address in usable)
+        assert {number for number in range(27) if not space.is_free(number)} == taken.keys()
+        assert (space.allocated, space.held, space.quarantined) == (uses["allocated"], uses["held"], uses["quarantined"])
+        assert space.free == space.usable - uses.total() == len(usable - taken.keys())
+        assert space.outside == {address for address, use in taken.items() if use == "allocated"} - usable
 
 
 # -- requests, as many people might send them

@@ -9,15 +9,20 @@ Addresses are integers inside (`int(ipaddress.ip_address(text))`), all of one IP
 
 import ipaddress
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice, takewhile
+from typing import Literal
 
 Pool = tuple[int, int]  # first and last address, both included
 
+# What an address is taken for: a port has it, a pick holds it for a port to come, or it rests after a port had it.
+Use = Literal["allocated", "held", "quarantined"]
+
 
 class AddressSpace:
-    """The allocation pools of one subnet and what is taken of them."""
+    """The allocation pools of one subnet and what is taken of them: usable = free + allocated + held + quarantined."""
 
-    __slots__ = ("_cursor", "_ends", "_pools", "_starts", "free", "outside", "usable")
+    __slots__ = ("_aside", "_cursor", "_ends", "_pools", "_starts", "free", "held", "outside", "quarantined", "usable")
 
     def __init__(self, pools: Iterable[Pool], taken: Iterable[int] = ()) -> None:
         self._pools = sorted(pools)
@@ -26,14 +31,16 @@ class AddressSpace:
         self._cursor = 0
         self.usable = sum(end - start + 1 for start, end in self._pools)
         self.free = self.usable
-        self.outside: set[int] = set()  # taken, but in no pool (a gateway's port, an address asked for by name)
+        self.held = self.quarantined = 0
+        self.outside: set[int] = set()  # allocated, but in no pool (a gateway's port, an address asked for by name)
+        self._aside: dict[int, Use] = {}  # held or quarantined, in a pool or not
         for address in taken:
             self.take(address)
 
     @property
     def allocated(self) -> int:
-        """Addresses taken from the pools; usable = free + allocated."""
-        return self.usable - self.free
+        """Addresses of the pools that ports have."""
+        return self.usable - self.free - self.held - self.quarantined
 
     def choose(self) -> int | None:
         """The next free address after the last one taken, going round; None when there is none."""
@@ -44,6 +51,12 @@ class AddressSpace:
             return self._starts[0]
         return max(self._starts[run], self._cursor + 1)
 
+    def choose_many(self, count: int) -> list[int]:
+        """What `choose` would give, each taken before the next is asked for; fewer where there are no more."""
+        start = self._cursor + 1
+        behind = takewhile(lambda address: address < start, self._free_from(0))
+        return list(islice(chain(self._free_from(start), behind), count))
+
     def next_free(self, start: int) -> int | None:
         """The lowest free address that is not below `start`; None when there is none."""
         run = bisect_left(self._ends, start)
@@ -53,15 +66,18 @@ class AddressSpace:
         """May this address be taken? Also true outside the pools, if nobody has it."""
         if self._in_pools(address):
             return self._run_of(address) is not None
-        return address not in self.outside
+        return address not in self.outside and address not in self._aside
 
-    def take(self, address: int) -> None:
+    def take(self, address: int, use: Use = "allocated") -> None:
         """Mark an address as taken. Taking twice is the same as once."""
-        if not self._in_pools(address):
-            self.outside.add(address)
+        if not self.is_free(address):
             return
+        if use != "allocated":
+            self._aside[address] = use
         run = self._run_of(address)
         if run is None:
+            if use == "allocated":
+                self.outside.add(address)
             return
         start, end = self._starts[run], self._ends[run]
         pieces = [(a, b) for a, b in ((start, address - 1), (address + 1, end)) if a <= b]
@@ -69,13 +85,15 @@ class AddressSpace:
         self._ends[run : run + 1] = [b for _, b in pieces]
         self._cursor = address
         self.free -= 1
+        self._count(use, 1)
 
     def release(self, address: int) -> None:
-        """Give an address back. Releasing a free one changes nothing."""
+        """Give an address back, whatever it was taken for. Releasing a free one changes nothing."""
+        if self.is_free(address):
+            return
+        use = self._aside.pop(address, "allocated")
         if not self._in_pools(address):
             self.outside.discard(address)
-            return
-        if self._run_of(address) is not None:
             return
         run = bisect_right(self._starts, address)
         start = end = address
@@ -87,6 +105,17 @@ class AddressSpace:
         self._starts[first:last] = [start]
         self._ends[first:last] = [end]
         self.free += 1
+        self._count(use, -1)
+
+    def _count(self, use: Use, more: int) -> None:
+        if use == "held":
+            self.held += more
+        elif use == "quarantined":
+            self.quarantined += more
+
+    def _free_from(self, start: int) -> Iterator[int]:
+        for run in range(bisect_left(self._ends, start), len(self._starts)):
+            yield from range(max(self._starts[run], start), self._ends[run] + 1)
 
     def _run_of(self, address: int) -> int | None:
         run = bisect_right(self._starts, address) - 1

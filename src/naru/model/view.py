@@ -1,6 +1,7 @@
 """What planners and compilers may ask of the state: the read side of the store's snapshot, as a protocol."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from naru.model.resources import Resource
@@ -9,16 +10,20 @@ R = TypeVar("R", bound=Resource)
 
 
 class Addresses(Protocol):
-    """The addresses of one subnet, as integers; usable = free + allocated. `outside`: taken, but in no pool."""
+    """The addresses of one subnet, as integers; usable = free + allocated + held + quarantined. `outside`: allocated, but in no pool."""
 
     usable: int
     free: int
+    held: int
+    quarantined: int
     outside: set[int]
 
     @property
     def allocated(self) -> int: ...
 
     def choose(self) -> int | None: ...
+
+    def choose_many(self, count: int) -> list[int]: ...
 
     def is_free(self, address: int) -> bool: ...
 
@@ -27,6 +32,7 @@ class Addresses(Protocol):
 
 class View(Protocol):
     revision: int
+    now: datetime  # the moment of the plan, or of the last change that is published
 
     def get(self, kind: type[R], id: str) -> R | None: ...
 

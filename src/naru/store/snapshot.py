@@ -7,6 +7,7 @@ a batch that could not be committed is undone on the draft by applying its chang
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
 
@@ -53,6 +54,7 @@ class Snapshot:
 
     def __init__(self) -> None:
         self.revision = 0
+        self.now = datetime.min.replace(tzinfo=UTC)
         self._resources: dict[type[Resource], dict[str, Resource]] = {}
         self._indexes: dict[tuple[type[Resource], str], _Index] = {}
         self._spaces: dict[str, AddressSpace] = {}

@@ -34,6 +34,7 @@ class Store:
         Raises DatabaseError for one that cannot be opened or is of a newer version.
         """
         self.view = Snapshot()
+        self._now = now
         self.documents: dict[type[Resource], dict[str, Document]] = {kind: {} for kind in KINDS.values()}
         self._listeners: list[Callable[[Sequence[Change]], None]] = []
         self._engine = open_database(url)
@@ -100,6 +101,7 @@ class Store:
     def _publish(self, batch: Batch) -> None:
         done = [written.change for written in batch.written]
         self.view.apply(done)
+        self.view.now = self._now()
         self.view.revision = batch.revision
         for written in batch.written:
             resource = written.change.resource

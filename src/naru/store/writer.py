@@ -137,7 +137,8 @@ class Writer:
     def _plan(self, request: Request) -> list[Change]:
         """Run a plan on the draft. -> its changes; none if it was refused."""
         done: list[Change] = []
-        now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._draft.now = self._now()
+        now = self._draft.now.strftime("%Y-%m-%dT%H:%M:%SZ")
         try:
             steps = request.plan(self._draft)
             while True:
