@@ -1,30 +1,17 @@
 """From intent to one host's desired state: pure, from scratch every time.
 
 compile_host(view, host) = for each network with a port on the host: its bridge, the host's taps, the peers
-                           elsewhere, and, where the host serves DHCP, the server and its reservations
+                           elsewhere (l2.py), and, where the host serves DHCP, the server and its reservations (dhcp.py)
                          + the host's instances
 """
 
 from collections.abc import Iterator
 
+from naru.compile.dhcp import dhcp_server
+from naru.compile.l2 import peers, segment_of, tap, wiring
 from naru.model.agents import Agent
 from naru.model.compute import Server
-from naru.model.hoststate import (
-    DhcpState,
-    DhcpSubnet,
-    InstanceState,
-    LeaseState,
-    NetworkState,
-    PeerState,
-    Route,
-    TapState,
-    Value,
-    dhcp_device,
-    dhcp_netns,
-    instance_netns,
-)
-from naru.model.port_options import automatic_hostname
-from naru.model.provider import carried
+from naru.model.hoststate import InstanceState, Value, instance_netns
 from naru.model.resources import DHCP_OWNER, Change, Network, Port, Subnet, place
 from naru.model.view import View
 
@@ -76,86 +63,14 @@ def _hosts_on(view: View, network_id: str) -> set[str]:
 
 
 def _network(view: View, host: str, network: Network, ports: list[Port], ends: dict[str, list[str]]) -> Iterator[Value]:
-    configurations = next((agent.configurations for agent in view.find(Agent, "host", host)), {})
-    segment = carried(network.on_the_wire, host, configurations) or network.on_the_wire[0]
-    is_vxlan = segment.network_type == "vxlan"
-    yield NetworkState(
-        network_id=network.id,
-        network_type="vxlan" if is_vxlan else "flat",
-        mtu_bytes=network.mtu,
-        physical_network=segment.physical_network,
-        vni=segment.segmentation_id if is_vxlan else None,
-    )
+    segment = segment_of(view, host, network)
+    yield wiring(network, segment)
     for port in ports:
-        yield _tap(network, port, ends)
+        yield tap(network, port, ends)
         if port.device_owner == DHCP_OWNER and network.admin_state_up:
-            yield from _dhcp_server(view, network, port)
-    if is_vxlan:
-        yield from _peers(view, host, network)
-
-
-def _tap(network: Network, port: Port, ends: dict[str, list[str]]) -> TapState:
-    netns: str | None = None
-    device: str | None = None
-    if port.device_owner == DHCP_OWNER:
-        netns, device = dhcp_netns(network.id), dhcp_device(port.id)
-    elif port.id in ends:
-        netns, device = ends[port.id]
-    return TapState(
-        port_id=port.id,
-        network_id=network.id,
-        mac_address=port.mac_address,
-        mtu_bytes=network.mtu,
-        admin_state_up=port.admin_state_up and network.admin_state_up,
-        netns=netns,
-        device=device,
-    )
-
-
-def _peers(view: View, host: str, network: Network) -> Iterator[Value]:
-    vteps: dict[str, str | None] = {}
-    for port in view.find(Port, "network_id", network.id):
-        other = port.binding_host_id
-        if other in ("", host):
-            continue
-        if other not in vteps:
-            agent = next(view.find(Agent, "host", other), None)
-            vteps[other] = agent.configurations.get("tunneling_ip") if agent is not None else None
-        vtep = vteps[other]
-        if vtep:
-            addresses = tuple(ip.ip_address for ip in port.fixed_ips)
-            yield PeerState(port.id, network.id, port.mac_address, addresses, vtep)
-
-
-def _dhcp_server(view: View, network: Network, server: Port) -> Iterator[Value]:
-    subnets: dict[str, DhcpSubnet] = {}
-    for ip in server.fixed_ips:
-        subnet = view.get(Subnet, ip.subnet_id)
-        if subnet is not None and subnet.enable_dhcp and subnet.ip_version == 4:
-            subnets[subnet.id] = DhcpSubnet(
-                subnet_id=subnet.id,
-                cidr=subnet.cidr,
-                server_address=ip.ip_address,
-                gateway_ip=subnet.gateway_ip,
-                dns_nameservers=subnet.dns_nameservers,
-                host_routes=tuple(Route(route.destination, route.nexthop) for route in subnet.host_routes),
-            )
-    if not subnets:
-        return
-    yield DhcpState(
-        network_id=network.id,
-        port_id=server.id,
-        netns=dhcp_netns(network.id),
-        device=dhcp_device(server.id),
-        mtu_bytes=network.mtu,
-        subnets=tuple(subnets.values()),
-        domain=network.dns_suffix.removesuffix("."),
-    )
-    for port in view.find(Port, "network_id", network.id):
-        addresses = tuple(ip.ip_address for ip in port.fixed_ips if ip.subnet_id in subnets)
-        if addresses and port.device_owner != DHCP_OWNER:
-            hostname = (port.dns_name or automatic_hostname(addresses[0])).partition(".")[0]
-            yield LeaseState(port.id, network.id, port.mac_address, hostname, addresses)
+            yield from dhcp_server(view, network, port)
+    if segment.network_type == "vxlan":
+        yield from peers(view, host, network)
 
 
 def _interfaces(view: View, server: Server) -> Iterator[tuple[Port, str, str]]:

@@ -1,0 +1,39 @@
+"""The DHCP server of one network: what it serves, and whom it knows."""
+
+from collections.abc import Iterator
+
+from naru.model.hoststate import DhcpState, DhcpSubnet, LeaseState, Route, Value, dhcp_device, dhcp_netns
+from naru.model.port_options import automatic_hostname
+from naru.model.resources import DHCP_OWNER, Network, Port, Subnet
+from naru.model.view import View
+
+
+def dhcp_server(view: View, network: Network, server: Port) -> Iterator[Value]:
+    subnets: dict[str, DhcpSubnet] = {}
+    for ip in server.fixed_ips:
+        subnet = view.get(Subnet, ip.subnet_id)
+        if subnet is not None and subnet.enable_dhcp and subnet.ip_version == 4:
+            subnets[subnet.id] = DhcpSubnet(
+                subnet_id=subnet.id,
+                cidr=subnet.cidr,
+                server_address=ip.ip_address,
+                gateway_ip=subnet.gateway_ip,
+                dns_nameservers=subnet.dns_nameservers,
+                host_routes=tuple(Route(route.destination, route.nexthop) for route in subnet.host_routes),
+            )
+    if not subnets:
+        return
+    yield DhcpState(
+        network_id=network.id,
+        port_id=server.id,
+        netns=dhcp_netns(network.id),
+        device=dhcp_device(server.id),
+        mtu_bytes=network.mtu,
+        subnets=tuple(subnets.values()),
+        domain=network.dns_suffix.removesuffix("."),
+    )
+    for port in view.find(Port, "network_id", network.id):
+        addresses = tuple(ip.ip_address for ip in port.fixed_ips if ip.subnet_id in subnets)
+        if addresses and port.device_owner != DHCP_OWNER:
+            hostname = (port.dns_name or automatic_hostname(addresses[0])).partition(".")[0]
+            yield LeaseState(port.id, network.id, port.mac_address, hostname, addresses)
