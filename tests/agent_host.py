@@ -18,6 +18,7 @@ from naru.model.hoststate import (
     LeaseState,
     NetworkState,
     Route,
+    SegmentState,
     TapState,
     Value,
     dhcp_device,
@@ -115,7 +116,7 @@ class Cloud:
     """One VXLAN network with a DHCP server, and instances on it, all on the one host."""
 
     def __init__(self) -> None:
-        self.network = NetworkState(str(uuid.uuid4()), "vxlan", 1450, vni=77)
+        self.network = NetworkState(str(uuid.uuid4()), 1450, (SegmentState("vxlan", None, 77),))
         self.id = self.network.network_id
         self.dhcp_port = str(uuid.uuid4())
         self.device, self.netns = dhcp_device(self.dhcp_port), dhcp_netns(self.id)

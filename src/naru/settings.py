@@ -71,6 +71,7 @@ class Keystone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mechanism: Literal["linuxbridge"] = "linuxbridge"
     physical_interface_mappings: dict[str, str] = {}  # physical network -> device of this host
+    vif_type: Literal["bridge", "tap"] = "bridge"  # how a hypervisor plugs a port where Linux bridges are: into the bridge, or not at all
     local_ip: str = ""  # the VTEP; empty: the address this host reaches the server from
     dhcp: bool = True  # may this host run DHCP servers
     availability_zone: str = "nova"  # what fails together with this host has the same

@@ -26,6 +26,7 @@ from naru.model.hoststate import (
     LeaseState,
     NetworkState,
     PeerState,
+    SegmentState,
     TapState,
     Value,
 )
@@ -34,15 +35,15 @@ from naru.testing import FakeDriver
 RUN = Path("/run/naru")
 CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE = 0x00020000, 0x40000000, 0x4000, 1 << 18  # sched.h, mount.h
 
-VXLAN = NetworkState("11111111-1111", "vxlan", 1450, vni=77)
-SMALL = NetworkState("11111111-1111", "vxlan", 1400, vni=78)
-FLAT = NetworkState("22222222-2222", "flat", 1500, physical_network="physnet1")
+VXLAN = NetworkState("11111111-1111", 1450, (SegmentState("vxlan", None, 77),))
+SMALL = NetworkState("11111111-1111", 1400, (SegmentState("vxlan", None, 78),))
+FLAT = NetworkState("22222222-2222", 1500, (SegmentState("flat", "physnet1"),))
 DHCP_TAP = TapState("33333333-3333", "11111111-1111", "fa:16:3e:00:00:02", 1450, netns="qdhcp-1", device="ns-33333333-33")
 TAP = TapState("44444444-4444", "11111111-1111", "fa:16:3e:00:00:05", 1450, netns="instance-1", device="eth0")
 OTHER_TAP = TapState("44444444-4444", "22222222-2222", "fa:16:3e:00:00:06", 1400, admin_state_up=False, netns="instance-2", device="eth1")
 PLUGGED = TapState("55555555-5555", "22222222-2222", "fa:16:3e:00:00:07", 1500)
-PEER = PeerState("p9", "11111111-1111", "fa:16:3e:00:00:09", ("10.7.0.9", "fd00::9"), "10.9.0.2")
-MOVED = PeerState("p9", "11111111-1111", "fa:16:3e:00:00:09", ("10.7.0.8",), "10.9.0.3")
+PEER = PeerState("p9", "11111111-1111", "fa:16:3e:00:00:09", ("10.7.0.9", "fd00::9"), "10.9.0.2", VXLAN.segments[0])
+MOVED = PeerState("p9", "11111111-1111", "fa:16:3e:00:00:09", ("10.7.0.8",), "10.9.0.3", SMALL.segments[0])
 INSTANCE = InstanceState("i1", "web", "netns", "instance-1", ("eth0",), running=True)
 SUBNETS = (DhcpSubnet("s1", "10.7.0.0/28", "10.7.0.2", "10.7.0.1", ("9.9.9.9",)), DhcpSubnet("s2", "10.8.0.0/28", "10.8.0.2", None))
 DHCP, TWO = (DhcpState("1", "33333333-3333", "qdhcp-1", "ns-33333333-33", 1450, SUBNETS[:count]) for count in (1, 2))

@@ -15,6 +15,7 @@ from naru.model.hoststate import (
     LeaseState,
     NetworkState,
     PeerState,
+    SegmentState,
     TapState,
     Value,
     bridge_name,
@@ -50,7 +51,7 @@ def test_instances_get_their_addresses_by_dhcp_and_answer_ping(host):
 
 def test_restarted_agent_without_memory_does_nothing(host):
     cloud = Cloud()
-    peer = PeerState("peer0001", cloud.id, "fa:16:3e:00:00:99", ("10.7.0.99", "fd00::99"), "10.9.0.2")
+    peer = PeerState("peer0001", cloud.id, "fa:16:3e:00:00:99", ("10.7.0.99", "fd00::99"), "10.9.0.2", cloud.network.segments[0])
     instance = cloud.instance(1)
     host.server.put(*cloud.dhcp(), *instance, peer)
     host.start()
@@ -98,14 +99,17 @@ def test_instances_of_two_hosts_reach_each_other_through_the_tunnel(host, tmp_pa
         dhcp = cloud.dhcp()
         host.server.put(*dhcp, *near, far[2], peer(far, "10.9.0.2"))
         other.server.put(
-            cloud.network, *far[:2], peer(near, "10.9.0.1"), PeerState("d", cloud.id, dhcp[1].mac_address, ("10.7.0.2",), "10.9.0.1")
+            cloud.network,
+            *far[:2],
+            peer(near, "10.9.0.1"),
+            PeerState("d", cloud.id, dhcp[1].mac_address, ("10.7.0.2",), "10.9.0.1", cloud.network.segments[0]),
         )
         host.start()
         other.start()
         eventually(lambda: settled(host) and settled(other), 10)
         eventually(lambda: leased(host, *near) and leased(other, *far), 10)
         host.run("ip", "netns", "exec", near[0].netns, "ping", "-c1", "-W2", "10.7.0.12")
-        moved = PeerState(far[1].port_id, cloud.id, far[1].mac_address, ("10.7.0.12",), "10.9.0.3")
+        moved = peer(far, "10.9.0.3")
         host.server.put(moved)
         eventually(lambda: "10.9.0.3" in host.run("bridge", "fdb", "show", "dev", "vxlan-77"))
         assert "1 received" not in host.run("ip", "netns", "exec", near[0].netns, "ping", "-c1", "-W1", "10.7.0.12", check=False)
@@ -115,7 +119,7 @@ def test_instances_of_two_hosts_reach_each_other_through_the_tunnel(host, tmp_pa
 
 def peer(instance: list[Value], vtep: str) -> PeerState:
     _, tap, lease = instance
-    return PeerState(tap.port_id, tap.network_id, tap.mac_address, lease.ip_addresses, vtep)
+    return PeerState(tap.port_id, tap.network_id, tap.mac_address, lease.ip_addresses, vtep, SegmentState("vxlan", None, 77))
 
 
 def test_without_the_server_a_restarted_agent_repairs_but_removes_nothing(host):
@@ -218,7 +222,7 @@ def test_an_address_passes_to_another_port_while_the_old_lease_lives(host):
 def flat(host: Host) -> tuple[NetworkState, str]:
     """A flat network on eth1, and the name of its bridge."""
     host.configure(physical_interface_mappings='{ physnet1 = "eth1" }')
-    network = NetworkState(str(uuid.uuid4()), "flat", 1500, physical_network="physnet1")
+    network = NetworkState(str(uuid.uuid4()), 1500, (SegmentState("flat", "physnet1"),))
     host.server.put(network)
     return network, bridge_name(network.network_id)
 
@@ -262,7 +266,7 @@ def test_a_flat_network_waits_for_its_interface_and_releases_it_at_the_end(host)
 
 
 def test_a_physical_network_that_is_not_mapped_fails_in_words_and_so_do_its_ports(host):
-    network = NetworkState(str(uuid.uuid4()), "flat", 1500, physical_network="physnet9")
+    network = NetworkState(str(uuid.uuid4()), 1500, (SegmentState("flat", "physnet9"),))
     tap = TapState(str(uuid.uuid4()), network.network_id, "fa:16:3e:00:00:01", 1500, netns="instance-1", device="eth0")
     host.server.put(network, tap)
     host.start()

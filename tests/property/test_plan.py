@@ -5,11 +5,12 @@ from hypothesis import strategies as st
 
 from naru.agent.reconcile import LONGEST_WAIT_S, Reconciler
 from naru.drivers.base import plan
-from naru.model.hoststate import NetworkState, TapState
+from naru.model.hoststate import NetworkState, SegmentState, TapState
 from naru.testing import FakeDriver, ManualClock
 
 ids = st.sampled_from("abcdef")
-networks = st.builds(NetworkState, ids, st.just("vxlan"), st.integers(1400, 1402), vni=st.integers(1, 2))
+segments = st.builds(SegmentState, st.just("vxlan"), st.none(), st.integers(1, 2))
+networks = st.builds(NetworkState, ids, st.integers(1400, 1402), st.tuples(segments))
 taps = st.builds(TapState, ids, ids, st.just("fa:16:3e:00:00:01"), st.integers(1400, 1402))
 states = st.lists(networks | taps).map(lambda values: {value.key: value for value in values})
 

@@ -2,11 +2,14 @@
 
 from naru.compile.host import compile_host
 from naru.model.compute import Server
-from naru.model.hoststate import DhcpState, InstanceState, LeaseState, NetworkState, PeerState, TapState
+from naru.model.hoststate import DhcpState, HostDescription, InstanceState, LeaseState, NetworkState, PeerState, SegmentState, TapState
+from naru.model.provider import ProviderSegment
 from naru.model.resources import DHCP_OWNER, Port, put
+from naru.model.segments import Segment
+from naru.service.hosts import register_host
 from naru.service.instances import ServerRequest, create_servers
 from naru.service.ports import delete_port
-from planning import ADMIN, CLOUD, MEMBER, PlainCloud
+from planning import ADMIN, CLOUD, MEMBER, NOW, PlainCloud
 
 
 def three_hosts() -> PlainCloud:
@@ -31,7 +34,7 @@ def test_a_host_is_told_of_its_taps_its_peers_and_nothing_else():
     state = compile_host(cloud.view, "compute01")
 
     (bridge,) = of_kind(state, NetworkState)
-    assert (bridge.network_type, bridge.vni, bridge.mtu_bytes) == ("vxlan", 1, 1450)
+    assert (bridge.segments, bridge.mtu_bytes) == ((SegmentState("vxlan", None, 1),), 1450)
     assert [tap.port_id for tap in of_kind(state, TapState)] == [here.id]
     peers = {peer.port_id: (peer.vtep, peer.ip_addresses) for peer in of_kind(state, PeerState)}
     assert peers[there.id] == ("172.18.0.32", ("10.0.0.4",))
@@ -76,8 +79,58 @@ def test_a_flat_network_has_no_peers():
 
     state = compile_host(cloud.view, "compute01")
 
-    assert [(value.network_type, value.physical_network) for value in of_kind(state, NetworkState)] == [("flat", "physnet2")]
+    assert [value.segments for value in of_kind(state, NetworkState)] == [(SegmentState("flat", "physnet2"),)]
     assert not of_kind(state, PeerState)
+
+
+def several(*segments):
+    """The attribute `segments` of a network, of (type, physical network, id)."""
+    return tuple(ProviderSegment(*segment) for segment in segments)
+
+
+def test_every_segment_that_a_host_carries_is_mapped_there():
+    cloud = three_hosts()
+    wire = [("vlan", "physnet2", 200), ("vlan", "physnet2", 201), ("vlan", "elsewhere", 7)]
+    network = cloud.network("blog", segments=several(*wire))
+    cloud.port(network, binding_host_id="compute01")
+
+    (domain,) = of_kind(compile_host(cloud.view, "compute01"), NetworkState)
+
+    assert (domain.network_id, domain.segments, domain.mtu_bytes) == (network.id, (SegmentState(*wire[0]), SegmentState(*wire[1])), 1500)
+
+
+def test_a_tunnel_leads_only_to_hosts_that_no_physical_segment_reaches():
+    cloud = PlainCloud()
+    for name, address, wires in (
+        ("compute01", "172.18.0.31", ("p1",)),
+        ("compute02", "172.18.0.32", ("p1",)),
+        ("compute03", "172.18.0.33", ()),
+    ):
+        cloud.run(register_host(cloud.view, name, HostDescription(physical_networks=wires, tunnel_address=address), NOW))
+    network = cloud.network("mixed", segments=several(("vlan", "p1", 200), ("vxlan", None, 7)))
+    for host in ("compute02", "compute03"):
+        cloud.port(network, binding_host_id=host)
+    cloud.port(network, binding_host_id="compute01")
+
+    (peer,) = of_kind(compile_host(cloud.view, "compute01"), PeerState)
+
+    assert (peer.vtep, peer.tunnel) == ("172.18.0.33", SegmentState("vxlan", None, 7))
+
+
+def test_a_network_whose_subnets_are_tied_to_segments_is_a_domain_for_each():
+    cloud = PlainCloud()
+    for name, address, wire in (("compute01", "172.18.0.31", "p1"), ("compute02", "172.18.0.32", "p2")):
+        cloud.run(register_host(cloud.view, name, HostDescription(physical_networks=(wire,), tunnel_address=address), NOW))
+    network = cloud.network("routed", segments=several(("vlan", "p1", 200), ("vlan", "p2", 201)))
+    first, second = sorted(cloud.view.find(Segment, "network_id", network.id), key=lambda segment: segment.segmentation_id)
+    cloud.subnet(network, "10.0.1.0/24", segment_id=first.id, enable_dhcp=False)
+    cloud.subnet(network, "10.0.2.0/24", segment_id=second.id, enable_dhcp=False)
+    for number, (host, segment) in enumerate((("compute01", first), ("compute02", second)), 1):
+        port = cloud.port(network, binding_host_id=host)
+        (domain,) = of_kind(compile_host(cloud.view, host), NetworkState)
+        (tap,) = of_kind(compile_host(cloud.view, host), TapState)
+        assert (domain.network_id, domain.segments) == (segment.id, (SegmentState("vlan", f"p{number}", 199 + number),))
+        assert (tap.port_id, tap.network_id) == (port.id, segment.id)
 
 
 def test_a_port_is_active_only_when_its_tap_and_its_lease_are_both_reported():

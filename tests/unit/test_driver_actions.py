@@ -6,17 +6,17 @@ from naru.agent.instances import Instances
 from naru.drivers.base import Foreign, plan
 from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.iproute import parse_failures
-from naru.drivers.links import Bridge, Port, Tap
+from naru.drivers.links import Bridge, Port, Tap, Trunk
 from naru.drivers.linuxbridge import LinuxBridge
-from naru.model.hoststate import DhcpState, DhcpSubnet, InstanceState, LeaseState, NetworkState, PeerState, Route, TapState
+from naru.model.hoststate import DhcpState, DhcpSubnet, InstanceState, LeaseState, NetworkState, PeerState, Route, SegmentState, TapState
 
 N = "11111111-aaaa-4bbb-8ccc-222222222222"
 P = "33333333-aaaa-4bbb-8ccc-444444444444"
 I = "55555555-aaaa-4bbb-8ccc-666666666666"  # noqa: E741 - the instance
 RUN = Path("/run/naru")
 BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0"
-VXLAN = NetworkState(N, "vxlan", 1450, vni=77)
-FLAT = NetworkState(N, "flat", 1500, physical_network="physnet1")
+VXLAN = NetworkState(N, 1450, (SegmentState("vxlan", None, 77),))
+FLAT = NetworkState(N, 1500, (SegmentState("flat", "physnet1"),))
 TAP = TapState(P, N, "fa:16:3e:00:00:05", 1450, netns=f"instance-{I}", device="eth0")
 SUBNET = DhcpSubnet("s1", "10.7.0.0/28", "10.7.0.2", "10.7.0.1", ("9.9.9.9", "8.8.8.8"), (Route("10.8.0.0/16", "10.7.0.14"),))
 DHCP = DhcpState(N, P, f"qdhcp-{N}", "ns-33333333-aa", 1450, (SUBNET,))
@@ -42,7 +42,7 @@ def made(driver, *values):
 
 
 def test_vxlan_network_with_a_port_and_a_peer():
-    peer = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9", "fd00::9"), "10.9.0.2")
+    peer = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9", "fd00::9"), "10.9.0.2", VXLAN.segments[0])
     assert lines(bridges(), VXLAN, TAP, peer) == (
         [
             f"write /run/naru/netns/instance-{I}: instance/{I}",
@@ -52,7 +52,7 @@ def test_vxlan_network_with_a_port_and_a_peer():
             "ip: link set dev brq11111111-aa up",
             "ip: link add name vxlan-77 mtu 1450 group 6278 type vxlan id 77 local 10.9.0.1 dstport 4789 nolearning proxy",
             f"ip: link set dev vxlan-77 alias naru:{N} mtu 1450 addrgenmode none master brq11111111-aa",
-            "ip: link set dev vxlan-77 type bridge_slave learning off neigh_suppress on",
+            "ip: link set dev vxlan-77 type bridge_slave learning off neigh_suppress on isolated off",
             "ip: link set dev vxlan-77 up",
             (
                 "ip: link add name tap33333333-aa group 6278 address fe:16:3e:00:00:05 mtu 1450 type veth "
@@ -70,7 +70,7 @@ def test_vxlan_network_with_a_port_and_a_peer():
 
 
 def test_everything_is_removed_in_reverse():
-    peer = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9",), "10.9.0.2")
+    peer = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9",), "10.9.0.2", VXLAN.segments[0])
     driver = bridges()
     assert lines(driver, have=made(driver, VXLAN, TAP, peer)) == (
         [
@@ -88,8 +88,8 @@ def test_everything_is_removed_in_reverse():
 
 
 def test_peer_that_moved_is_followed():
-    before = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9",), "10.9.0.2")
-    after = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9",), "10.9.0.3")
+    before = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9",), "10.9.0.2", VXLAN.segments[0])
+    after = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9",), "10.9.0.3", VXLAN.segments[0])
     driver = bridges()
     assert lines(driver, VXLAN, after, have=made(driver, VXLAN, before))[0] == [
         "bridge: fdb del 00:00:00:00:00:00 dev vxlan-77 dst 10.9.0.2",
@@ -146,7 +146,7 @@ def test_device_that_must_not_be_taken_is_left_alone_and_the_reason_says_what_wo
     for have, words in (
         ([bridge, addressed], "eth1 carries 192.0.2.1/24: in a bridge it would cut this host off; move the address elsewhere"),
         ([bridge, elsewhere], "eth1 is in bridge br0, which is not Naru's; take it out"),
-        ([bridge], "device eth1 of physical network physnet1 does not exist on this host; create it"),
+        ([bridge], "device eth1 does not exist on this host; create it"),
     ):
         actions, reasons = lines(driver, FLAT, have=have)
         assert actions == []
@@ -160,8 +160,54 @@ def test_what_this_host_cannot_do_is_said_in_words():
     assert lines(bridges(tunnel_address=None), VXLAN)[1] == ["this host has no tunnel address, hence no VXLAN; set [agent] local_ip"]
 
 
+def test_vlan_network_gets_a_vlan_of_the_device_and_all_its_segments_end_in_one_bridge():
+    both = NetworkState(N, 1500, (SegmentState("vlan", "physnet1", 200), SegmentState("vlan", "physnet1", 201)))
+    assert lines(bridges({"physnet1": "eth1"}), both, have=[Trunk("", "eth1", up=False)]) == (
+        [
+            "ip: link set dev eth1 up",
+            "ip: link add name brq11111111-aa mtu 1501 group 6278 type bridge forward_delay 0 stp_state 0 mcast_snooping 0",
+            f"ip: link set dev brq11111111-aa alias naru:{N} mtu 1500 addrgenmode none type bridge {BRIDGE_OPTIONS}",
+            "ip: link set dev brq11111111-aa up",
+            *(
+                line
+                for vlan in (200, 201)
+                for line in (
+                    f"ip: link add name eth1.{vlan} mtu 1500 group 6278 link eth1 type vlan id {vlan}",
+                    f"ip: link set dev eth1.{vlan} alias naru:{N} mtu 1500 addrgenmode none master brq11111111-aa",
+                    f"ip: link set dev eth1.{vlan} type bridge_slave learning on neigh_suppress off isolated on",
+                    f"ip: link set dev eth1.{vlan} up",
+                )
+            ),
+        ],
+        [],
+    )
+
+
+def test_vlan_device_of_a_long_name_is_named_as_the_field_names_it():
+    vlan = NetworkState(N, 1500, (SegmentState("vlan", "physnet1", 4094),))
+    actions, _ = lines(bridges({"physnet1": "enp129s0f0np0"}), vlan, have=[Trunk("", "enp129s0f0np0")])
+    assert "ip: link add name enp197e4a1.4094 mtu 1500 group 6278 link enp129s0f0np0 type vlan id 4094" in actions
+
+
+def test_vlan_needs_a_device_that_is_there_and_free_and_says_so_for_each_network():
+    one, two = (NetworkState(f"{n}{N[1:]}", 1500, (SegmentState("vlan", "physnet1", n),)) for n in (1, 2))
+    for have, words in (([], "device eth1 does not exist on this host"), ([Trunk("", "eth1", foreign_master="bond0")], "eth1 is in bond0")):
+        want, _ = bridges({"physnet1": "eth1"}).want({network.key: network for network in (one, two)})
+        failures = plan(want, {fact.name: fact for fact in have}, prune=True).failures
+        assert [failure.key for failure in failures] == [one.key, two.key]
+        assert all(failure.reason.startswith(words) for failure in failures)
+
+
+def test_vlan_device_that_somebody_else_made_is_not_touched():
+    vlan = NetworkState(N, 1500, (SegmentState("vlan", "physnet1", 200),))
+    foreign = Foreign("", "link/eth1.200", "it is somebody's")
+    actions, reasons = lines(bridges({"physnet1": "eth1"}), vlan, have=[Trunk("", "eth1"), foreign])
+    assert not any("eth1.200" in line for line in actions)
+    assert reasons == ["it is somebody's"]
+
+
 def test_two_networks_cannot_share_one_device():
-    other = NetworkState("99999999-aaaa", "flat", 1500, physical_network="physnet2")
+    other = NetworkState("99999999-aaaa", 1500, (SegmentState("flat", "physnet2"),))
     _, reasons = lines(bridges({"physnet1": "eth1", "physnet2": "eth1"}), FLAT, other)
     assert f"port/eth1 already serves network/{N}; one of the two must go" in reasons
 

@@ -5,10 +5,10 @@ import pytest
 from naru.agent.reconcile import DID_NOT_LAST, LASTING_S, Reconciler, achieved
 from naru.agent.report import Ledger
 from naru.drivers.base import ToolError
-from naru.model.hoststate import DhcpState, InstanceReport, LeaseState, NetworkState, TapState
+from naru.model.hoststate import DhcpState, InstanceReport, LeaseState, NetworkState, SegmentState, TapState
 from naru.testing import FakeDriver, ManualClock
 
-NETWORK = NetworkState("n1", "vxlan", 1450, vni=7)
+NETWORK = NetworkState("n1", 1450, (SegmentState("vxlan", None, 7),))
 TAP = TapState("p1", "n1", "fa:16:3e:00:00:01", 1450)
 OTHER = TapState("p2", "n1", "fa:16:3e:00:00:02", 1450)
 DHCP = DhcpState("n1", "p9", "qdhcp-n1", "ns-p9", 1450, ())

@@ -237,10 +237,10 @@ def test_when_other_ports_get_their_addresses(cloud):
 
 
 def test_a_port_on_a_network_of_several_segments_is_bound_where_one_is(cloud):
-    network = cloud.network(segments=(ProviderSegment("vlan", "physnet2", 30), FLAT))
+    network = cloud.network(segments=(ProviderSegment("vlan", "elsewhere", 30), FLAT))
     cloud.subnet(network)
     assert cloud.port(network, binding_host_id="compute01").binding_vif_type == "bridge"
-    vlan = cloud.network(segments=(ProviderSegment("vlan", "physnet2", 31), ProviderSegment("vlan", "physnet2", 32)))
+    vlan = cloud.network(segments=(ProviderSegment("vlan", "elsewhere", 31), ProviderSegment("vlan", "elsewhere", 32)))
     assert cloud.port(vlan, binding_host_id="compute01").binding_vif_type == "binding_failed"
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from naru.model.agents import Agent
 from naru.model.errors import Conflict, Forbidden, Invalid, NaruError, NotFound
-from naru.model.hoststate import HostReport
+from naru.model.hoststate import HostDescription, HostReport
 from naru.model.resources import DHCP_OWNER, Network, Port, Quota, Subnet, WantedIp
 from naru.service.availability import show_availability
 from naru.service.dhcp import dhcp_ports
-from naru.service.hosts import mark_silent_hosts, record_report
+from naru.service.hosts import mark_silent_hosts, record_report, register_host
 from naru.service.networks import delete_network, update_network
 from naru.service.ports import create_port, delete_port, update_port
 from naru.service.quotas import delete_quota, update_quota
@@ -214,6 +214,44 @@ def test_a_port_is_bound_where_its_host_can_carry_the_network(cloud):
     network = cloud.network()
     types = {host: cloud.port(network, binding_host_id=host).binding_vif_type for host in ("compute01", "compute02", "nobody", "")}
     assert types == {"compute01": "bridge", "compute02": "binding_failed", "nobody": "binding_failed", "": "unbound"}
+
+
+@pytest.mark.parametrize(
+    ("able", "network_type", "reason"),
+    [
+        ({"tunnel_address": None}, "vxlan", "host h has no tunnel address"),
+        ({"physical_networks": ()}, "flat", "host h has no device for physical network p1"),
+        ({"vlan": False, "physical_networks": ("p1",)}, "vlan", "the kernel of host h has no VLAN devices (8021q)"),
+        ({"physical_networks": ("p2",)}, "vlan", "host h has no device for physical network p1"),
+        ({"tunnel_address": "10.9.0.1"}, "geneve", "host h (linuxbridge) has no geneve tunnels"),
+        ({"tunnel_address": "10.9.0.1"}, "local", "no agent wires local networks yet"),
+    ],
+)
+def test_a_port_that_cannot_be_bound_says_why(cloud, able, network_type, reason):
+    cloud.run(register_host(cloud.view, "h", HostDescription(**able), NOW))
+    physical = {"provider_physical_network": "p1"} if network_type in ("flat", "vlan") else {}
+    number = {} if network_type in ("flat", "local") else {"provider_segmentation_id": 7}
+    network = cloud.network(provider_network_type=network_type, **physical, **number)
+    port = cloud.port(network, binding_host_id="h")
+    assert (port.binding_vif_type, port.binding_vif_details) == ("binding_failed", {"reason": reason})
+
+
+def test_a_port_is_plugged_as_the_agent_of_its_host_says(cloud):
+    details = {"bridge_name": "br-int", "datapath_type": "netdev", "ovs_hybrid_plug": False}
+    description = HostDescription(
+        "openvswitch", tunnel_address="10.9.0.1", tunnel_types=("vxlan", "geneve"), vif_type="ovs", vif_details=details
+    )
+    cloud.run(register_host(cloud.view, "h", description, NOW))
+    port = cloud.port(cloud.network(provider_network_type="geneve", provider_segmentation_id=7), binding_host_id="h")
+    assert (port.binding_vif_type, port.binding_vif_details) == ("ovs", {"port_filter": False, "connectivity": "l2", **details})
+
+
+def test_a_port_that_could_not_be_bound_is_bound_once_its_host_can_carry_the_network(cloud):
+    cloud.host("compute01", "")
+    port = cloud.port(cloud.network(), binding_host_id="compute01")
+    assert port.binding_vif_type == "binding_failed"
+    cloud.host("compute01", "172.18.0.31")
+    assert (now_of(cloud, port).binding_vif_type, now_of(cloud, port).status) == ("bridge", "DOWN")
 
 
 def test_a_port_that_moves_starts_over(cloud):

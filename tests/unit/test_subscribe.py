@@ -11,7 +11,7 @@ from naru.feed.subscribe import Feed
 from naru.model.hoststate import HostDescription, HostReport, NetworkState
 from naru.testing import FakeServer
 
-ONE, TWO, THREE = (NetworkState(name, "vxlan", 1450, vni=number) for number, name in enumerate(("one", "two", "three"), 1))
+ONE, TWO, THREE = (NetworkState(name, 1450, ()) for name in ("one", "two", "three"))
 
 
 @pytest.fixture
@@ -152,9 +152,7 @@ def test_frame_of_a_newer_server_does_not_hide_the_others(tmp_path):
     async def scenario():
         feed = Feed("http://127.0.0.1:1", "secret", "h1", HostDescription(), saved=tmp_path / "saved")
         feed._take('{"frame":"put","key":"lantern/1","value":{"kind":"lantern"}}')
-        feed._take(
-            '{"frame":"put","key":"network/one","value":{"kind":"network","network_id":"one","network_type":"vxlan","mtu_bytes":1450,"vni":1}}'
-        )
+        feed._take('{"frame":"put","key":"network/one","value":{"kind":"network","network_id":"one","mtu_bytes":1450,"segments":[]}}')
         assert feed.state == {"network/one": ONE}
         await feed.close()
 

@@ -19,7 +19,7 @@ from naru import __version__
 from naru.agent.instances import WAKE, Instances
 from naru.agent.reconcile import Pass, Reconciler
 from naru.agent.report import Ledger
-from naru.agent.start import find_local_address, only_agent
+from naru.agent.start import find_local_address, has_vlan_devices, only_agent
 from naru.agent.wake import Wake, Why
 from naru.drivers.base import Driver, ToolError
 from naru.drivers.dnsmasq import Dnsmasq
@@ -50,6 +50,8 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
         instance_drivers=agent.instance_drivers,
         version=__version__,
         availability_zone=agent.availability_zone,
+        vlan=has_vlan_devices(),
+        vif_type=agent.vif_type,
     )
     with only_agent(run_dir):
         feed = Feed(server, token, host, description, saved=Path(settings.state_dir) / "agent" / f"{host}.json")

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ class StartError(Exception):
 
 def check_host(settings: Agent) -> None:
     """Raise StartError with one line that names all that is missing and how to get it."""
-    needed = {"ip": "iproute2", "bridge": "iproute2", "nsenter": "util-linux"}
+    needed = {"ip": "iproute2", "bridge": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}
     if settings.dhcp:
         needed["dnsmasq"] = "dnsmasq-base"
     if "netns" in settings.instance_drivers:
@@ -37,6 +38,12 @@ def check_host(settings: Agent) -> None:
 def _effective_capabilities() -> int:
     status = Path("/proc/self/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
+
+
+def has_vlan_devices() -> bool:
+    """Whether the kernel makes VLAN devices (module 8021q), tried in a namespace that is gone afterwards."""
+    probe = "ip link add probe type veth peer name wire && ip link add link probe name probe.1 type vlan id 1"
+    return subprocess.run(["unshare", "--net", "sh", "-ec", probe], capture_output=True, check=False).returncode == 0
 
 
 def find_local_address(server: str) -> str | None:

@@ -1,18 +1,20 @@
-"""The DHCP server of one network: what it serves, and whom it knows."""
+"""DHCP: the server that a host runs for a domain, and its reservations."""
 
 from collections.abc import Iterator
 
+from naru.compile.l2 import Domain
 from naru.model.hoststate import DhcpState, DhcpSubnet, LeaseState, Route, Value, dhcp_device, dhcp_netns
 from naru.model.port_options import automatic_hostname
-from naru.model.resources import DHCP_OWNER, Network, Port, Subnet
+from naru.model.resources import DHCP_OWNER, Port, Subnet
 from naru.model.view import View
 
 
-def dhcp_server(view: View, network: Network, server: Port) -> Iterator[Value]:
+def compile_dhcp(view: View, domain: Domain, server: Port) -> Iterator[Value]:
+    """The server behind the port `server`, for the subnets of the domain that it has an address in."""
     subnets: dict[str, DhcpSubnet] = {}
     for ip in server.fixed_ips:
         subnet = view.get(Subnet, ip.subnet_id)
-        if subnet is not None and subnet.enable_dhcp and subnet.ip_version == 4:
+        if subnet is not None and subnet.enable_dhcp and subnet.ip_version == 4 and subnet.segment_id == domain.segment_id:
             subnets[subnet.id] = DhcpSubnet(
                 subnet_id=subnet.id,
                 cidr=subnet.cidr,
@@ -23,10 +25,11 @@ def dhcp_server(view: View, network: Network, server: Port) -> Iterator[Value]:
             )
     if not subnets:
         return
+    network = domain.network
     yield DhcpState(
-        network_id=network.id,
+        network_id=domain.id,
         port_id=server.id,
-        netns=dhcp_netns(network.id),
+        netns=dhcp_netns(domain.id),
         device=dhcp_device(server.id),
         mtu_bytes=network.mtu,
         subnets=tuple(subnets.values()),
@@ -36,4 +39,4 @@ def dhcp_server(view: View, network: Network, server: Port) -> Iterator[Value]:
         addresses = tuple(ip.ip_address for ip in port.fixed_ips if ip.subnet_id in subnets)
         if addresses and port.device_owner != DHCP_OWNER:
             hostname = (port.dns_name or automatic_hostname(addresses[0])).partition(".")[0]
-            yield LeaseState(port.id, network.id, port.mac_address, hostname, addresses)
+            yield LeaseState(port.id, domain.id, port.mac_address, hostname, addresses)

@@ -1,34 +1,32 @@
 """From intent to one host's desired state: pure, from scratch every time.
 
-compile_host(view, host) = for each network with a port on the host: its bridge, the host's taps, the peers
-                           elsewhere (l2.py), and, where the host serves DHCP, the server and its reservations (dhcp.py)
+compile_host(view, host) = for each L2 domain with a port on the host: its segments, the host's taps, the peers that only
+                           a tunnel reaches (l2), and, where the host serves DHCP, the server and its reservations (dhcp)
                          + the host's instances
 """
 
 from collections.abc import Iterator
 
-from naru.compile.dhcp import dhcp_server
-from naru.compile.l2 import peers, segment_of, tap, wiring
+from naru.compile.dhcp import compile_dhcp
+from naru.compile.l2 import compile_domain, domains_on
 from naru.model.agents import Agent
 from naru.model.compute import Server
 from naru.model.hoststate import InstanceState, Value, instance_netns
 from naru.model.resources import DHCP_OWNER, Change, Network, Port, Subnet, place
+from naru.model.segments import Segment
 from naru.model.view import View
 
 
 def compile_host(view: View, host: str) -> dict[str, Value]:
     """Everything that should be true of `host`, by key."""
     servers = list(view.find(Server, "host", host))
-    ends = {port.id: end for server in servers for port, *end in _interfaces(view, server)}
-    here: dict[str, list[Port]] = {}
-    for port in view.find(Port, "binding:host_id", host):
-        if port.binding_vif_type not in ("unbound", "binding_failed"):
-            here.setdefault(port.network_id, []).append(port)
+    ends = {port.id: (netns, device) for server in servers for port, netns, device in _interfaces(view, server)}
     values: list[Value] = []
-    for network_id, ports in here.items():
-        network = view.get(Network, network_id)
-        if network is not None:
-            values.extend(_network(view, host, network, ports, ends))
+    for domain in domains_on(view, host):
+        values.extend(compile_domain(view, domain, ends))
+        for port in domain.ports:
+            if port.device_owner == DHCP_OWNER and domain.network.admin_state_up:
+                values.extend(compile_dhcp(view, domain, port))
     values.extend(_instance(view, server) for server in servers)
     return {value.key: value for value in values}
 
@@ -43,7 +41,7 @@ def affected_hosts(view: View, change: Change) -> set[str]:
         return (_hosts_on(view, resource.network_id) | own) - {""}
     if isinstance(resource, Network):
         return _hosts_on(view, resource.id)
-    if isinstance(resource, Subnet):
+    if isinstance(resource, Subnet | Segment):
         return _hosts_on(view, resource.network_id)
     if isinstance(resource, Server):
         return {resource.host} - {""}
@@ -60,17 +58,6 @@ def _configurations(agent: object) -> object:
 def _hosts_on(view: View, network_id: str) -> set[str]:
     """By counting on each host, not by looking at each port: every change asks this, and a network may have very many ports."""
     return {agent.host for agent in view.all(Agent) if view.count(Port, "place", place(network_id, agent.host))}
-
-
-def _network(view: View, host: str, network: Network, ports: list[Port], ends: dict[str, list[str]]) -> Iterator[Value]:
-    segment = segment_of(view, host, network)
-    yield wiring(network, segment)
-    for port in ports:
-        yield tap(network, port, ends)
-        if port.device_owner == DHCP_OWNER and network.admin_state_up:
-            yield from dhcp_server(view, network, port)
-    if segment.network_type == "vxlan":
-        yield from peers(view, host, network)
 
 
 def _interfaces(view: View, server: Server) -> Iterator[tuple[Port, str, str]]:

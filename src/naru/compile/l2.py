@@ -1,59 +1,111 @@
-"""The links of one network on one host: its bridge, its taps, its peers elsewhere."""
+"""Switching: the L2 domains of a host, its taps in them, and the ports on other hosts that only a tunnel reaches.
 
-from collections.abc import Iterator
+A network is one domain, unless its subnets are tied to segments: then each of its segments is one, and a port is in that of its addresses.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
 
 from naru.model.agents import Agent
-from naru.model.hoststate import NetworkState, PeerState, TapState, dhcp_device, dhcp_netns
+from naru.model.hoststate import NetworkState, PeerState, SegmentState, TapState, Value, dhcp_device, dhcp_netns
 from naru.model.provider import ProviderSegment, carried
-from naru.model.resources import DHCP_OWNER, Network, Port
+from naru.model.resources import DHCP_OWNER, Network, Port, Subnet
+from naru.model.segments import Segment
 from naru.model.view import View
 
-
-def segment_of(view: View, host: str, network: Network) -> ProviderSegment:
-    """The segment by which the host joins the network."""
-    configurations = next((agent.configurations for agent in view.find(Agent, "host", host)), {})
-    return carried(network.on_the_wire, host, configurations) or network.on_the_wire[0]
+Ends = Mapping[str, tuple[str, str]]  # port id -> namespace and device at the far end of its tap
 
 
-def wiring(network: Network, segment: ProviderSegment) -> NetworkState:
-    is_vxlan = segment.network_type == "vxlan"
-    return NetworkState(
-        network_id=network.id,
-        network_type="vxlan" if is_vxlan else "flat",
-        mtu_bytes=network.mtu,
-        physical_network=segment.physical_network,
-        vni=segment.segmentation_id if is_vxlan else None,
-    )
+class Domain(msgspec.Struct, frozen=True):
+    """An L2 domain as one host has it."""
+
+    id: str  # of the network, or of a segment of it
+    network: Network
+    segment_id: str | None  # None: of all segments of the network
+    segments: tuple[ProviderSegment, ...]
+    host: str
+    ports: list[Port]  # on this host
 
 
-def tap(network: Network, port: Port, ends: dict[str, list[str]]) -> TapState:
-    netns: str | None = None
-    device: str | None = None
+def domains_on(view: View, host: str) -> Iterator[Domain]:
+    """Each domain with a port on the host."""
+    ports: dict[tuple[str, str | None], list[Port]] = {}
+    for port in view.find(Port, "binding:host_id", host):
+        network = view.get(Network, port.network_id)
+        if network is not None and _is_bound(port):
+            ports.setdefault((network.id, _segment_of(view, network, port)), []).append(port)
+    for (network_id, segment_id), here in ports.items():
+        network, segment = view.get(Network, network_id), view.get(Segment, segment_id or "")
+        if segment is not None and network is not None:
+            yield Domain(segment.id, network, segment.id, (segment.on_the_wire,), host, here)
+        elif network is not None and network.l2_adjacency:
+            yield Domain(network.id, network, None, network.on_the_wire, host, here)
+
+
+def _is_bound(port: Port) -> bool:
+    return port.binding_vif_type not in ("unbound", "binding_failed")
+
+
+def _segment_of(view: View, network: Network, port: Port) -> str | None:
+    """Where subnets are tied to segments: that of the port's addresses; `check_host` in service/segments.py sees to it that it is one."""
+    if network.l2_adjacency:
+        return None
+    subnets = (view.get(Subnet, ip.subnet_id) for ip in port.fixed_ips)
+    return next((subnet.segment_id for subnet in subnets if subnet is not None and subnet.segment_id), None)
+
+
+def compile_domain(view: View, domain: Domain, ends: Ends) -> Iterator[Value]:
+    """The domain with all its segments that this host carries; where it carries none, all, so that its agent says why not."""
+    here = carried(domain.segments, domain.host, _configurations(view, domain.host))
+    yield NetworkState(domain.id, domain.network.mtu, tuple(_state(segment) for segment in here or domain.segments))
+    for port in domain.ports:
+        yield _tap(domain, port, ends)
+    if any(_state(segment).is_tunnel for segment in here):
+        yield from _peers(view, domain, here)
+
+
+def _tap(domain: Domain, port: Port, ends: Ends) -> TapState:
+    netns, device = ends.get(port.id, (None, None))
     if port.device_owner == DHCP_OWNER:
-        netns, device = dhcp_netns(network.id), dhcp_device(port.id)
-    elif port.id in ends:
-        netns, device = ends[port.id]
+        netns, device = dhcp_netns(domain.id), dhcp_device(port.id)
     return TapState(
         port_id=port.id,
-        network_id=network.id,
+        network_id=domain.id,
         mac_address=port.mac_address,
-        mtu_bytes=network.mtu,
-        admin_state_up=port.admin_state_up and network.admin_state_up,
+        mtu_bytes=domain.network.mtu,
+        admin_state_up=port.admin_state_up and domain.network.admin_state_up,
         netns=netns,
         device=device,
     )
 
 
-def peers(view: View, host: str, network: Network) -> Iterator[PeerState]:
-    vteps: dict[str, str | None] = {}
-    for port in view.find(Port, "network_id", network.id):
+def _peers(view: View, domain: Domain, here: tuple[ProviderSegment, ...]) -> Iterator[PeerState]:
+    """The domain's ports on other hosts, but for hosts that share a physical segment with this one: those hear its frames there."""
+    ways: dict[str, tuple[str, SegmentState] | None] = {}
+    for port in view.find(Port, "network_id", domain.network.id):
         other = port.binding_host_id
-        if other in ("", host):
+        if other == domain.host or not _is_bound(port) or _segment_of(view, domain.network, port) != domain.segment_id:
             continue
-        if other not in vteps:
-            agent = next(view.find(Agent, "host", other), None)
-            vteps[other] = agent.configurations.get("tunneling_ip") if agent is not None else None
-        vtep = vteps[other]
-        if vtep:
+        if other not in ways:
+            ways[other] = _tunnel_to(other, _configurations(view, other), here)
+        if (way := ways[other]) is not None:
             addresses = tuple(ip.ip_address for ip in port.fixed_ips)
-            yield PeerState(port.id, network.id, port.mac_address, addresses, vtep)
+            yield PeerState(port.id, domain.id, port.mac_address, addresses, *way)
+
+
+def _tunnel_to(other: str, configurations: Mapping[str, Any], here: tuple[ProviderSegment, ...]) -> tuple[str, SegmentState] | None:
+    """-> the VTEP of the other host and the first segment by which a tunnel leads there; None where none does, or none is wanted."""
+    common = [_state(segment) for segment in carried(here, other, configurations)]
+    if not common or not all(segment.is_tunnel for segment in common):
+        return None
+    return configurations["tunneling_ip"], common[0]
+
+
+def _configurations(view: View, host: str) -> Mapping[str, Any]:
+    return next((agent.configurations for agent in view.find(Agent, "host", host)), {})
+
+
+def _state(segment: ProviderSegment) -> SegmentState:
+    return SegmentState(segment.network_type, segment.physical_network, segment.segmentation_id)

@@ -39,6 +39,7 @@ class Link(msgspec.Struct, frozen=True):
     """One entry of `ip -details -json address`; fields that we do not use are left out."""
 
     ifname: str
+    link: str = ""  # of a VLAN: the device below
     mtu: int = 0
     flags: list[str] = []
     group: str = ""

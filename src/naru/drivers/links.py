@@ -15,7 +15,10 @@ IP = ("ip",)
 BRIDGE_TOOL = ("bridge",)
 UNLINK = ("unlink",)
 BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0"  # forward from the first frame on; no querier is here to snoop for
-TUNNEL_PORT_OPTIONS = "learning off neigh_suppress on"  # the server says where MACs are; ARP for peers is answered here
+# Ports of a bridge that lead to the same domain elsewhere. Isolated ones exchange no frames: where two hosts bridged the same two segments,
+# frames would go in circles. Tunnels: the server says where MACs are, and ARP for peers is answered here.
+ALONE, ISOLATED = "isolated off", "isolated on"
+PHYSICAL_PORT, TUNNEL_PORT = "learning on neigh_suppress off", "learning off neigh_suppress on"
 FLOOD_MAC = "00:00:00:00:00:00"  # the entries that broadcasts and unknown addresses follow, one per VTEP
 
 
@@ -78,13 +81,15 @@ class Bridge(Fact, frozen=True):
         yield _delete_link(self.key, self.device)
 
 
-class Vxlan(Fact, frozen=True):
+class Uplink(Fact, frozen=True):
+    """A device of ours that joins a bridge to a segment: a VXLAN device, or a VLAN of a physical device."""
+
     device: str
     alias: str
     bridge: str
     mtu_bytes: int
     options: str  # as on the line that makes it; they cannot be changed later
-    tuned: bool = True  # TUNNEL_PORT_OPTIONS are in force
+    port_options: str  # of the port of the bridge that it is
     up: bool = True
 
     @property
@@ -92,11 +97,11 @@ class Vxlan(Fact, frozen=True):
         return f"link/{self.device}"
 
     def add(self) -> Iterable[Step]:
-        yield Action(self.key, IP, f"link add name {self.device} mtu {self.mtu_bytes} group {GROUP} type vxlan {self.options}")
+        yield Action(self.key, IP, f"link add name {self.device} mtu {self.mtu_bytes} group {GROUP} {self.options}")
         yield from self._settle()
 
     def replaces(self, have: Fact) -> bool:
-        return not isinstance(have, Vxlan) or have.options != self.options
+        return not isinstance(have, Uplink) or have.options != self.options
 
     def change(self, have: Fact) -> Iterable[Step]:
         return self._settle()
@@ -105,7 +110,7 @@ class Vxlan(Fact, frozen=True):
         yield Action(
             self.key, IP, f"link set dev {self.device} alias {self.alias} mtu {self.mtu_bytes} addrgenmode none master {self.bridge}"
         )
-        yield Action(self.key, IP, f"link set dev {self.device} type bridge_slave {TUNNEL_PORT_OPTIONS}")
+        yield Action(self.key, IP, f"link set dev {self.device} type bridge_slave {self.port_options}")
         yield Action(self.key, IP, f"link set dev {self.device} up")
 
     def remove(self) -> Iterable[Action]:
@@ -165,6 +170,7 @@ class Port(Fact, frozen=True):
     mark: str
     up: bool = True
     mtu_bytes: int | None = None  # None: leave it
+    isolated: bool = False  # from the domain's other uplinks
     missing: str = ""  # wanted: what to say where the device does not exist
     exists: bool = True  # read: the rest of it
     marked: bool = True
@@ -178,7 +184,7 @@ class Port(Fact, frozen=True):
     def is_met_by(self, have: Fact) -> bool:
         return (
             isinstance(have, Port)
-            and (have.bridge, have.up, have.marked, have.exists) == (self.bridge, self.up, True, True)
+            and (have.bridge, have.up, have.isolated, have.marked, have.exists) == (self.bridge, self.up, self.isolated, True, True)
             and self.mtu_bytes in (None, have.mtu_bytes)
         )
 
@@ -195,6 +201,8 @@ class Port(Fact, frozen=True):
         mtu = f" mtu {self.mtu_bytes}" if self.mtu_bytes else ""
         yield Action(self.key, ("write", self.mark), self.key)
         yield Action(self.key, IP, f"link set dev {self.device}{mtu} master {self.bridge}")
+        if isinstance(have, Port) and have.isolated != self.isolated:
+            yield Action(self.key, IP, f"link set dev {self.device} type bridge_slave {ISOLATED if self.isolated else ALONE}")
         yield Action(self.key, IP, f"link set dev {self.device} {'up' if self.up else 'down'}")
 
     def _obstacle(self, have: Fact) -> str:
@@ -217,6 +225,41 @@ class Port(Fact, frozen=True):
             yield Action(self.key, IP, f"link set dev {self.device} nomaster")
         if self.marked:
             yield Action(self.key, UNLINK, self.mark)
+
+
+class Trunk(Fact, frozen=True):
+    """A physical device that carries VLANs of ours: it is there, free, and up. `key`s are those of all networks on it."""
+
+    device: str
+    keys: tuple[str, ...] = ()
+    missing: str = ""  # wanted: what to say where the device does not exist
+    up: bool = True
+    foreign_master: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"trunk/{self.device}"
+
+    def is_met_by(self, have: Fact) -> bool:
+        return isinstance(have, Trunk) and have.up and not have.foreign_master
+
+    def add(self) -> Iterable[Step]:
+        return (Failure(key, self.missing) for key in self.keys)
+
+    def replaces(self, have: Fact) -> bool:
+        return False
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        if isinstance(have, Trunk) and have.foreign_master:
+            reason = (
+                f"{self.device} is in {have.foreign_master}, which is not Naru's; "
+                f"map the physical network to {have.foreign_master}, or take {self.device} out (ip link set {self.device} nomaster)"
+            )
+            return (Failure(key, reason) for key in self.keys)
+        return (Action(self.key, IP, f"link set dev {self.device} up"),)
+
+    def remove(self) -> Iterable[Action]:
+        return ()  # it was here before us; others may use it
 
 
 class Neighbour(Fact, frozen=True):

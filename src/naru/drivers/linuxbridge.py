@@ -1,16 +1,33 @@
-"""Linux bridges: a bridge per network, a veth pair per port, VXLAN with a forwarding table that the server fills.
+"""Linux bridges: a bridge per L2 domain, a veth pair per port, and an uplink per segment: the physical device itself (flat), a VLAN of it,
+or VXLAN with a forwarding table that the server fills.
 
-Names are those of the field (`brq…`, `tap…`, `vxlan-…`). The proof that a link is ours is its group, set in the very
+Names are those of the field (`brq…`, `tap…`, `vxlan-…`, `<device>.<vlan>`). The proof that a link is ours is its group, set in the very
 message that creates it; its alias `naru:<network id>` or `naru:<port id>/…` says whose it is. Namespaces and devices that
 we adopt can carry neither: for them a file under the run directory, written first, is the proof. See links.py.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from naru.drivers import iproute
 from naru.drivers.base import Action, Fact, Failure, Foreign
-from naru.drivers.links import FLOOD_MAC, GROUP, Bridge, Forward, Namespace, Neighbour, Port, Tap, Vxlan
+from naru.drivers.links import (
+    ALONE,
+    FLOOD_MAC,
+    GROUP,
+    ISOLATED,
+    PHYSICAL_PORT,
+    TUNNEL_PORT,
+    Bridge,
+    Forward,
+    Namespace,
+    Neighbour,
+    Port,
+    Tap,
+    Trunk,
+    Uplink,
+)
 from naru.drivers.tools import run_actions
 from naru.model.hoststate import (
     DhcpState,
@@ -18,13 +35,15 @@ from naru.model.hoststate import (
     InstanceState,
     NetworkState,
     PeerState,
+    SegmentState,
     TapState,
     bridge_name,
     tap_name,
+    vlan_name,
     vxlan_name,
 )
 
-MAKING_ORDER = (Foreign, Namespace, Bridge, Vxlan, Port, Tap)
+MAKING_ORDER = (Foreign, Namespace, Trunk, Bridge, Uplink, Port, Tap)
 
 
 class LinuxBridge:
@@ -52,46 +71,63 @@ class LinuxBridge:
         for value in values:
             if isinstance(value, TapState | DhcpState | InstanceState) and value.netns:
                 yield self._want_namespace(value.netns)
+        yield from self._want_trunks(networks.values())
         for network in networks.values():
-            yield from self._want_network(network)
+            yield Bridge(network.key, bridge_name(network.network_id), _alias(network), network.mtu_bytes)
+            for segment in network.segments:
+                yield self._want_uplink(network, segment)
         for value in values:
             if isinstance(value, TapState):
                 yield self._want_tap(value)
-        peers = [(peer, networks[peer.network_id]) for peer in values if isinstance(peer, PeerState) and peer.network_id in networks]
-        for peer, network in peers:
-            yield from _want_neighbours(peer, network)
-        for peer, network in peers:  # apart from the neighbours: another tool, another batch
-            yield from _want_forwards(peer, network)
+        peers = [
+            value
+            for value in values
+            if isinstance(value, PeerState) and value.network_id in networks and value.tunnel in networks[value.network_id].segments
+        ]
+        for peer in peers:
+            yield from _want_neighbours(peer)
+        for peer in peers:  # apart from the neighbours: another tool, another batch
+            yield from _want_forwards(peer)
 
     def _want_namespace(self, netns: str) -> Namespace:
         return Namespace(_namespace_key(netns), netns, str(self._netns_marks / netns))
 
-    def _want_network(self, network: NetworkState) -> Iterator[Fact | Failure]:
-        bridge, alias = bridge_name(network.network_id), f"naru:{network.network_id}"
-        yield Bridge(network.key, bridge, alias, network.mtu_bytes)
-        if network.network_type == "flat":
-            yield self._want_uplink(network, bridge)
-        elif self._tunnel_address is None:
-            yield Failure(network.key, "this host has no tunnel address, hence no VXLAN; set [agent] local_ip")
-        else:
-            options = _vxlan_options(network.vni, self._tunnel_address)
-            yield Vxlan(network.key, vxlan_name(network.vni or 0), alias, bridge, network.mtu_bytes, options)
+    def _want_trunks(self, networks: Iterable[NetworkState]) -> Iterator[Trunk]:
+        keys: dict[str, list[str]] = {}
+        for network in networks:
+            for segment in network.segments:
+                device = self._interfaces.get(segment.physical_network or "")
+                if segment.network_type == "vlan" and device is not None:
+                    keys.setdefault(device, []).append(network.key)
+        for device, of_networks in keys.items():
+            yield Trunk(of_networks[0], device, tuple(of_networks), _missing(device))
 
-    def _want_uplink(self, network: NetworkState, bridge: str) -> Fact | Failure:
-        physical = network.physical_network or ""
-        device = self._interfaces.get(physical)
-        if device is None:
-            mapped = ", ".join(sorted(self._interfaces)) or "none"
-            return Failure(
-                network.key,
-                f"physical network {physical} is not mapped to a device of this host (mapped: {mapped}); "
-                "add it to [agent] physical_interface_mappings",
-            )
-        missing = (
-            f"device {device} of physical network {physical} does not exist on this host; "
-            "create it, or correct [agent] physical_interface_mappings"
+    def _want_uplink(self, network: NetworkState, segment: SegmentState) -> Fact | Failure:
+        bridge, number = bridge_name(network.network_id), segment.segmentation_id or 0
+        alone = ALONE if len(network.segments) == 1 else ISOLATED
+        match segment.network_type:
+            case "vxlan":
+                if self._tunnel_address is None:
+                    return Failure(network.key, "this host has no tunnel address, hence no VXLAN; set [agent] local_ip")
+                options, port = _vxlan_options(number, self._tunnel_address), f"{TUNNEL_PORT} {alone}"
+                return Uplink(network.key, vxlan_name(number), _alias(network), bridge, network.mtu_bytes, options, port)
+            case "flat" | "vlan":
+                device = self._interfaces.get(segment.physical_network or "")
+                if device is None:
+                    return Failure(network.key, self._not_mapped(segment))
+                if segment.network_type == "flat":
+                    mark, isolated = str(self._port_marks / device), alone == ISOLATED
+                    return Port(network.key, device, bridge, mark, missing=_missing(device), isolated=isolated)
+                options, port = _vlan_options(device, number), f"{PHYSICAL_PORT} {alone}"
+                return Uplink(network.key, vlan_name(device, number), _alias(network), bridge, network.mtu_bytes, options, port)
+        return Failure(network.key, f"a Linux bridge carries flat, VLAN and VXLAN networks, and none of type {segment.network_type}")
+
+    def _not_mapped(self, segment: SegmentState) -> str:
+        mapped = ", ".join(sorted(self._interfaces)) or "none"
+        return (
+            f"physical network {segment.physical_network} is not mapped to a device of this host (mapped: {mapped}); "
+            "add it to [agent] physical_interface_mappings"
         )
-        return Port(network.key, device, bridge, str(self._port_marks / device), missing=missing)
 
     def _want_tap(self, tap: TapState) -> Fact:
         device, bridge = tap_name(tap.port_id), bridge_name(tap.network_id)
@@ -106,7 +142,7 @@ class LinuxBridge:
         links = iproute.links()
         facts = [*self._read_namespaces(), *self._read_links(links)]
         facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)))
-        facts += _read_tunnels({fact.device for fact in facts if isinstance(fact, Vxlan)})
+        facts += _read_tunnels({fact.device for fact in facts if isinstance(fact, Uplink)})
         return {fact.name: fact for fact in facts}
 
     def _read_namespaces(self) -> Iterator[Fact]:
@@ -130,6 +166,7 @@ class LinuxBridge:
                 continue
             reason = f"device {link.ifname} exists and is not Naru's; rename or remove it if nothing uses it"
             yield Foreign("", f"link/{link.ifname}", reason)
+            yield Trunk("", link.ifname, up=link.is_up, foreign_master="" if link.master in ours else link.master)
             yield self._observe_port(link, ours, marked)
         for device in marked - {link.ifname for link in links}:
             yield Port(f"port/{device}", device, "", str(self._port_marks / device), exists=False)
@@ -144,6 +181,7 @@ class LinuxBridge:
             up=link.is_up,
             mtu_bytes=link.mtu,
             marked=link.ifname in marked,
+            isolated=link.linkinfo.info_slave_data.get("isolated", False),
             foreign_bridge="" if in_ours else link.master,
             addresses=tuple(f"{address.local}/{address.prefixlen}" for address in link.addr_info if address.scope == "global"),
         )
@@ -155,16 +193,15 @@ class LinuxBridge:
         return []
 
 
-def _want_neighbours(peer: PeerState, network: NetworkState) -> Iterator[Fact]:
-    if network.network_type == "vxlan":
-        for address in peer.ip_addresses:
-            yield Neighbour(peer.key, vxlan_name(network.vni or 0), address, peer.mac_address)
+def _want_neighbours(peer: PeerState) -> Iterator[Fact]:
+    for address in peer.ip_addresses:
+        yield Neighbour(peer.key, vxlan_name(peer.tunnel.segmentation_id or 0), address, peer.mac_address)
 
 
-def _want_forwards(peer: PeerState, network: NetworkState) -> Iterator[Fact]:
-    if network.network_type == "vxlan":
-        yield Forward(network.key, vxlan_name(network.vni or 0), FLOOD_MAC, peer.vtep)
-        yield Forward(peer.key, vxlan_name(network.vni or 0), peer.mac_address, peer.vtep)
+def _want_forwards(peer: PeerState) -> Iterator[Fact]:
+    device = vxlan_name(peer.tunnel.segmentation_id or 0)
+    yield Forward(f"network/{peer.network_id}", device, FLOOD_MAC, peer.vtep)
+    yield Forward(peer.key, device, peer.mac_address, peer.vtep)
 
 
 def _observe_our_link(link: iproute.Link, netns_names: Mapping[int, str]) -> Fact | None:
@@ -175,11 +212,9 @@ def _observe_our_link(link: iproute.Link, netns_names: Mapping[int, str]) -> Fac
         case "bridge":
             tuned = (kind.get("forward_delay"), kind.get("stp_state"), kind.get("mcast_snooping")) == (0, 0, 0)
             return Bridge(f"network/{owner}", link.ifname, link.ifalias, link.mtu, tuned, link.is_up)
-        case "vxlan":
-            options = _vxlan_options(kind.get("id"), kind.get("local") or kind.get("local6", ""))
-            plain = (kind.get("port"), kind.get("learning"), kind.get("proxy")) == (4789, False, True)
-            tuned = (port.get("learning"), port.get("neigh_suppress")) == (False, True)
-            return Vxlan(f"network/{owner}", link.ifname, link.ifalias, link.master, link.mtu, options if plain else "", tuned, link.is_up)
+        case "vxlan" | "vlan":
+            options = _options_of_vxlan(kind) if link.linkinfo.info_kind == "vxlan" else _vlan_options(link.link, kind.get("id"))
+            return Uplink(f"network/{owner}", link.ifname, link.ifalias, link.master, link.mtu, options, _port_options(port), link.is_up)
         case "veth":
             device, _, mac = far.partition("/")
             netns = netns_names.get(-1 if link.link_netnsid is None else link.link_netnsid, "")
@@ -187,8 +222,30 @@ def _observe_our_link(link: iproute.Link, netns_names: Mapping[int, str]) -> Fac
     return None
 
 
+def _alias(network: NetworkState) -> str:
+    return f"naru:{network.network_id}"
+
+
+def _missing(device: str) -> str:
+    return f"device {device} does not exist on this host; create it, or correct [agent] physical_interface_mappings"
+
+
+def _vlan_options(device: str, vlan: int | None) -> str:
+    return f"link {device} type vlan id {vlan}"
+
+
 def _vxlan_options(vni: int | None, local: str) -> str:
-    return f"id {vni} local {local} dstport 4789 nolearning proxy"  # the port of RFC 7348; no learning: the server says where MACs are
+    return f"type vxlan id {vni} local {local} dstport 4789 nolearning proxy"  # RFC 7348's port; the server says where MACs are
+
+
+def _options_of_vxlan(kind: Mapping[str, Any]) -> str:
+    plain = (kind.get("port"), kind.get("learning"), kind.get("proxy")) == (4789, False, True)
+    return _vxlan_options(kind.get("id"), kind.get("local") or kind.get("local6", "")) if plain else ""
+
+
+def _port_options(port: Mapping[str, Any]) -> str:
+    words = {name: "on" if port.get(name) else "off" for name in ("learning", "neigh_suppress", "isolated")}
+    return " ".join(f"{name} {word}" for name, word in words.items())
 
 
 def _read_tunnels(vxlans: set[str]) -> list[Fact]:

@@ -11,24 +11,41 @@ can wire its host. Order, repetition and loss of frames do not matter, the next 
 Addresses are strings in their canonical text form, MACs lower case with colons, MTUs in bytes.
 """
 
+import hashlib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+
+TUNNEL_TYPES = ("vxlan", "geneve")
 
 
 class _Value(msgspec.Struct, frozen=True, gc=False, tag_field="kind"):
     """A value of the desired state; `kind` on the wire is the first part of its key."""
 
 
+class SegmentState(msgspec.Struct, frozen=True, gc=False):
+    """One way through the underlay, in ML2's words: flat, vlan (VLAN id), vxlan or geneve (VNI)."""
+
+    network_type: str
+    physical_network: str | None = None  # flat, vlan: the agent maps it to a device or a bridge
+    segmentation_id: int | None = None
+
+    @property
+    def is_tunnel(self) -> bool:
+        return self.network_type in TUNNEL_TYPES
+
+
 class NetworkState(_Value, frozen=True, tag="network"):
-    """A network with at least one port on this host: one bridge, joined to one segment."""
+    """An L2 domain with at least one port on this host: all of its taps hear each other.
+
+    It is a network, or a segment of one whose subnets are tied to segments; `network_id` is the id of which it is. `segments` are all
+    that the host carries. What comes in by one never leaves by another: hosts that all bridged the same two would send frames in circles.
+    """
 
     network_id: str
-    network_type: Literal["flat", "vxlan"]
     mtu_bytes: int
-    physical_network: str | None = None  # flat: the agent maps it to a device
-    vni: int | None = None  # vxlan
+    segments: tuple[SegmentState, ...]
 
     @property
     def key(self) -> str:
@@ -56,13 +73,14 @@ class TapState(_Value, frozen=True, tag="tap"):
 
 
 class PeerState(_Value, frozen=True, tag="peer"):
-    """A port of a VXLAN network on another host: its frames go to that host's VTEP, its ARP is answered here."""
+    """A port on another host that only a tunnel reaches: its frames go to that host's VTEP, its ARP is answered here."""
 
     port_id: str
     network_id: str
     mac_address: str
     ip_addresses: tuple[str, ...]
     vtep: str
+    tunnel: SegmentState  # which of the domain's segments leads there
 
     @property
     def key(self) -> str:
@@ -161,13 +179,17 @@ Frame = Put | Del | Bookmark
 class HostDescription(msgspec.Struct, frozen=True):
     """What a host can do, said by its agent at start; scheduling and binding rely on it."""
 
-    mechanism: Literal["linuxbridge"] = "linuxbridge"
+    mechanism: Literal["linuxbridge", "openvswitch"] = "linuxbridge"
     physical_networks: tuple[str, ...] = ()
-    tunnel_address: str | None = None  # the VTEP; None: no VXLAN on this host
+    tunnel_address: str | None = None  # the VTEP; None: no tunnels on this host
     dhcp: bool = False  # may run DHCP servers
     instance_drivers: tuple[str, ...] = ()
     version: str = ""
     availability_zone: str = "nova"
+    vlan: bool = True  # its kernel, or its switch, can tag frames
+    tunnel_types: tuple[str, ...] = ("vxlan",)
+    vif_type: Literal["bridge", "tap", "ovs"] = "bridge"  # how a hypervisor plugs a port here
+    vif_details: dict[str, Any] = {}  # what it needs to know for that
 
 
 class InstanceReport(msgspec.Struct, frozen=True):
@@ -192,8 +214,10 @@ class HostReport(msgspec.Struct, frozen=True):
     full: bool = False
 
 
-# Device and namespace names as the field knows them: a prefix and the first 11 characters of a random UUID,
-# because a Linux interface name holds 15 bytes (IFNAMSIZ - 1).
+LONGEST_DEVICE_NAME = 15  # bytes: IFNAMSIZ - 1
+
+
+# Device and namespace names as the field knows them: a prefix and the first 11 characters of a random UUID, because the names are short.
 def bridge_name(network_id: str) -> str:
     return f"brq{network_id[:11]}"
 
@@ -204,6 +228,13 @@ def tap_name(port_id: str) -> str:
 
 def vxlan_name(vni: int) -> str:
     return f"vxlan-{vni}"
+
+
+def vlan_name(device: str, vlan: int) -> str:
+    """`eth1.200`; a device whose name is too long for that gives its first 4 characters and 6 of its hash, as ML2's agent did it."""
+    if len(f"{device}.{vlan}") > LONGEST_DEVICE_NAME:
+        device = device[:4] + hashlib.sha1(device.encode(), usedforsecurity=False).hexdigest()[:6]
+    return f"{device}.{vlan}"
 
 
 def dhcp_netns(network_id: str) -> str:

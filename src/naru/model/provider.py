@@ -54,16 +54,41 @@ def segment_claim(segment: ProviderSegment) -> tuple[str, ...]:
     return (f"segment/{segment.network_type}/{segment.physical_network or ''}/{number}",)
 
 
+def _wants_device(segment: ProviderSegment, host: str, configurations: Mapping[str, Any]) -> str | None:
+    mapped = segment.physical_network in configurations.get("physical_networks", ())
+    return None if mapped else f"host {host} has no device for physical network {segment.physical_network}"
+
+
+def _wants_vlan(segment: ProviderSegment, host: str, configurations: Mapping[str, Any]) -> str | None:
+    return None if configurations.get("vlan") else f"the kernel of host {host} has no VLAN devices (8021q)"
+
+
+def _wants_tunnel_type(segment: ProviderSegment, host: str, configurations: Mapping[str, Any]) -> str | None:
+    kind, mechanism = segment.network_type, configurations.get("mechanism", "no agent")
+    return None if kind in configurations.get("tunnel_types", ()) else f"host {host} ({mechanism}) has no {kind} tunnels"
+
+
+def _wants_tunnel_address(segment: ProviderSegment, host: str, configurations: Mapping[str, Any]) -> str | None:
+    return None if configurations.get("tunneling_ip") else f"host {host} has no tunnel address"
+
+
+# What a segment of each type wants of a host, in the order in which it is asked for.
+_WANTS = {
+    "flat": (_wants_device,),
+    "vlan": (_wants_vlan, _wants_device),
+    "vxlan": (_wants_tunnel_type, _wants_tunnel_address),
+    "geneve": (_wants_tunnel_type, _wants_tunnel_address),
+}
+
+
 def why_not_carried(segment: ProviderSegment, host: str, configurations: Mapping[str, Any]) -> str | None:
-    """Why a host cannot carry a segment, in words; None when it can."""
-    if segment.network_type == "vxlan":
-        return None if configurations.get("tunneling_ip") else f"host {host} has no tunnel address"
-    if segment.network_type == "flat":
-        mapped = segment.physical_network in configurations.get("physical_networks", ())
-        return None if mapped else f"host {host} has no device for physical network {segment.physical_network}"
-    return f"no agent wires {segment.network_type} networks yet"
+    """Why a host cannot carry a segment, in words; None when it can. `configurations` are those of its agent."""
+    if segment.network_type not in _WANTS:
+        return f"no agent wires {segment.network_type} networks yet"
+    reasons = (wants(segment, host, configurations) for wants in _WANTS[segment.network_type])
+    return next((reason for reason in reasons if reason is not None), None)
 
 
-def carried(segments: Iterable[ProviderSegment], host: str, configurations: Mapping[str, Any]) -> ProviderSegment | None:
-    """The first of a network's segments that a host can carry."""
-    return next((segment for segment in segments if why_not_carried(segment, host, configurations) is None), None)
+def carried(segments: Iterable[ProviderSegment], host: str, configurations: Mapping[str, Any]) -> tuple[ProviderSegment, ...]:
+    """The segments that a host can carry, in their order."""
+    return tuple(segment for segment in segments if why_not_carried(segment, host, configurations) is None)

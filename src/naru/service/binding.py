@@ -15,14 +15,29 @@ def agent_of(view: View, host: str) -> Agent | None:
 def why_unreachable(agent: Agent, network: Network) -> str | None:
     """Why a host cannot carry a network, in words; None when it can."""
     reasons = [why_not_carried(segment, agent.host, agent.configurations) for segment in network.on_the_wire]
-    return None if None in reasons else "; ".join(filter(None, reasons))
+    return None if None in reasons else "; ".join(dict.fromkeys(filter(None, reasons)))
 
 
-def bind(view: View, network: Network, host: str | None) -> tuple[str, dict[str, Any]]:
-    """-> vif_type and vif_details of a port of `network` on `host`: "unbound", "bridge" or "binding_failed"."""
+def bind(view: View, network: Network, host: str | None, vnic_type: str = "normal") -> tuple[str, dict[str, Any]]:
+    """-> vif_type and vif_details of a port of `network` on `host`.
+
+    The type is "unbound", "binding_failed" (the details say the reason), or what the host's agent says hypervisors plug there.
+    """
     if not host:
         return "unbound", {}
     agent = agent_of(view, host)
-    if agent is None or not agent.alive or why_unreachable(agent, network):
-        return "binding_failed", {}
-    return "bridge", {"port_filter": False, "connectivity": "l2"}
+    if reason := _why_not(agent, network, host, vnic_type):
+        return "binding_failed", {"reason": reason}
+    assert agent is not None
+    plugging = agent.configurations
+    return plugging.get("vif_type", "bridge"), {"port_filter": False, "connectivity": "l2"} | plugging.get("vif_details", {})
+
+
+def _why_not(agent: Agent | None, network: Network, host: str, vnic_type: str) -> str | None:
+    if agent is None:
+        return f"no agent has registered for host {host}"
+    if not agent.alive:
+        return f"the agent of host {host} was last heard of at {agent.heartbeat_timestamp} UTC"
+    if vnic_type != "normal":
+        return f"no agent plugs VNICs of type {vnic_type}"
+    return why_unreachable(agent, network)

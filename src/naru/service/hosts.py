@@ -15,7 +15,7 @@ from naru.model.view import View
 from naru.service.binding import agent_of
 from naru.service.dhcp import dhcp_ports, ensure_dhcp_server
 from naru.service.policy import Cloud, fetch_own
-from naru.service.ports import port_status
+from naru.service.ports import bind_anew, port_status
 
 _HEARTBEAT_KEPT_S = 10  # a newer heartbeat than this is not worth a write
 
@@ -24,11 +24,15 @@ _PARTS = {"tap": "L2", "lease": "DHCP"}
 
 
 def register_host(view: View, host: str, description: HostDescription, now: datetime) -> Changes[Agent]:
-    """A host says what it can do; networks that had no DHCP server may get one on it."""
+    """A host says what it can do: ports that could not be bound there may be now, and networks without a DHCP server may get one on it."""
     agent = agent_of(view, host) or Agent(id=new_id(), host=host)
     configurations = {
         "mechanism": description.mechanism,
+        "vif_type": description.vif_type,
+        "vif_details": description.vif_details,
         "physical_networks": list(description.physical_networks),
+        "vlan": description.vlan,
+        "tunnel_types": list(description.tunnel_types),
         "tunneling_ip": description.tunnel_address,
         "dhcp": description.dhcp,
         "instance_drivers": list(description.instance_drivers),
@@ -37,6 +41,8 @@ def register_host(view: View, host: str, description: HostDescription, now: date
     agent = replace(agent, alive=True, started_at=_text(now), heartbeat_timestamp=_text(now), configurations=configurations, failures={})
     agent = replace(agent, availability_zone=description.availability_zone)
     yield put(agent)
+    for port in list(view.find(Port, "binding:host_id", host)):
+        yield from bind_anew(view, port)
     for network in list(view.all(Network)):
         yield from ensure_dhcp_server(view, network.id)
     return agent

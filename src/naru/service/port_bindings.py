@@ -102,9 +102,10 @@ def _active(port: Port) -> list[Binding]:
 
 
 def _bound(view: View, port: Port, binding: Binding) -> Binding:
-    vif_type, vif_details = bind(view, _network(view, port), binding.host)
-    if vif_type == "binding_failed" or binding.vnic_type != "normal":
-        raise Conflict(f"Binding for port {port.id} on host {binding.host} could not be created or updated.", "PortBindingError")
+    vif_type, vif_details = bind(view, _network(view, port), binding.host, binding.vnic_type)
+    if vif_type == "binding_failed":
+        message = f"Binding for port {port.id} on host {binding.host} could not be created or updated: {vif_details['reason']}."
+        raise Conflict(message, "PortBindingError")
     return replace(binding, vif_type=vif_type, vif_details=vif_details)
 
 

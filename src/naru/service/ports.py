@@ -71,7 +71,8 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
         if given["fixed_ips"]:
             given["ip_allocation"] = "immediate"
     changed = replace(port, **given | protect_changed_port(view, caller, port, given, mac))
-    if (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type):
+    is_moved = (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type)
+    if is_moved or port.binding_vif_type == "binding_failed":
         changed = _bound(view, network, replace(changed, provisioned=()))
     changed = with_enforcement(replace(changed, status=port_status(view, changed)))
     check_host(view, changed)
@@ -139,10 +140,17 @@ def needs_lease(view: View, port: Port) -> bool:
     return any(subnet is not None and subnet.enable_dhcp and subnet.ip_version == 4 for subnet in subnets)
 
 
+def bind_anew(view: View, port: Port) -> Changes[None]:
+    """After its host said what it can do: a port that could not be bound may be now, and one that was may be plugged otherwise."""
+    network = view.get(Network, port.network_id)
+    assert network is not None
+    bound = with_enforcement(_bound(view, network, replace(port, provisioned=())))
+    if (bound.binding_vif_type, bound.binding_vif_details) != (port.binding_vif_type, port.binding_vif_details):
+        yield put(bound)
+
+
 def _bound(view: View, network: Network, port: Port) -> Port:
-    vif_type, vif_details = binding.bind(view, network, port.binding_host_id)
-    if vif_type == "bridge" and port.binding_vnic_type != "normal":
-        vif_type, vif_details = "binding_failed", {}
+    vif_type, vif_details = binding.bind(view, network, port.binding_host_id, port.binding_vnic_type)
     return replace(
         port, binding_host_id=port.binding_host_id or "", binding_vif_type=vif_type, binding_vif_details=vif_details, status="DOWN"
     )
