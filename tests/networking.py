@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-SINGULAR = {"networks": "network", "subnets": "subnet", "ports": "port", "agents": "agent", "quotas": "quota"}
+SINGULAR = {"networks": "network", "subnets": "subnet", "ports": "port", "routers": "router", "agents": "agent", "quotas": "quota"}
 SINGULAR |= {"subnetpools": "subnetpool", "address-scopes": "address_scope", "segments": "segment"}
 SINGULAR |= {"security-groups": "security_group", "security-group-rules": "security_group_rule", "address-groups": "address_group"}
 SINGULAR |= {"default-security-group-rules": "default_security_group_rule"}

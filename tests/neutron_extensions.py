@@ -76,3 +76,11 @@ RBAC_POLICIES = SimpleNamespace(
         }
     },
 )
+L3_AGENT_SCHEDULER = SimpleNamespace(
+    ALIAS="l3_agent_scheduler",
+    NAME="L3 Agent Scheduler",
+    DESCRIPTION="Schedule routers among l3 agents",
+    UPDATED_TIMESTAMP="2013-02-07T10:00:00-00:00",
+    REQUIRED_EXTENSIONS=("agent",),
+    RESOURCE_ATTRIBUTE_MAP={},
+)

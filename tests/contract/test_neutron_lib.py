@@ -41,7 +41,7 @@ from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
 from naru.model.trunks import Trunk
 from naru.model.zones import AvailabilityZone
-from neutron_extensions import RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
+from neutron_extensions import L3_AGENT_SCHEDULER, RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES
 
 KINDS = (Network, Subnet, Port, Agent, NetworkIpAvailability, SubnetPool, AddressScope, Segment)
 KINDS += (Router, FloatingIp, PortForwarding, FloatingIpPool)
@@ -108,7 +108,7 @@ def _definitions():
     return {module.ALIAS: module for module in modules if hasattr(module, "ALIAS")}
 
 
-IN_NEUTRON = (RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES)
+IN_NEUTRON = (L3_AGENT_SCHEDULER, RBAC_POLICIES, SECURITY_GROUP, SECURITY_GROUPS_DEFAULT_RULES)
 DEFINITIONS = _definitions() | {definition.ALIAS: definition for definition in IN_NEUTRON}
 ADVERTISED = [DEFINITIONS[extension.alias] for extension in EXTENSIONS if extension.alias in DEFINITIONS]
 

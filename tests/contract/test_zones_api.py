@@ -11,8 +11,8 @@ from networking import Networking
 NOWHERE = "11111111-2222-4333-8444-555555555555"
 
 
-def register(serving, host, zone, *, dhcp=True):
-    description = HostDescription(tunnel_address="172.18.0.31", dhcp=dhcp, availability_zone=zone)
+def register(serving, host, zone, *, dhcp=True, l3=False):
+    description = HostDescription(tunnel_address="172.18.0.31", dhcp=dhcp, availability_zone=zone, l3=l3)
     headers = {"Authorization": f"Bearer {(serving.state_dir / 'agent-token').read_text().strip()}"}
     url = f"{serving.url}/agent/v1/hosts/{host}"
     httpx.put(url, content=msgspec.json.encode(description), headers=headers, trust_env=False).raise_for_status()
@@ -20,8 +20,8 @@ def register(serving, host, zone, *, dhcp=True):
 
 @pytest.fixture(scope="module")
 def admin(clients, serving):
-    for host, zone in (("h1", "nova"), ("h2", "west"), ("h3", "west")):
-        register(serving, host, zone)
+    for host, zone, l3 in (("h1", "nova", True), ("h2", "west", True), ("h3", "west", False)):
+        register(serving, host, zone, l3=l3)
     register(serving, "compute1", "east", dhcp=False)
     with clients.http("admin") as http:
         yield Networking(http)
@@ -48,10 +48,10 @@ def served(admin, agent_id):
     return {network["id"] for network in admin.request("GET", f"/agents/{agent_id}/dhcp-networks").json()["networks"]}
 
 
-def test_zones_are_those_of_the_hosts_that_serve_networks(admin, demo):
+def test_zones_are_those_of_the_hosts_that_serve_networks_and_run_routers(admin, demo):
     zones = [{"name": name, "resource": "network", "state": "available"} for name in ("nova", "west")]
     assert demo.list("availability_zones", resource="network") == zones
-    routers = [{"name": name, "resource": "router", "state": "unavailable"} for name in ("nova", "west")]  # no host runs routers yet
+    routers = [{"name": name, "resource": "router", "state": "available"} for name in ("nova", "west")]
     assert demo.list("availability_zones", resource="router") == routers
     assert demo.list("availability_zones", name="west", fields="resource") == [{"resource": "network"}, {"resource": "router"}]
     assert demo.list("availability_zones", resource="network", state="unavailable") == []
@@ -93,11 +93,15 @@ def test_hints_that_cannot_be_followed_are_refused(demo, hints, refusal):
     assert demo.refused("POST", "/routers", {"router": {"availability_zone_hints": hints}})[:2] == refusal
 
 
-def test_a_router_keeps_the_zones_that_it_asks_for(demo):
-    answer = demo.request("POST", "/routers", json={"router": {"availability_zone_hints": ["west"]}})
-    assert answer.status_code == 201, answer.text
-    router = answer.json()["router"]
+def test_a_router_runs_in_the_zone_that_it_asks_for_as_soon_as_it_has_an_interface(admin, demo):
+    router = make_router(demo, availability_zone_hints=["west"])
     assert (router["availability_zone_hints"], router["availability_zones"]) == (["west"], [])
+    assert running(admin, router) == []
+    connect(demo, router)
+    assert demo.show("routers", router["id"])["availability_zones"] == ["west"]
+    assert running(admin, router) == ["h2"]
+    (port,) = admin.list("ports", device_id=router["id"])
+    assert (port["binding:host_id"], port["binding:vif_type"]) == ("h2", "bridge")
     assert demo.refused("PUT", f"/routers/{router['id']}", {"router": {"availability_zone_hints": []}})[0] == 400
 
 
@@ -137,9 +141,74 @@ def test_what_cannot_serve_is_refused(admin, agents):
     assert admin.refused("POST", path, {"network_id": flat["id"]})[:2] == (400, "InvalidInput")
 
 
+def make_router(demo, **given):
+    answer = demo.request("POST", "/routers", json={"router": given})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["router"]
+
+
+def connect(demo, router):
+    subnet = demo.subnet(demo.network())
+    answer = demo.request("PUT", f"/routers/{router['id']}/add_router_interface", json={"subnet_id": subnet["id"]})
+    assert answer.status_code == 200, answer.text
+
+
+def running(admin, router):
+    answer = admin.request("GET", f"/routers/{router['id']}/l3-agents")
+    assert answer.status_code == 200, answer.text
+    return [agent["host"] for agent in answer.json()["agents"]]
+
+
+def test_a_router_is_taken_from_one_agent_and_given_to_another(admin, demo, agents):
+    router = make_router(demo)
+    connect(demo, router)
+    (before,) = running(admin, router)
+    after = next(host for host in ("h1", "h2") if host != before)
+    there, here = (f"/agents/{agents[host]}/l3-routers" for host in (before, after))
+    assert router["id"] in {found["id"] for found in admin.request("GET", there).json()["routers"]}
+    assert admin.refused("POST", here, {"router_id": router["id"]})[:2] == (409, "RouterHostedByL3Agent")
+    assert admin.request("POST", there, json={"router_id": router["id"]}).status_code == 201  # it is there already
+    assert admin.request("DELETE", f"{there}/{router['id']}").status_code == 204
+    assert running(admin, router) == []
+    assert admin.refused("DELETE", f"{there}/{router['id']}")[:2] == (409, "RouterNotHostedByL3Agent")
+    answer = admin.request("POST", here, json={"router_id": router["id"]})
+    assert (answer.status_code, answer.json()) == (201, None)
+    assert running(admin, router) == [after]
+    assert demo.show("routers", router["id"])["availability_zones"] == [{"h1": "nova", "h2": "west"}[after]]
+
+
+def test_what_cannot_run_a_router_is_refused(admin, demo, agents):
+    router = make_router(demo)
+    body, path = {"router_id": router["id"]}, f"/agents/{agents['h1']}/l3-routers"
+    assert admin.refused("POST", f"/agents/{agents['h3']}/l3-routers", body)[:2] == (404, "InvalidL3Agent")
+    assert admin.refused("POST", path, {"router_id": NOWHERE})[:2] == (404, "RouterNotFound")
+    assert admin.refused("POST", path, {})[:2] == (400, "HTTPBadRequest")
+    assert admin.refused("GET", f"/agents/{NOWHERE}/l3-routers")[:2] == (404, "AgentNotFound")
+    flat = admin.network(**{"provider:network_type": "flat", "provider:physical_network": "elsewhere", "router:external": True})
+    gateway = {"external_gateway_info": {"network_id": flat["id"]}}
+    assert admin.request("PUT", f"/routers/{router['id']}", json={"router": gateway}).status_code == 200
+    assert running(admin, router) == []  # no host reaches the network
+    status, type, message = admin.refused("POST", path, body)
+    assert (status, type) == (409, "RouterSchedulingFailed")
+    assert "elsewhere" in message
+
+
+def test_a_disabled_agent_keeps_its_routers_and_gets_no_new_ones(admin, demo, agents):
+    kept = make_router(demo, availability_zone_hints=["nova"])
+    connect(demo, kept)
+    admin.update("agents", agents["h1"], admin_state_up=False)
+    moved = make_router(demo)
+    connect(demo, moved)
+    assert (running(admin, kept), running(admin, moved)) == (["h1"], ["h2"])
+    admin.update("agents", agents["h1"], admin_state_up=True)
+
+
 def test_agents_are_the_administrators_affair(demo, agents):
-    network = demo.network()
+    network, router = demo.network(), make_router(demo)
     for method, path in (
+        ("GET", f"/routers/{router['id']}/l3-agents"),
+        ("GET", f"/agents/{agents['h1']}/l3-routers"),
+        ("DELETE", f"/agents/{agents['h1']}/l3-routers/{router['id']}"),
         ("GET", f"/networks/{network['id']}/dhcp-agents"),
         ("GET", f"/agents/{agents['h1']}/dhcp-networks"),
         ("DELETE", f"/agents/{agents['h1']}/dhcp-networks/{network['id']}"),
@@ -166,6 +235,13 @@ def test_the_sdk(serving, admin, agents):
         assert network["id"] in [hosted.id for hosted in sdk.network.dhcp_agent_hosting_networks(found)]
         sdk.network.remove_dhcp_agent_from_network(found, network["id"])
         assert hosting(admin, network) == []
+        router = sdk.network.create_router()
+        sdk.network.add_router_to_agent(found, router)
+        assert [agent.host for agent in sdk.network.routers_hosting_l3_agents(router)] == ["h1"]
+        assert router.id in [hosted.id for hosted in sdk.network.agent_hosted_routers(found)]
+        sdk.network.remove_router_from_agent(found, router)
+        assert running(admin, {"id": router.id}) == []
+        sdk.network.delete_router(router)
 
 
 def test_the_command(clients, admin):

@@ -1,14 +1,36 @@
 """From intent to hosts: what each host is told, and when a port is ACTIVE."""
 
+from msgspec.structs import replace
+
 from naru.compile.host import compile_host
+from naru.model.agents import Agent
 from naru.model.compute import Server
-from naru.model.hoststate import DhcpState, HostDescription, InstanceState, LeaseState, NetworkState, PeerState, SegmentState, TapState
+from naru.model.hoststate import (
+    DhcpState,
+    FloatingAddress,
+    ForwardedPorts,
+    HostDescription,
+    InstanceState,
+    LeaseState,
+    NetworkState,
+    PeerState,
+    Route,
+    RouterState,
+    SegmentState,
+    TapState,
+)
 from naru.model.provider import ProviderSegment
-from naru.model.resources import DHCP_OWNER, Port, put
+from naru.model.resources import DHCP_OWNER, Change, HostRoute, Port, put
+from naru.model.routing import FloatingIp, Router, WantedGateway
 from naru.model.segments import Segment
+from naru.service.floatingips import create_floating_ip, update_floating_ip
 from naru.service.hosts import register_host
 from naru.service.instances import ServerRequest, create_servers
+from naru.service.port_forwardings import create_port_forwarding
 from naru.service.ports import delete_port
+from naru.service.router_hosts import ensure_router_hosts
+from naru.service.router_interfaces import add_router_interface
+from naru.service.routers import create_router, update_router
 from planning import ADMIN, CLOUD, MEMBER, NOW, PlainCloud
 
 
@@ -241,3 +263,129 @@ def test_a_full_network_gets_its_dhcp_server_as_soon_as_an_address_is_free():
 
     (server,) = cloud.view.all(Port)
     assert (server.device_owner, server.binding_host_id) == (DHCP_OWNER, "controller01")
+
+
+class Street(PlainCloud):
+    """An external network, a network behind a router with a gateway to it, and an instance's port there; two hosts may run routers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.host("controller01", "172.18.0.30", dhcp=True, l3=True)
+        self.host("controller02", "172.18.0.33", l3=True)
+        self.host("compute01", "172.18.0.31")
+        self.outside = self.network("outside", router_external=True)
+        self.subnet(self.outside, "203.0.113.0/28")
+        self.home = self.network("home")
+        self.rooms = self.subnet(self.home, "10.0.0.0/24")
+        self.desk = self.port(self.home, binding_host_id="compute01")
+        wanted = {"external_gateway_info": WantedGateway(self.outside.id)} | OWN
+        self.router_id = self.run(create_router(self.view, ADMIN, wanted, CLOUD)).id
+        self.run(add_router_interface(self.view, ADMIN, self.router_id, {"subnet_id": self.rooms.id}, CLOUD))
+
+    @property
+    def router(self) -> Router:
+        return self.view.get(Router, self.router_id)
+
+    def state(self) -> RouterState:
+        (state,) = of_kind(compile_host(self.view, self.router.host), RouterState)
+        return state
+
+    def float(self, **given: object) -> FloatingIp:
+        return self.run(create_floating_ip(self.view, ADMIN, {"floating_network_id": self.outside.id, **OWN, **given}, CLOUD))
+
+
+OWN = {"project_id": "admin"}
+
+
+def test_a_router_goes_to_one_host_with_its_addresses_routes_and_translations():
+    street = Street()
+    floating = street.float(port_id=street.desk.id)
+    forwarded = street.float()
+    inside = {"internal_port_id": street.port(street.home).id, "internal_ip_address": "10.0.0.4", "internal_port_range": "9000:9001"}
+    asked = {"floatingip_id": forwarded.id, "protocol": "tcp", "external_port_range": "8000:8001"}
+    street.run(create_port_forwarding(street.view, ADMIN, OWN | asked | inside, CLOUD))
+    street.run(update_router(street.view, ADMIN, street.router_id, {"routes": (HostRoute("10.9.0.0/16", "10.0.0.99"),)}, CLOUD))
+
+    state = street.state()
+
+    assert [interface.addresses for interface in state.interfaces] == [("10.0.0.1/24",)]
+    assert state.gateway is not None
+    assert state.gateway.addresses == (f"{state.snat_address}/28",)
+    assert state.routes == (Route("0.0.0.0/0", "203.0.113.1"), Route("10.9.0.0/16", "10.0.0.99"))
+    assert state.floating == (FloatingAddress(floating.id, floating.floating_ip_address, street.desk.fixed_ips[0].ip_address),)
+    ports = ForwardedPorts(forwarded.id, forwarded.floating_ip_address, "tcp", "8000:8001", "10.0.0.4", "9000:9001")
+    assert state.forwarded == (ports,)
+    taps = {tap.device: tap.netns for tap in of_kind(compile_host(street.view, street.router.host), TapState) if tap.netns == state.netns}
+    assert taps.keys() == {state.gateway.device, state.interfaces[0].device}
+    others = {"controller01", "controller02", "compute01"} - {street.router.host}
+    assert not [other for other in others if of_kind(compile_host(street.view, other), RouterState)]
+
+
+def test_a_router_without_snat_or_gateway_translates_nothing():
+    street = Street()
+    street.run(update_router(street.view, ADMIN, street.router_id, {"external_gateway_info": gateway(street, enable_snat=False)}, CLOUD))
+    assert (street.state().snat_address, street.state().gateway is None) == (None, False)
+    street.run(update_router(street.view, ADMIN, street.router_id, {"external_gateway_info": None}, CLOUD))
+    assert (street.state().snat_address, street.state().gateway, street.state().routes) == (None, None, ())
+
+
+def gateway(street, **given):
+    return WantedGateway(street.outside.id, **given)
+
+
+def test_a_router_that_is_down_has_nothing_on_its_host():
+    street = Street()
+    street.run(update_router(street.view, ADMIN, street.router_id, {"admin_state_up": False}, CLOUD))
+    left = compile_host(street.view, street.router.host).values()
+    assert not [value for value in left if isinstance(value, RouterState) or (isinstance(value, TapState) and value.netns is None)]
+
+
+def test_routers_are_spread_and_leave_a_host_that_falls_silent():
+    street = Street()
+    second = street.run(create_router(street.view, ADMIN, {"external_gateway_info": gateway(street)} | OWN, CLOUD))
+    before = street.router.host
+    assert {before, second.host} == {"controller01", "controller02"}
+
+    street.view.apply([Change(agent, replace(agent, alive=agent.host != before)) for agent in list(street.view.all(Agent))])
+    street.run(ensure_router_hosts(street.view))
+
+    assert street.router.host == second.host
+    ports = [port for port in street.view.all(Port) if port.device_id == street.router_id]
+    assert {(port.binding_host_id, port.status) for port in ports} == {(second.host, "DOWN")}
+    assert not of_kind(compile_host(street.view, before), RouterState)
+
+
+def test_a_router_stays_where_it_is_while_no_other_host_can_run_it():
+    street = Street()
+    before = street.router.host
+    street.view.apply([Change(agent, replace(agent, alive=False)) for agent in list(street.view.all(Agent))])
+    street.run(ensure_router_hosts(street.view))
+    assert street.router.host == before
+    assert of_kind(compile_host(street.view, before), RouterState)
+
+
+def test_a_router_and_its_floating_ip_show_what_their_host_reports():
+    street = Street()
+    floating = street.float(port_id=street.desk.id)
+
+    def shown() -> tuple[str, str]:
+        return street.router.status, street.view.get(FloatingIp, floating.id).status
+
+    keys = (f"router/{street.router_id}", f"floatingip/{floating.id}")
+    assert shown() == ("ACTIVE", "DOWN")
+    street.report(next(host for host in ("controller01", "controller02") if host != street.router.host), ok=keys)
+    assert shown() == ("ACTIVE", "DOWN")  # it speaks for its own
+    street.report(street.router.host, ok=keys)
+    assert shown() == ("ACTIVE", "ACTIVE")
+    street.report(street.router.host, failed=dict.fromkeys(keys, "no such device"))
+    assert shown() == ("ERROR", "ERROR")
+    street.report(street.router.host, ok=keys)
+    street.run(update_floating_ip(street.view, ADMIN, floating.id, {"port_id": None}, CLOUD))
+    assert shown() == ("ACTIVE", "DOWN")
+
+
+def test_a_port_of_a_router_needs_no_lease_to_be_active():
+    street = Street()
+    (inner,) = [port for port in street.view.find(Port, "device_id", street.router_id) if port.network_id == street.home.id]
+    street.report(street.router.host, ok=(f"tap/{inner.id}",))
+    assert street.view.get(Port, inner.id).status == "ACTIVE"

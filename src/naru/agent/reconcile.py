@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from naru.drivers.base import Action, Driver, Plan, plan
-from naru.model.hoststate import DhcpState, HostState, LeaseState, PeerState, TapState, Value
+from naru.model.hoststate import DhcpState, HostState, LeaseState, PeerState, RouterState, TapState, Value
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
@@ -129,6 +129,8 @@ def achieved(desired: HostState, failed: Mapping[str, str]) -> dict[str, str]:
         needed = _rests_on(value)
         if needed is None or needed in desired:
             statuses[key] = failed.get(key) or failed.get(needed or "", "")
+        if isinstance(value, RouterState):
+            statuses |= dict.fromkeys(value.floating_keys, statuses[key])
     return statuses
 
 

@@ -1,4 +1,4 @@
-"""What the network API answers about routing besides its collections: pools, providers, the profiles of a flavor, and who runs a router."""
+"""What the network API answers about routing besides its collections: pools, providers, the profiles of a flavor."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,13 +9,10 @@ from starlette.responses import Response
 from naru.api.backend import Backend
 from naru.api.collections import page_response
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
-from naru.model.agents import Agent
-from naru.model.errors import Forbidden
 from naru.model.flavors import ServiceProvider
-from naru.model.routing import FloatingIpPool, Router
+from naru.model.routing import FloatingIpPool
 from naru.service.flavors import add_profile, next_providers, remove_profile
 from naru.service.floatingips import list_pools
-from naru.service.policy import fetch
 from naru.store.read import list_computed, parse_query
 
 
@@ -27,8 +24,6 @@ def routing_routes(backend: Backend) -> list[Route]:
         Route("GET", "/v2.0/flavors/{flavor_id}/next_providers", bind(_list_next_providers)),
         Route("POST", "/v2.0/flavors/{flavor_id}/service_profiles", bind(_add_profile)),
         Route("DELETE", "/v2.0/flavors/{flavor_id}/service_profiles/{id}", bind(_remove_profile)),
-        Route("GET", "/v2.0/routers/{id}/l3-agents", bind(_list_agents_of_router)),
-        Route("GET", "/v2.0/agents/{id}/l3-routers", bind(_list_routers_of_agent)),
     ]
 
 
@@ -56,21 +51,3 @@ async def _add_profile(backend: Backend, call: Call) -> Response:
 async def _remove_profile(backend: Backend, call: Call) -> Response:
     await backend.store.write(lambda view: remove_profile(view, call.caller, *call.ids))
     return no_content()
-
-
-async def _list_agents_of_router(backend: Backend, call: Call) -> Response:
-    """None: no host runs routers yet."""
-    fetch(backend.view, call.caller, Router, call.id)
-    _require_overview(call, "get_l3-agents")
-    return json_response({"agents": []})
-
-
-async def _list_routers_of_agent(backend: Backend, call: Call) -> Response:
-    fetch(backend.view, call.caller, Agent, call.id)
-    _require_overview(call, "get_l3-routers")
-    return json_response({"routers": []})
-
-
-def _require_overview(call: Call, rule: str) -> None:
-    if not call.caller.reads_all:
-        raise Forbidden(f"(rule:{rule}) is disallowed by policy: an administrator may see which agent has which router")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from naru.compile.l2 import Domain
 from naru.model.hoststate import DhcpState, DhcpSubnet, LeaseState, Route, Value, dhcp_device, dhcp_netns
 from naru.model.port_options import automatic_hostname
-from naru.model.resources import DHCP_OWNER, Port, Subnet
+from naru.model.resources import Port, Subnet
 from naru.model.view import View
 
 
@@ -37,6 +37,6 @@ def compile_dhcp(view: View, domain: Domain, server: Port) -> Iterator[Value]:
     )
     for port in view.find(Port, "network_id", network.id):
         addresses = tuple(ip.ip_address for ip in port.fixed_ips if ip.subnet_id in subnets)
-        if addresses and port.device_owner != DHCP_OWNER:
+        if addresses and not port.device_owner.startswith("network:"):
             hostname = (port.dns_name or automatic_hostname(addresses[0])).partition(".")[0]
             yield LeaseState(port.id, domain.id, port.mac_address, hostname, addresses)

@@ -2,17 +2,19 @@
 
 compile_host(view, host) = for each L2 domain with a port on the host: its segments, the host's taps, the peers that only
                            a tunnel reaches (l2), and, where the host serves DHCP, the server and its reservations (dhcp)
-                         + the host's instances
+                         + the host's instances and routers (routing)
 """
 
 from collections.abc import Iterator
 
 from naru.compile.dhcp import compile_dhcp
 from naru.compile.l2 import compile_domain, domains_on
+from naru.compile.routing import hosts_of_routing, router_ends, routers
 from naru.model.agents import Agent
 from naru.model.compute import Server
 from naru.model.hoststate import InstanceState, Value, instance_netns
 from naru.model.resources import DHCP_OWNER, Change, Network, Port, Subnet, place
+from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.segments import Segment
 from naru.model.view import View
 
@@ -21,34 +23,37 @@ def compile_host(view: View, host: str) -> dict[str, Value]:
     """Everything that should be true of `host`, by key."""
     servers = list(view.find(Server, "host", host))
     ends = {port.id: (netns, device) for server in servers for port, netns, device in _interfaces(view, server)}
+    ends |= router_ends(view, host)
     values: list[Value] = []
-    for domain in domains_on(view, host):
+    for domain in domains_on(view, host, ends):
         values.extend(compile_domain(view, domain, ends))
         for port in domain.ports:
             if port.device_owner == DHCP_OWNER and domain.network.admin_state_up:
                 values.extend(compile_dhcp(view, domain, port))
     values.extend(_instance(view, server) for server in servers)
+    values.extend(routers(view, host))
     return {value.key: value for value in values}
 
 
 def affected_hosts(view: View, change: Change) -> set[str]:
     """The hosts whose desired state a change may touch; `view` already shows it."""
-    resource = change.resource
-    if isinstance(resource, Port):
-        versions = [port for port in (change.before, change.after) if isinstance(port, Port)]
-        servers = (view.get(Server, port.device_id) for port in versions)
-        own = {port.binding_host_id for port in versions} | {server.host for server in servers if server is not None}
-        return (_hosts_on(view, resource.network_id) | own) - {""}
-    if isinstance(resource, Network):
-        return _hosts_on(view, resource.id)
-    if isinstance(resource, Subnet | Segment):
-        return _hosts_on(view, resource.network_id)
-    if isinstance(resource, Server):
-        return {resource.host} - {""}
-    if isinstance(resource, Agent) and _configurations(change.before) != _configurations(change.after):
-        networks = {port.network_id for port in view.find(Port, "binding:host_id", resource.host)}
-        return {resource.host}.union(*(_hosts_on(view, network_id) for network_id in networks))
-    return set()
+    hosts: set[str] = set()
+    match change.resource:
+        case Port() as port:
+            versions = [port for port in (change.before, change.after) if isinstance(port, Port)]
+            servers = (view.get(Server, port.device_id) for port in versions)
+            own = {port.binding_host_id for port in versions} | {server.host for server in servers if server is not None}
+            hosts = _hosts_on(view, port.network_id) | own
+        case Network(id=network_id) | Subnet(network_id=network_id) | Segment(network_id=network_id):
+            hosts = _hosts_on(view, network_id)
+        case Server() as server:
+            hosts = {server.host}
+        case Router() | FloatingIp() | PortForwarding():
+            hosts = hosts_of_routing(view, change)
+        case Agent() as agent if _configurations(change.before) != _configurations(change.after):
+            networks = {port.network_id for port in view.find(Port, "binding:host_id", agent.host)}
+            hosts = {agent.host}.union(*(_hosts_on(view, network_id) for network_id in networks))
+    return hosts - {""}
 
 
 def _configurations(agent: object) -> object:

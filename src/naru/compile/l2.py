@@ -12,6 +12,7 @@ from naru.model.agents import Agent
 from naru.model.hoststate import NetworkState, PeerState, SegmentState, TapState, Value, dhcp_device, dhcp_netns
 from naru.model.provider import ProviderSegment, carried
 from naru.model.resources import DHCP_OWNER, Network, Port, Subnet
+from naru.model.routing import ROUTER_OWNERS
 from naru.model.segments import Segment
 from naru.model.view import View
 
@@ -29,12 +30,13 @@ class Domain(msgspec.Struct, frozen=True):
     ports: list[Port]  # on this host
 
 
-def domains_on(view: View, host: str) -> Iterator[Domain]:
-    """Each domain with a port on the host."""
+def domains_on(view: View, host: str, ends: Ends) -> Iterator[Domain]:
+    """Each domain with a port on the host; a port of a router only where the router has an end for it."""
     ports: dict[tuple[str, str | None], list[Port]] = {}
     for port in view.find(Port, "binding:host_id", host):
         network = view.get(Network, port.network_id)
-        if network is not None and _is_bound(port):
+        is_idle = port.device_owner in ROUTER_OWNERS and port.id not in ends
+        if network is not None and _is_bound(port) and not is_idle:
             ports.setdefault((network.id, _segment_of(view, network, port)), []).append(port)
     for (network_id, segment_id), here in ports.items():
         network, segment = view.get(Network, network_id), view.get(Segment, segment_id or "")

@@ -151,7 +151,58 @@ class InstanceState(_Value, frozen=True, tag="instance"):
         return f"instance/{self.instance_id}"
 
 
-Value = NetworkState | TapState | PeerState | DhcpState | LeaseState | InstanceState
+class RouterInterface(msgspec.Struct, frozen=True, gc=False):
+    """A port of a router inside its namespace; the tap behind it is a `TapState`."""
+
+    port_id: str
+    network_id: str
+    device: str
+    addresses: tuple[str, ...]  # "address/prefix"
+
+
+class FloatingAddress(msgspec.Struct, frozen=True, gc=False):
+    """An external address that leads to one inside as a whole."""
+
+    floatingip_id: str
+    external: str
+    fixed: str
+
+
+class ForwardedPorts(msgspec.Struct, frozen=True, gc=False):
+    """Port numbers of an external address that lead inside; both ranges `first:last`, the inner one as long or of one port."""
+
+    floatingip_id: str
+    external: str
+    protocol: str
+    external_ports: str
+    fixed: str
+    fixed_ports: str
+
+
+class RouterState(_Value, frozen=True, tag="router"):
+    """A router on this host: the namespace `netns` with an interface per subnet, routes, and address translation (IPv4 only)."""
+
+    router_id: str
+    netns: str
+    interfaces: tuple[RouterInterface, ...]
+    gateway: RouterInterface | None = None  # the interface on the external network
+    snat_address: str | None = None  # with which leaves what has no floating address; None: with its own
+    routes: tuple[Route, ...] = ()  # the default routes among them
+    floating: tuple[FloatingAddress, ...] = ()
+    forwarded: tuple[ForwardedPorts, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"router/{self.router_id}"
+
+    @property
+    def floating_keys(self) -> set[str]:
+        """What it achieves for others: its floating IPs, reported under keys of their own."""
+        ids = {floating.floatingip_id for floating in self.floating} | {ports.floatingip_id for ports in self.forwarded}
+        return {f"floatingip/{id}" for id in ids}
+
+
+Value = NetworkState | TapState | PeerState | DhcpState | LeaseState | InstanceState | RouterState
 HostState = Mapping[str, Value]
 
 
@@ -190,6 +241,7 @@ class HostDescription(msgspec.Struct, frozen=True):
     tunnel_types: tuple[str, ...] = ("vxlan",)
     vif_type: Literal["bridge", "tap", "ovs"] = "bridge"  # how a hypervisor plugs a port here
     vif_details: dict[str, Any] = {}  # what it needs to know for that
+    l3: bool = False  # may run routers
 
 
 class InstanceReport(msgspec.Struct, frozen=True):
@@ -243,6 +295,18 @@ def dhcp_netns(network_id: str) -> str:
 
 def dhcp_device(port_id: str) -> str:
     return f"ns-{port_id[:11]}"
+
+
+def router_netns(router_id: str) -> str:
+    return f"qrouter-{router_id}"
+
+
+def router_device(port_id: str) -> str:
+    return f"qr-{port_id[:11]}"
+
+
+def gateway_device(port_id: str) -> str:
+    return f"qg-{port_id[:11]}"
 
 
 def instance_netns(instance_id: str) -> str:

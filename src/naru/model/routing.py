@@ -38,6 +38,7 @@ from naru.model.resources import FixedIp, HostRoute, Keys, Resource, WantedIp
 INTERFACE_OWNER = "network:router_interface"
 GATEWAY_OWNER = "network:router_gateway"
 FLOATING_IP_OWNER = "network:floatingip"
+ROUTER_OWNERS = (INTERFACE_OWNER, GATEWAY_OWNER)
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -96,13 +97,15 @@ class Router(Resource, frozen=True, kw_only=True):
     flavor_id: Annotated[str | None, at_create(or_none(uuid_text), filter=False)] = None
     ha: Annotated[bool, settable(boolean_or_false, who="admin", see="admin", filter=False, sort=False)] = False
     availability_zone_hints: Annotated[tuple[str, ...], at_create(zone_names, filter=False, sort=False)] = ()
-    availability_zones: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()  # of the hosts that run it: none yet
+    availability_zones: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()  # of the host that runs it
+    host: Annotated[str, hidden()] = ""  # that runs it
     tags: Tags = ()
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda router: (router.project_id,),
         "name": lambda router: (router.name,),
         "flavor_id": lambda router: (router.flavor_id or "",),
+        "host": lambda router: (router.host,) if router.host else (),
     }
 
 
@@ -134,7 +137,7 @@ class FloatingIp(Resource, frozen=True, kw_only=True):
     router_id: Annotated[str | None, read_only()] = None
     port_id: Annotated[str | None, settable(or_none(uuid_text), sort=False)] = None
     fixed_ip_address: Annotated[str | None, settable(or_none(ip_address))] = None
-    status: Annotated[str, read_only()] = "DOWN"
+    reported: Annotated[str, hidden()] = "DOWN"  # by the host of its router: "ACTIVE", "ERROR", or nothing yet
     dns_name: Annotated[str, at_create(relative_dns_name, filter=False, sort=False)] = ""
     dns_domain: Annotated[str, at_create(domain_name, filter=False, sort=False)] = ""
     qos_policy_id: Annotated[str | None, settable(or_none(uuid_text), filter=False, sort=False)] = None
@@ -152,6 +155,12 @@ class FloatingIp(Resource, frozen=True, kw_only=True):
         "floating_ip_address": lambda floating: (floating.floating_ip_address or "",),
         "floating_network_id": lambda floating: (floating.floating_network_id,),
     }
+
+    derived: ClassVar[Mapping[str, Attribute]] = {"status": read_only()}
+
+    @property
+    def status(self) -> str:
+        return self.reported if self.router_id else "DOWN"
 
     def claims(self) -> tuple[str, ...]:
         return (f"floatingip/{self.floating_network_id}/{self.port_id}/{self.fixed_ip_address}",) if self.port_id else ()

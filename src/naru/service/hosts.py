@@ -16,6 +16,7 @@ from naru.service.binding import agent_of
 from naru.service.dhcp import dhcp_ports, ensure_dhcp_server
 from naru.service.policy import Cloud, fetch_own
 from naru.service.ports import bind_anew, port_status
+from naru.service.router_hosts import ensure_router_hosts, settle_routing
 
 _HEARTBEAT_KEPT_S = 10  # a newer heartbeat than this is not worth a write
 
@@ -24,7 +25,7 @@ _PARTS = {"tap": "L2", "lease": "DHCP"}
 
 
 def register_host(view: View, host: str, description: HostDescription, now: datetime) -> Changes[Agent]:
-    """A host says what it can do: ports that could not be bound there may be now, and networks without a DHCP server may get one on it."""
+    """A host says what it can do: ports may be bound now that could not be; networks get DHCP servers, routers a host."""
     agent = agent_of(view, host) or Agent(id=new_id(), host=host)
     configurations = {
         "mechanism": description.mechanism,
@@ -35,6 +36,7 @@ def register_host(view: View, host: str, description: HostDescription, now: date
         "tunnel_types": list(description.tunnel_types),
         "tunneling_ip": description.tunnel_address,
         "dhcp": description.dhcp,
+        "l3": description.l3,
         "instance_drivers": list(description.instance_drivers),
         "version": description.version,
     }
@@ -45,6 +47,7 @@ def register_host(view: View, host: str, description: HostDescription, now: date
         yield from bind_anew(view, port)
     for network in list(view.all(Network)):
         yield from ensure_dhcp_server(view, network.id)
+    yield from ensure_router_hosts(view)
     return agent
 
 
@@ -58,10 +61,13 @@ def record_report(view: View, host: str, report: HostReport, now: datetime) -> C
     is_old = _age_s(agent.heartbeat_timestamp, now) > _HEARTBEAT_KEPT_S
     if failures != agent.failures or is_old or not agent.alive:
         yield put(replace(agent, failures=failures, alive=True, heartbeat_timestamp=_text(now)))
+    if not agent.alive:
+        yield from ensure_router_hosts(view)
     for key in report.ok:
         yield from _settle(view, host, key, achieved=True)
     for key in (*report.failed, *report.gone):
         yield from _settle(view, host, key, achieved=False)
+    yield from settle_routing(view, host, report)
     if report.full:
         yield from _forget_the_rest(view, host, set(report.ok))
     for id, seen in report.instances.items():
@@ -72,22 +78,26 @@ def record_report(view: View, host: str, report: HostReport, now: datetime) -> C
 
 
 def mark_silent_hosts(view: View, cloud: Cloud, now: datetime) -> Changes[None]:
-    """Agents not heard of for `agent_down_time_s` are not alive."""
-    for agent in list(view.all(Agent)):
-        if agent.alive and _age_s(agent.heartbeat_timestamp, now) > cloud.agent_down_time_s:
-            yield put(replace(agent, alive=False))
+    """Agents not heard of for `agent_down_time_s` are not alive: the routers of their hosts go to others."""
+    silent = [a for a in view.all(Agent) if a.alive and _age_s(a.heartbeat_timestamp, now) > cloud.agent_down_time_s]
+    for agent in silent:
+        yield put(replace(agent, alive=False))
+    if silent:
+        yield from ensure_router_hosts(view)
 
 
 def update_agent(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Agent]:
     agent = fetch_own(view, caller, Agent, id, "update")
     changed = replace(agent, **given)
     yield put(changed)
+    yield from ensure_router_hosts(view)
     return changed
 
 
 def delete_agent(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     """A host that still runs registers again."""
     yield remove(fetch_own(view, caller, Agent, id, "delete"))
+    yield from ensure_router_hosts(view)
 
 
 def _settle(view: View, host: str, key: str, *, achieved: bool) -> Changes[None]:

@@ -43,7 +43,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
         }
         | provider_attributes(segments),
     )
-    check_hints(view, network.availability_zone_hints)
+    check_hints(view, "network", network.availability_zone_hints)
     network = yield from follow_settings(view, None, network)
     _check_default(view, network)
     yield put(network)

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from naru.model.errors import Conflict, Forbidden
 from naru.model.identity import Caller
-from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove
+from naru.model.resources import Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
@@ -130,7 +130,7 @@ def check_unused(port: Port) -> None:
 def port_status(view: View, port: Port) -> str:
     """ACTIVE only when L2 is wired and, where DHCP serves it, its reservation is loaded."""
     needed = {"L2"}
-    if port.device_owner != DHCP_OWNER and needs_lease(view, port):
+    if not port.device_owner.startswith("network:") and needs_lease(view, port):
         needed.add("DHCP")
     return "ACTIVE" if port.admin_state_up and needed <= set(port.provisioned) else "DOWN"
 

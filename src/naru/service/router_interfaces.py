@@ -18,8 +18,9 @@ from naru.model.view import View
 from naru.service.addressing import check_free
 from naru.service.policy import Cloud, fetch, fetch_own, owns
 from naru.service.ports import check_unused
+from naru.service.router_hosts import ensure_router_host, ports_of
 from naru.service.router_ports import bad_router, check_subnets, interface_ports, routing_port, subnets_of
-from naru.service.routers import is_reached, ports_of
+from naru.service.routers import is_reached
 
 
 def add_router_interface(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[dict[str, Any]]:
@@ -34,6 +35,7 @@ def add_router_interface(view: View, caller: Caller, id: str, body: Any, cloud: 
         assert subnet_id is not None
         port, subnets = _port_on_subnet(view, caller, router, fetch(view, caller, Subnet, subnet_id))
     yield put(port)
+    yield from ensure_router_host(view, id)
     return _answer(router, port, subnets)
 
 
@@ -46,6 +48,7 @@ def remove_router_interface(view: View, caller: Caller, id: str, body: Any, clou
     _check_unneeded(view, router, port, subnets)
     rest = tuple(ip for ip in port.fixed_ips if all(ip.subnet_id != subnet.id for subnet in subnets))
     yield put(replace(port, fixed_ips=rest)) if rest else remove(port)
+    yield from ensure_router_host(view, id)
     return _answer(router, port, subnets)
 
 

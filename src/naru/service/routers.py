@@ -9,13 +9,14 @@ from msgspec.structs import replace
 
 from naru.model.errors import Conflict, Forbidden, Invalid, invalid_value, not_found
 from naru.model.identity import Caller
-from naru.model.resources import Changes, FixedIp, HostRoute, Network, Port, Subnet, new_id, put, remove
+from naru.model.resources import Changes, FixedIp, HostRoute, Network, Subnet, new_id, put, remove
 from naru.model.routing import GATEWAY_OWNER, FloatingIp, Gateway, Router, WantedGateway, routes_list
 from naru.model.view import View
 from naru.service.addressing import choose_addresses, choose_mac, take_wanted
 from naru.service.flavors import check_router_flavor
 from naru.service.policy import Cloud, can_see, check_quota, fetch_own
 from naru.service.qos import check_policy
+from naru.service.router_hosts import ensure_router_host, ports_of
 from naru.service.router_ports import bad_router, check_subnets, gateway_port, interface_ports, routing_port, subnets_of
 from naru.service.zones import check_hints
 
@@ -27,10 +28,12 @@ def create_router(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     check_quota(view, cloud, Router, given["project_id"])
     check_router_flavor(view, caller, given.get("flavor_id"))
     wanted = given.pop("external_gateway_info", None)
-    check_hints(view, given.get("availability_zone_hints", ()))
+    check_hints(view, "router", given.get("availability_zone_hints", ()))
     router = Router(id=new_id(), **given)
     yield put(router)
-    return (yield from _set_gateway(view, caller, router, wanted, "create"))
+    yield from _set_gateway(view, caller, router, wanted, "create")
+    yield from ensure_router_host(view, router.id)
+    return view.get(Router, router.id) or router
 
 
 def update_router(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Router]:
@@ -46,7 +49,8 @@ def update_router(view: View, caller: Caller, id: str, given: dict[str, Any], cl
     if "routes" in given:
         _check_routes(view, changed)
     yield put(changed)
-    return changed
+    yield from ensure_router_host(view, id)
+    return view.get(Router, id) or changed
 
 
 def delete_router(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
@@ -174,12 +178,6 @@ def _check_routes(view: View, router: Router) -> None:
             raise _invalid_route(route, "the nexthop is not connected with router")
         if route.nexthop in own:
             raise _invalid_route(route, "the nexthop is used by router")
-
-
-def ports_of(view: View, router_id: str) -> list[Port]:
-    """Its interfaces and its gateway."""
-    gateway = gateway_port(view, router_id)
-    return [*interface_ports(view, router_id), *([gateway] if gateway is not None else [])]
 
 
 def is_reached(route: HostRoute, subnets: Iterable[Subnet]) -> bool:

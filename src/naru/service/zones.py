@@ -1,4 +1,4 @@
-"""Availability zones: those that the hosts are in, those that a network asks for, and those that its DHCP server is in."""
+"""Availability zones: those that the hosts are in, those that a network or router asks for, and those that a DHCP server is in."""
 
 from collections.abc import Sequence
 
@@ -13,21 +13,22 @@ from naru.service.binding import agent_of
 
 
 def list_zones(view: View) -> list[AvailabilityZone]:
-    """For networks and for routers each zone that has a host which may serve DHCP; it is available while one of these is."""
-    states: dict[str, bool] = {}
+    """For networks each zone with a host that may serve DHCP, for routers with one that may run them; available while one of these is."""
+    states: dict[tuple[str, str], bool] = {}
     for agent in view.all(Agent):
-        if agent.availability_zone and agent.configurations.get("dhcp"):
-            states[agent.availability_zone] = states.get(agent.availability_zone, False) or (agent.alive and agent.admin_state_up)
+        for resource, ability in (("network", "dhcp"), ("router", "l3")):
+            if agent.availability_zone and agent.configurations.get(ability):
+                zone = resource, agent.availability_zone
+                states[zone] = states.get(zone, False) or (agent.alive and agent.admin_state_up)
     return [
         AvailabilityZone(id=f"{resource}/{name}", name=name, resource=resource, state="available" if is_up else "unavailable")
-        for resource, has_hosts in (("network", True), ("router", False))  # no host runs routers yet
-        for name, is_up in sorted((name, has_hosts and is_up) for name, is_up in states.items())
+        for (resource, name), is_up in sorted(states.items())
     ]
 
 
-def check_hints(view: View, hints: Sequence[str]) -> None:
-    """Raises NotFound for a zone that no host is in."""
-    known = {zone.name for zone in list_zones(view)}
+def check_hints(view: View, resource: str, hints: Sequence[str]) -> None:
+    """Raises NotFound for a zone where no host may serve a "network", run a "router"."""
+    known = {zone.name for zone in list_zones(view) if zone.resource == resource}
     for hint in hints:
         if hint not in known:
             raise NotFound(f"AvailabilityZone {hint} could not be found.", "AvailabilityZoneNotFound")
