@@ -51,6 +51,7 @@ class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subnetpool: int = -1
     rbac_policy: int = 10
     trunk: int = -1
+    network_pool: int = 10
 
 
 class Keystone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

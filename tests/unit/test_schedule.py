@@ -2,8 +2,8 @@
 
 import pytest
 
+from naru.schedule.first_network import FILTERS, Candidate, pick_network
 from naru.schedule.hosts import HostCandidate, choose_host
-from naru.schedule.networks import FILTERS, Candidate, pick_network
 
 
 def host(name: str, **given: object) -> HostCandidate:

@@ -13,7 +13,7 @@ from naru.api.http import Call, Route, json_response, member, no_content
 from naru.model.errors import Invalid, StaleRevision, not_found
 from naru.model.identity import Caller
 from naru.model.requests import decode_create, decode_update
-from naru.model.resources import Changes, Resource, attributes
+from naru.model.resources import Changes, Network, Resource, attributes
 from naru.model.view import View
 from naru.service.policy import appearance, fetch, visible
 from naru.store.documents import render
@@ -83,7 +83,7 @@ async def _list(backend: Backend, collection: Collection, call: Call) -> Respons
     if collection.before_list is not None and (plan := collection.before_list(backend.view, caller, query.filters)) is not None:
         await backend.store.write(plan)
     describe = partial(collection.describe, backend.view) if collection.describe is not None else None
-    sees = visible(backend.view, caller)
+    sees = visible(backend.view, caller, by_id=kind is not Network or "id" in query.filters)
     shown_as = {"appears": appearance(caller, kind), "describe": describe}
     page = list_page(backend.view, backend.documents(kind), kind, query, sees, admin=caller.reads_all, **shown_as)
     return page_response(call, kind, query, page)

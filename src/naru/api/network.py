@@ -23,6 +23,7 @@ from naru.model.agents import Agent
 from naru.model.availability import NetworkIpAvailability
 from naru.model.errors import NotFound
 from naru.model.flavors import ServiceFlavor, ServiceProfile
+from naru.model.network_pools import NetworkPool
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Network, Port, Resource, Subnet, attributes
 from naru.model.routing import FloatingIp, PortForwarding, Router
@@ -49,6 +50,7 @@ from naru.service.address_scopes import create_address_scope, delete_address_sco
 from naru.service.flavors import create_flavor, create_profile, delete_flavor, delete_profile, update_flavor, update_profile
 from naru.service.floatingips import create_floating_ip, delete_floating_ip, describe_floating_ip, update_floating_ip
 from naru.service.hosts import delete_agent, update_agent
+from naru.service.network_pools import create_network_pool, delete_network_pool, update_network_pool
 from naru.service.networks import create_network, delete_network, update_network
 from naru.service.port_forwardings import create_port_forwarding, delete_port_forwarding, update_port_forwarding
 from naru.service.ports import create_port, delete_port, update_port
@@ -143,6 +145,7 @@ COLLECTIONS = (
         actions={"add_subports": add_subports, "remove_subports": remove_subports},
     ),
     Collection(Segment, create_segment, update_segment, delete_segment),
+    Collection(NetworkPool, create_network_pool, update_network_pool, delete_network_pool),
     Collection(NetworkSegmentRange, create_range, update_range, delete_range, path="network_segment_ranges", describe=describe_range),
 )
 

@@ -5,6 +5,7 @@ sort keys and the contract test against neutron-lib all follow from these descri
 """
 
 import ipaddress
+import math
 import re
 import unicodedata
 import uuid
@@ -133,6 +134,27 @@ def integer(minimum: int | None = None, maximum: int | None = None, one_of: Coll
             raise ValueError(f"{shown(number)} is too large, must be at most {maximum}")
         if one_of is not None and number not in one_of:
             raise ValueError(f"{shown(number)} is not in {list(one_of)}")
+        return number
+
+    return convert
+
+
+def number(minimum: float | None = None, maximum: float | None = None) -> Convert:
+    """A number that need not be whole."""
+    bounds = {"minimum": minimum, "maximum": maximum}
+
+    @takes({"type": "number"} | {word: bound for word, bound in bounds.items() if bound is not None})
+    def convert(value: Any) -> float:
+        try:
+            number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise Unconvertible(f"{shown(value)} is not a number")
+        if minimum is not None and number < minimum:
+            raise ValueError(f"{shown(value)} is too small, must be at least {minimum:g}")
+        if maximum is not None and number > maximum:
+            raise ValueError(f"{shown(value)} is too large, must be at most {maximum:g}")
         return number
 
     return convert
@@ -318,6 +340,14 @@ def zone_names(value: Any) -> tuple[str, ...]:
 
 # Texts by which users find their resources. They are set through their own paths (api/tags.py), only a port's already at create.
 Tags = Annotated[tuple[str, ...], read_only(sort=False)]
+
+# What a list of tags asks of the tags that a resource has.
+TAG_TESTS: Mapping[str, Callable[[frozenset[str], frozenset[str]], bool]] = {
+    "tags": lambda asked, present: asked <= present,
+    "tags-any": lambda asked, present: bool(asked & present),
+    "not-tags": lambda asked, present: not asked <= present,
+    "not-tags-any": lambda asked, present: not asked & present,
+}
 
 # The projects that a resource is shared with by name; `shared` is for everyone (service/sharing.py).
 SharedWith = Annotated[tuple[str, ...], hidden()]

@@ -8,6 +8,7 @@ from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
 from naru.model.logs import LogResource
 from naru.model.metering import MeteringLabel, MeteringLabelRule
+from naru.model.network_pools import NetworkPool, PoolTurn
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
@@ -31,6 +32,7 @@ KINDS: Mapping[str, type[Resource]] = {
     for kind in (
         *(QosPolicy, *RULE_KINDS, Trunk),
         *(Network, Subnet, Port, Agent, Quota),
+        *(NetworkPool, PoolTurn),
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         *(SecurityGroupDefaultStatefulness, NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule),

@@ -99,6 +99,11 @@ def place(network_id: str, host: str) -> str:
     return f"{network_id}@{host}"
 
 
+def use(project_id: str, network_id: str) -> str:
+    """Index key of the ports that one project has on one network."""
+    return f"{project_id}@{network_id}"
+
+
 def new_id() -> str:
     """A random UUID: kernel names are cut from its first characters, so ids must differ there."""
     return str(uuid.uuid4())
@@ -325,6 +330,7 @@ class Port(Resource, frozen=True, kw_only=True):
         "mac_address": lambda port: (port.mac_address,),
         "binding:host_id": lambda port: (port.binding_host_id,),
         "security_groups": lambda port: port.security_groups,
+        "use": lambda port: (use(port.project_id, port.network_id),),
         "place": lambda port: (place(port.network_id, port.binding_host_id),) if port.binding_host_id else (),
         "subnet_id": lambda port: tuple({ip.subnet_id for ip in port.fixed_ips}),
         "ip_address": lambda port: tuple(ip.ip_address for ip in port.fixed_ips),

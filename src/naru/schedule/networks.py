@@ -1,73 +1,133 @@
-"""Which network an instance gets when nobody says which: pure, with a reason for every candidate.
+"""Which networks a pick gets its addresses from: pure, deterministic, with a verdict and a reason for every candidate.
 
-Filters refuse with a reason; of what is left the first in order wins: own networks before shared ones, then by name. The choice is
-made by free addresses as they are in the planner's view, in which every address chosen a moment ago is already taken; so any
-number of concurrent requests fill one network to the last address and go on with the next.
+Filters refuse, each with a code. Of the rest weighers make a score: the highest comes first, ties go by priority, then own networks
+before others, then names. Addresses are placed one after the other, and each counts at once; so 500 picks of one and one pick of
+500 come to the same. The cost grows with the candidates, and for each address with their logarithm, never with the ports there are.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 import msgspec
 
+from naru.schedule.candidates import Candidate, Verdict, Wish
+from naru.schedule.filters import Filter, Values, filters_of
+from naru.schedule.weighers import Weighing
 
-class Candidate(msgspec.Struct, frozen=True):
-    """What a pick knows of a network. `usable` and `free` count addresses of one IP version; usable = free + allocated."""
-
-    network_id: str
-    name: str
-    own: bool
-    admin_state_up: bool
-    external: bool
-    has_subnet: bool
-    usable: int
-    free: int
-    unreachable: str | None = None  # why no host can carry it
+Refusal = tuple[str, Values]
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What became of a candidate. `reason` is stable for programs, `text` is for people."""
+class Placement(msgspec.Struct, frozen=True):
+    """The network of each address, in the order of placing; none where the wish is refused.
 
-    network_id: str
-    name: str
-    reason: str
-    text: str
+    Verdicts in the order of preference: what was chosen, what else would fit, what was refused.
+    """
 
-
-class Pick(msgspec.Struct, frozen=True):
-    """The chosen network, if any, and a verdict for every candidate that was looked at, in the order of preference."""
-
-    network_id: str | None
+    assignments: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
 
-    def explain(self) -> str:
-        """`NET2: chosen, 12 of 13 free; NET1: full, 0 of 13 free`: the chosen one first."""
-        chosen_first = sorted(self.verdicts, key=lambda verdict: verdict.network_id != self.network_id)
-        return "; ".join(f"{verdict.name or verdict.network_id}: {verdict.text}" for verdict in chosen_first)
+    @property
+    def is_refused(self) -> bool:
+        return not self.assignments
 
 
-Filter = Callable[[Candidate], str | None]  # -> why not, in words
+def place(candidates: Sequence[Candidate], wish: Wish, policy: str = "sequential", weights: Mapping[str, float] | None = None) -> Placement:
+    """Networks for `wish.count` addresses, or for as many as there is room for; but where that is less than `wish.least`, for none.
 
-FILTERS: Mapping[str, Filter] = {
-    "admin_down": lambda candidate: None if candidate.admin_state_up else "administratively down",
-    "external": lambda candidate: "external, taken only when named" if candidate.external else None,
-    "no_subnet": lambda candidate: None if candidate.has_subnet else "no subnet",
-    "unreachable": lambda candidate: candidate.unreachable,
-    "full": lambda candidate: None if candidate.free > 0 else f"full, 0 of {candidate.usable} free",
-}
+    `weights` are multipliers beside, or instead of, those of the policy. No network stands twice among the candidates, whose order
+    means nothing.
+    """
+    ordered = sorted(candidates, key=_tie)
+    filters = filters_of(wish)
+    refusals = [_refusal(candidate, wish, filters) for candidate in ordered]
+    fit = [candidate for candidate, refusal in zip(ordered, refusals, strict=True) if refusal is None]
+    weighing = Weighing(fit, policy, weights or {})
+    ranking = sorted(range(len(fit)), key=weighing.scores.__getitem__, reverse=True)  # stable: of the same score the first in order
+    if wish.mode == "one_network":
+        chosen = _on_one(fit, ranking, wish)
+    elif wish.count == 1:
+        chosen = ranking[:1]
+    else:
+        chosen = _one_by_one(fit, weighing, wish)
+    is_enough = len(chosen) >= max(1, wish.least)
+    return Placement(
+        assignments=tuple(fit[index].facts.network_id for index in chosen) if is_enough else (),
+        verdicts=(
+            *_fit_verdicts(fit, ranking, weighing, wish, chosen, is_enough=is_enough),
+            *(
+                Verdict(candidate.facts.network_id, candidate.facts.name, "refused", *refusal, candidate.counts)
+                for candidate, refusal in zip(ordered, refusals, strict=True)
+                if refusal is not None
+            ),
+        ),
+    )
 
 
-def pick_network(candidates: Iterable[Candidate]) -> Pick:
-    """The first candidate that passes every filter. Later ones get the verdict "not_needed"."""
-    chosen: str | None = None
-    verdicts = []
-    for candidate in sorted(candidates, key=lambda c: (not c.own, c.name, c.network_id)):
-        refused = next(((code, why) for code, check in FILTERS.items() if (why := check(candidate)) is not None), None)
-        free = f"{candidate.free} of {candidate.usable} free"
-        if refused is not None:
-            reason, text = refused
-        elif chosen is None:
-            chosen, reason, text = candidate.network_id, "chosen", f"chosen, {free}"
+def _tie(candidate: Candidate) -> tuple[int, bool, str, str]:
+    return candidate.priority, not candidate.own, candidate.facts.name, candidate.facts.network_id
+
+
+def _refusal(candidate: Candidate, wish: Wish, filters: Sequence[Filter]) -> Refusal | None:
+    for row in filters:
+        if row.refuses(candidate, wish):
+            return row.code, row.values(candidate, wish)
+    return None
+
+
+def _on_one(fit: Sequence[Candidate], ranking: Sequence[int], wish: Wish) -> list[int]:
+    """All addresses on the best of those that have room for the most."""
+    most = max((min(wish.count, candidate.room) for candidate in fit), default=0)
+    best = next((index for index in ranking if min(wish.count, fit[index].room) == most), 0)
+    return [best] * most
+
+
+def _one_by_one(fit: Sequence[Candidate], weighing: Weighing, wish: Wish) -> list[int]:
+    """Each address on the network that is best when it is its turn."""
+    taken = [0] * len(fit)
+    room = [candidate.room for candidate in fit]
+    left = {candidate.share.pool_id: candidate.share.limit - candidate.share.used for candidate in fit if candidate.share is not None}
+    waiting: list[int] = []  # they are ahead of the others by all that `max_skew` allows
+    level, at_level = 0, Counter({0: len(fit)})  # of the networks with room: the fewest taken, and how many have taken so many
+    best_first = [(-score, index) for index, score in enumerate(weighing.scores)]
+    heapify(best_first)
+    chosen: list[int] = []
+    while best_first and len(chosen) < wish.count:
+        _, index = heappop(best_first)
+        if wish.max_skew is not None and taken[index] - level >= wish.max_skew:
+            waiting.append(index)
+            continue
+        share = fit[index].share
+        at_level[taken[index]] -= 1
+        if share is None or left[share.pool_id] > 0:
+            chosen.append(index)
+            taken[index] += 1
+            if share is not None:
+                left[share.pool_id] -= 1
+            if taken[index] < room[index]:
+                at_level[taken[index]] += 1
+                heappush(best_first, (-weighing.score_after(index, taken[index]), index))
+        if wish.max_skew is not None and not at_level[level]:
+            level = min((count for count, networks in at_level.items() if networks), default=level)
+            for ahead in waiting:
+                heappush(best_first, (-weighing.score_after(ahead, taken[ahead]), ahead))
+            waiting.clear()
+    return chosen
+
+
+def _fit_verdicts(
+    fit: Sequence[Candidate], ranking: Sequence[int], weighing: Weighing, wish: Wish, chosen: Sequence[int], *, is_enough: bool
+) -> Iterator[Verdict]:
+    taken = Counter(chosen)
+    for index in sorted(ranking, key=lambda index: index not in taken) if is_enough else ranking:
+        facts, counts = fit[index].facts, fit[index].counts
+        told = weighing.weights(index), weighing.scores[index]
+        values: Values = {"free": counts.free, "usable": counts.usable}
+        if not is_enough:
+            values = {"possible": len(chosen), "least": wish.least}
+            yield Verdict(facts.network_id, facts.name, "refused", "no_quorum", values, counts, *told)
+        elif index in taken:
+            values |= {"taken": taken[index], "count": len(chosen)}
+            yield Verdict(facts.network_id, facts.name, "chosen", "chosen", values, counts, *told)
         else:
-            reason, text = "not_needed", f"not needed, {free}"
-        verdicts.append(Verdict(candidate.network_id, candidate.name, reason, text))
-    return Pick(chosen, tuple(verdicts))
+            yield Verdict(facts.network_id, facts.name, "passed", "not_needed", values, counts, *told)

@@ -12,8 +12,8 @@ from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
 from naru.model.resources import Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
 from naru.model.view import View
+from naru.schedule.first_network import Candidate, Pick, pick_network
 from naru.schedule.hosts import HostCandidate, choose_host
-from naru.schedule.networks import Candidate, Pick, pick_network
 from naru.service import binding
 from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
 from naru.service.ports import check_unused, create_port, remove_port, update_port

@@ -12,6 +12,7 @@ from naru.model.provider import ProviderSegment
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.segments import Segment
 from naru.model.view import View
+from naru.service.network_pools import leave_pools
 from naru.service.policy import Cloud, check_quota, fetch_own
 from naru.service.port_options import check_vlan_transparency
 from naru.service.qos import check_policy, follow_network_policy, policy_of_new_network
@@ -87,6 +88,7 @@ def delete_network(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes
     for part in [*ports, *view.find(Subnet, "network_id", id), *view.find(Segment, "network_id", id), network]:
         yield remove(part)
     yield from forget_policies(view, id)
+    yield from leave_pools(view, id)
 
 
 def _check_default(view: View, network: Network) -> None:

@@ -21,6 +21,7 @@ from naru.model.security import DefaultSecurityGroupRule, SecurityGroup, Securit
 from naru.model.segment_ranges import NetworkSegmentRange
 from naru.model.sharing import EVERYONE
 from naru.model.view import View
+from naru.service.pool_reach import is_reached, is_reached_in_hiding
 
 R = TypeVar("R", bound=Resource)
 
@@ -58,7 +59,7 @@ def owns_network(view: View, caller: Caller, network_id: str) -> bool:
 
 # Who else sees a resource than its owner and those it is shared with.
 _SEEN_BY_OTHERS: dict[type[Resource], Callable[[View, Caller, Any], bool]] = {
-    Network: lambda _view, caller, network: EVERYONE in network.external_to or caller.project_id in network.external_to,
+    Network: lambda view, caller, network: _is_external_to(caller, network) or is_reached(view, caller.project_id, network),
     Subnet: lambda view, caller, subnet: _sees_network(view, caller, subnet.network_id),
     Port: lambda view, caller, port: owns_network(view, caller, port.network_id),
     SecurityGroupRule: lambda view, caller, rule: _owns_group(view, caller, rule.security_group_id),
@@ -75,6 +76,10 @@ _OF_ADMINISTRATORS = (NetworkSegmentRange, LogResource, MeteringLabel, MeteringL
 def is_shared_with(caller: Caller, resource: Resource | None) -> bool:
     """With everyone, or with the caller's project."""
     return getattr(resource, "shared", False) or caller.project_id in getattr(resource, "shared_with", ())
+
+
+def _is_external_to(caller: Caller, network: Network) -> bool:
+    return EVERYONE in network.external_to or caller.project_id in network.external_to
 
 
 def _sees_network(view: View, caller: Caller, network_id: str) -> bool:
@@ -101,9 +106,19 @@ def can_see(view: View, caller: Caller, resource: Resource) -> bool:
     return seen is not None and seen(view, caller, resource)
 
 
-def visible(view: View, caller: Caller) -> Callable[[Resource], bool] | None:
-    """A filter for lists; None: the caller sees all."""
-    return None if caller.reads_all else lambda resource: can_see(view, caller, resource)
+def visible(view: View, caller: Caller, *, by_id: bool = True) -> Callable[[Resource], bool] | None:
+    """A filter for lists; None: the caller sees all. Members of hidden pools are found by their ids only."""
+    if caller.reads_all:
+        return None
+    if by_id:
+        return lambda resource: can_see(view, caller, resource)
+    return lambda resource: can_see(view, caller, resource) and not _is_hidden(view, caller, resource)
+
+
+def _is_hidden(view: View, caller: Caller, resource: Resource) -> bool:
+    if not isinstance(resource, Network) or owns(caller, resource) or is_shared_with(caller, resource) or _is_external_to(caller, resource):
+        return False
+    return is_reached_in_hiding(view, caller.project_id, resource)
 
 
 def appearance(caller: Caller, kind: type[R]) -> Callable[[R], R] | None:

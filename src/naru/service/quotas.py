@@ -5,6 +5,7 @@ from typing import Any
 from naru.model.attributes import Unconvertible, boolean, integer
 from naru.model.errors import Forbidden, Invalid, NotFound, invalid_value
 from naru.model.identity import Caller
+from naru.model.network_pools import NetworkPool
 from naru.model.pools import SubnetPool
 from naru.model.resources import Changes, Network, Port, Quota, Resource, Subnet, put, remove
 from naru.model.routing import FloatingIp, Router
@@ -16,7 +17,7 @@ from naru.service.policy import Cloud, quota_limits
 
 COUNTED: dict[str, type[Resource]] = {
     kind.singular: kind
-    for kind in (Network, Subnet, Port, SubnetPool, Router, FloatingIp, SecurityGroup, SecurityGroupRule, RbacPolicy, Trunk)
+    for kind in (Network, Subnet, Port, SubnetPool, Router, FloatingIp, SecurityGroup, SecurityGroupRule, RbacPolicy, Trunk, NetworkPool)
 }
 
 _limit = integer(-1, 2**31 - 1)

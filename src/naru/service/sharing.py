@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from naru.model.errors import Conflict, Forbidden, Invalid
 from naru.model.identity import Caller
+from naru.model.network_pools import NetworkPool
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import QosPolicy
 from naru.model.resources import Changes, Network, Port, Resource, Subnet, new_id, put, remove
@@ -31,6 +32,7 @@ _TYPES: Mapping[str, type[Resource]] = {
     "security_group": SecurityGroup,
     "address_group": AddressGroup,
     "qos_policy": QosPolicy,
+    "network_pool": NetworkPool,
 }
 _OBJECT_TYPES = {kind: object_type for object_type, kind in _TYPES.items()}
 
@@ -42,6 +44,7 @@ _DEPENDANTS: Mapping[type[Resource], Mapping[type[Resource], str]] = {
     SecurityGroup: {Port: "security_groups"},
     AddressGroup: {SecurityGroupRule: "remote_address_group_id"},
     QosPolicy: {Network: "qos_policy_id", Port: "qos_policy_id"},
+    NetworkPool: {},  # ports stay where they are
 }
 
 

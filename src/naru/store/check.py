@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from naru.model.identity import ApplicationCredential, Project, Token, User
 from naru.model.kinds import KINDS
+from naru.model.network_pools import NetworkPool, PoolTurn
 from naru.model.resources import Network, Port, Resource, Subnet
 from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
 from naru.store.database import is_current, open_database, schema_revision
@@ -102,6 +103,10 @@ def _references(resource: Resource) -> Iterator[tuple[type[Resource], str]]:
             yield SecurityGroup, resource.security_group_id
             yield from ((SecurityGroup, id) for id in (resource.remote_group_id,) if id is not None)
             yield from ((AddressGroup, id) for id in (resource.remote_address_group_id,) if id is not None)
+        case NetworkPool():
+            yield from ((Network, member.network_id) for member in resource.members)
+        case PoolTurn():
+            yield NetworkPool, resource.id
         case ApplicationCredential():
             yield User, resource.user_id
             yield Project, resource.project_id

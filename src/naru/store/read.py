@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from naru.model.attributes import Attribute, Unconvertible, ip_address
+from naru.model.attributes import TAG_TESTS, Attribute, Unconvertible, ip_address
 from naru.model.errors import Invalid, invalid_value, not_found
 from naru.model.resources import FixedIp, Resource, attributes
 from naru.store.documents import Document, render
@@ -20,14 +20,6 @@ from naru.store.snapshot import Snapshot
 
 Sees = Callable[[Resource], bool] | None  # None: all
 Test = Callable[[Any], bool]
-
-# What a list of tags asks of the tags that a resource has.
-_TAG_TESTS: Mapping[str, Callable[[frozenset[str], frozenset[str]], bool]] = {
-    "tags": lambda asked, present: asked <= present,
-    "tags-any": lambda asked, present: bool(asked & present),
-    "not-tags": lambda asked, present: not asked <= present,
-    "not-tags-any": lambda asked, present: not asked & present,
-}
 
 
 class ListQuery(msgspec.Struct, frozen=True):
@@ -67,7 +59,7 @@ def parse_query(kind: type[Resource], pairs: Sequence[tuple[str, str]], *, admin
             plain[key] += [value] if value else []
         elif (item := described.get(key)) is not None and item.attribute.filter and (admin or item.attribute.see != "admin"):
             filters[key] = (*filters.get(key, ()), _parse_filter(item.attribute, key, value))
-        elif key in _TAG_TESTS and "tags" in described:
+        elif key in TAG_TESTS and "tags" in described:
             filters[key] = (*filters.get(key, ()), value)
         else:
             unknown.append(key)
@@ -291,7 +283,7 @@ def _index_of(kind: type[Resource], wire: str, values: Sequence[str]) -> tuple[s
 def _test(kind: type[Resource], wire: str, values: Sequence[str]) -> Test:
     if wire == "fixed_ips":
         return _fixed_ips_test(values)
-    if wire in _TAG_TESTS:
+    if wire in TAG_TESTS:
         return _tags_test(wire, values)
     value_of, wanted = attrgetter(attributes(kind)[wire].field), frozenset(values)
 
@@ -321,7 +313,7 @@ def _fixed_ips_test(values: Sequence[str]) -> Test:
 
 def _tags_test(wire: str, values: Sequence[str]) -> Test:
     """`tags=a,b`: a list of tags, parted by commas. Given twice it is one longer list."""
-    test, asked = _TAG_TESTS[wire], frozenset(tag for value in values for tag in value.split(",") if tag)
+    test, asked = TAG_TESTS[wire], frozenset(tag for value in values for tag in value.split(",") if tag)
     return lambda resource: test(asked, frozenset(resource.tags))
 
 

@@ -1,0 +1,37 @@
+"""Which networks a project reaches through pools: visible by id, and its ports may be there."""
+
+from collections.abc import Iterator
+
+from naru.model.attributes import TAG_TESTS
+from naru.model.network_pools import NetworkPool
+from naru.model.resources import Network
+from naru.model.view import View
+
+
+def may_use(pool: NetworkPool, project_id: str) -> bool:
+    return bool(project_id) and (pool.project_id == project_id or pool.shared or project_id in pool.shared_with)
+
+
+def opens(pool: NetworkPool, network: Network) -> bool:
+    """Who may use the pool may use this member: nobody hands on what was only shared with him."""
+    return pool.of_operator or network.project_id == pool.project_id
+
+
+def selects(pool: NetworkPool, network: Network) -> bool:
+    """The tags say that it is a member."""
+    tags = frozenset(network.tags)
+    return bool(pool.member_tags) and all(TAG_TESTS[word](frozenset(asked), tags) for word, asked in pool.member_tags.items())
+
+
+def pools_with(view: View, network: Network) -> Iterator[NetworkPool]:
+    yield from view.find(NetworkPool, "network_id", network.id)
+    yield from (pool for pool in view.find(NetworkPool, "by_tags", "*") if selects(pool, network))
+
+
+def is_reached(view: View, project_id: str, network: Network) -> bool:
+    return any(may_use(pool, project_id) and opens(pool, network) for pool in pools_with(view, network))
+
+
+def is_reached_in_hiding(view: View, project_id: str, network: Network) -> bool:
+    """By hidden pools alone."""
+    return all(pool.hidden for pool in pools_with(view, network) if may_use(pool, project_id) and opens(pool, network))
