@@ -55,6 +55,7 @@ KINDS += (QosPolicy, *RULE_KINDS, PortBinding, Trunk)
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
 
 # What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
+OWN_EXTENSIONS = {"network-pools"}
 IN_NEUTRON_ONLY = {
     "quotas": ("Quota management support", "Expose functions for quotas management per project", "2012-07-29T10:00:00-00:00"),
     "quota_details": (
@@ -414,13 +415,21 @@ def test_what_is_taken_can_be_kept(kind, name, rules):
 # -- extensions
 
 
-@pytest.mark.parametrize("extension", EXTENSIONS, ids=lambda extension: extension.alias)
+NEUTRONS = [extension for extension in EXTENSIONS if extension.alias not in OWN_EXTENSIONS]
+
+
+@pytest.mark.parametrize("extension", NEUTRONS, ids=lambda extension: extension.alias)
 def test_extensions_are_described_in_neutrons_words(extension):
     definition = DEFINITIONS.get(extension.alias)
     expected = (
         IN_NEUTRON_ONLY[extension.alias] if definition is None else (definition.NAME, definition.DESCRIPTION, definition.UPDATED_TIMESTAMP)
     )
     assert (extension.name, extension.description, extension.updated) == expected
+
+
+def test_an_extension_of_our_own_has_no_name_of_neutrons():
+    assert {extension.alias for extension in EXTENSIONS} >= OWN_EXTENSIONS
+    assert not OWN_EXTENSIONS & {*DEFINITIONS, *IN_NEUTRON_ONLY}
 
 
 def test_what_an_extension_requires_is_advertised_too():

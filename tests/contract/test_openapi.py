@@ -104,6 +104,7 @@ SEEDS = [
     ("rbac-policies", {"rbac_policy": EVERYONE_SEES | {"object_id": "{network_id}"}}),
     ("qos/policies", {"policy": {"name": "policy"}}),
     ("qos/policies/{qos_policy_id}/dscp_marking_rules", {"dscp_marking_rule": {"dscp_mark": 10}}),
+    ("network-pools", {"network_pool": {"name": "pool", "members": [{"network_id": "{network_id}"}]}}),
     ("flavors", {"flavor": {"name": "flavor", "service_type": "L3_ROUTER_NAT"}}),
     ("service_profiles", {"service_profile": {"metainfo": "meta"}}),
 ]

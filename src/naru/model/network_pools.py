@@ -62,7 +62,7 @@ _members = list_of(
 
 
 @takes(_members.__dict__["schema"])
-def members(value: Any) -> tuple[Member, ...]:
+def member_list(value: Any) -> tuple[Member, ...]:
     found: tuple[Member, ...] = _members(value)
     ids = [member.network_id for member in found]
     if twice := next((id for id in ids if ids.count(id) > 1), None) if len(set(ids)) < len(ids) else None:
@@ -126,7 +126,7 @@ class NetworkPool(Resource, frozen=True, kw_only=True):
     shared_with: SharedWith = ()
     of_operator: Annotated[bool, hidden()] = False  # an administrator made it
     is_default: Annotated[bool, settable(boolean, sort=False)] = False  # of its project; a shared one: of all that have no own
-    members: Annotated[tuple[Member, ...], settable(members, filter=False, sort=False)] = ()
+    members: Annotated[tuple[Member, ...], settable(member_list, filter=False, sort=False)] = ()
     # Networks with these tags are members, too, behind the others.
     member_tags: Annotated[dict[str, tuple[str, ...]], settable(or_empty(tag_selector, {}), filter=False, sort=False)] = field(
         default_factory=dict
