@@ -63,10 +63,11 @@ bench: ## the speed that the project promises, measured here
 	@scripts/setup dev
 	@$(BIN)/python tests/bench/bench.py $(ARGS)
 
-docs: ## write docs/reference/commands.md and attributes.md anew from what they describe
+docs: ## write docs/reference/commands.md, attributes.md and policy-rules.md anew from what they describe
 	@scripts/setup dev
 	@$(BIN)/python scripts/write-command-reference
 	@$(BIN)/python scripts/write-attribute-reference
+	@$(BIN)/python scripts/write-rule-reference
 
 lock: ## resolve requirements/*.txt anew (ARGS=--upgrade: to the newest versions)
 	@scripts/lock $(ARGS)

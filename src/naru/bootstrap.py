@@ -25,11 +25,13 @@ from naru.api.image import image_routes
 from naru.api.keystone import ByKeystone
 from naru.api.network import network_routes
 from naru.api.public import public_routes
+from naru.api.rules import rule_names
 from naru.api.serve import listen, serve
 from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
 from naru.integrations.keystone import open_keystone
 from naru.model.errors import NaruError, Unavailable
+from naru.model.identity import Overrides
 from naru.model.port_options import domain_name
 from naru.model.resources import Changes
 from naru.model.view import View
@@ -72,6 +74,7 @@ class Server:
             utc_now,
             token_lifetime_s=settings.token_lifetime_s,
             pagination_max_limit=settings.pagination_max_limit,
+            overrides=overrides_of(settings),
         )
         self.keystone = open_keystone(settings.keystone) if settings.auth == "keystone" else None
         self.authenticate = self._authenticate()
@@ -214,6 +217,17 @@ def cloud_of(settings: Settings) -> Cloud:
     except ValueError as error:
         raise SettingsError(f"dns_domain: {error}") from None
     return Cloud(ranges, quotas, settings.agent_down_time_s, segments.auto_network_cidr, dns_domain)
+
+
+def overrides_of(settings: Settings) -> Overrides | None:
+    """Raises SettingsError for a policy file that cannot be used."""
+    if not settings.policy_file:
+        return None
+    try:
+        from naru.integrations.policy_file import open_overrides  # noqa: PLC0415  (an extra: 19 MiB that others do without)
+    except ImportError as error:
+        raise SettingsError(f"policy_file needs oslo.policy ({error}): pip install 'naru[policy]'") from error
+    return open_overrides(Path(settings.policy_file), rule_names())
 
 
 def keep_secret(path: Path) -> str:

@@ -99,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent_down_time_s: float = 75.0  # a host not heard of for so long is not alive
     max_body_bytes: int = 10 * 1024 * 1024
     pagination_max_limit: int = -1  # -1: no limit
+    policy_file: str = ""  # rules in the format of oslo.policy, YAML or JSON, that override who may do and see what
     dns_domain: str = "openstacklocal."  # of the names that DHCP hands out; networks keep the one that they were made with
     segments: Segments = Segments()
     quota: Quota = Quota()

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from naru.api.backend import Backend
 from naru.api.http import Call, Route
 from naru.model.errors import Forbidden, Unauthenticated
-from naru.model.identity import ApplicationCredential, Caller, Domain, Project, Role, Token, User
+from naru.model.identity import ApplicationCredential, Caller, Domain, Overrides, Project, Role, Token, User
 from naru.model.resources import Change
 from naru.service import identity
 from naru.service.policy import require_writer
@@ -24,15 +24,30 @@ def anyone(request: Request) -> Caller:
 
 
 def for_writers(route: Route) -> Route:
-    """The one place that keeps readers from changing anything."""
+    """The one place that keeps readers from changing anything, but for what a rule of the operator's is about."""
     if route.method == "GET" or route.is_public:
         return route
 
     async def endpoint(call: Call) -> Response:
-        require_writer(call.caller, f"{call.request.method} {call.request.url.path}")
+        if not call.caller.is_ruled(route.rule):
+            require_writer(call.caller, f"{call.request.method} {call.request.url.path}")
         return await route.endpoint(call)
 
     return route._replace(endpoint=endpoint)
+
+
+def under_rules(route: Route, overrides: Overrides) -> Route:
+    """The same for callers of whom the operator's rules hold; `context_is_admin` says who is an administrator."""
+
+    async def endpoint(call: Call) -> Response:
+        caller = replace(call.caller, overrides=overrides)
+        is_admin = caller.may("context_is_admin", caller.is_admin)
+        if is_admin != caller.is_admin:
+            caller = replace(caller, roles=caller.roles | {"admin"} if is_admin else caller.roles - {"admin"})
+        call.caller = caller
+        return await route.endpoint(call)
+
+    return route if route.is_public else route._replace(endpoint=endpoint)
 
 
 def admit(caller: Caller, path: str) -> Caller:

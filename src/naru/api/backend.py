@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from naru.model.identity import Overrides
 from naru.model.resources import Changes, Resource
 from naru.service.policy import Cloud
 from naru.store.documents import Document
@@ -32,6 +33,7 @@ class Backend(msgspec.Struct, frozen=True):
     now: Callable[[], datetime]
     token_lifetime_s: int = 3600
     pagination_max_limit: int = -1
+    overrides: Overrides | None = None  # what the operator's policy file says
 
     @property
     def view(self) -> Snapshot:

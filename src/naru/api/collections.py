@@ -13,11 +13,11 @@ from naru.api.http import Call, Route, json_response, member, no_content
 from naru.model.errors import Invalid, StaleRevision, not_found
 from naru.model.identity import Caller
 from naru.model.requests import decode_create, decode_update
-from naru.model.resources import Changes, Network, Resource, attributes
+from naru.model.resources import Changes, Network, Resource, attributes, rule_name
 from naru.model.view import View
-from naru.service.policy import appearance, fetch, visible
+from naru.service.policy import appearance, check_asked, check_rules, fetch, reader, reader_of_new, shown, visible
 from naru.store.documents import render
-from naru.store.read import ListQuery, Page, list_page, parse_query, project
+from naru.store.read import ListQuery, Page, Sight, list_page, parse_query, project
 
 Plan = Callable[..., Changes[Any]]
 
@@ -58,24 +58,29 @@ def collection_path(collection: Collection) -> str:
 def collection_routes(backend: Backend, collection: Collection) -> list[Route]:
     path = collection_path(collection)
     one = f"{path}/{{id}}"
+    rule = partial(rule_name, kind=collection.kind)
     routes = [
         Route("GET", path, partial(_list, backend, collection)),
         Route("GET", one, partial(_show, backend, collection)),
     ]
     if collection.create is not None:
-        routes.append(Route("POST", path, partial(_create, backend, collection, collection.create)))
+        routes.append(Route("POST", path, partial(_create, backend, collection, collection.create), rule=rule("create")))
     if collection.update is not None:
-        routes.append(Route("PUT", one, partial(_update, backend, collection, collection.update)))
+        routes.append(Route("PUT", one, partial(_update, backend, collection, collection.update), rule=rule("update")))
     if collection.delete is not None:
-        routes.append(Route("DELETE", one, partial(_delete, backend, collection, collection.delete)))
+        routes.append(Route("DELETE", one, partial(_delete, backend, collection, collection.delete), rule=rule("delete")))
     for name, action in collection.actions.items():
-        routes.append(Route("PUT", f"{one}/{name}", partial(_act, backend, collection, action)))
+        routes.append(Route("PUT", f"{one}/{name}", partial(_act, backend, collection, action), rule=name))
     return routes
 
 
 async def _list(backend: Backend, collection: Collection, call: Call) -> Response:
     kind, caller = collection.kind, call.caller
-    query = parse_query(kind, call.query, admin=caller.reads_all, max_limit=backend.pagination_max_limit)
+    shows = shown(backend.view, caller, kind)
+    admin = caller.reads_all or shows is not None
+    query = parse_query(kind, call.query, admin=admin, max_limit=backend.pagination_max_limit)
+    if shows is not None:
+        check_asked(caller, kind, [*query.filters, *(wire for wire, _ in query.sort)])
     if collection.parent_attribute is not None:
         if collection.parent is not None:
             fetch(backend.view, caller, collection.parent, call.ids[0])
@@ -84,9 +89,8 @@ async def _list(backend: Backend, collection: Collection, call: Call) -> Respons
         await backend.store.write(plan)
     describe = partial(collection.describe, backend.view) if collection.describe is not None else None
     sees = visible(backend.view, caller, by_id=kind is not Network or "id" in query.filters)
-    shown_as = {"appears": appearance(caller, kind), "describe": describe}
-    page = list_page(backend.view, backend.documents(kind), kind, query, sees, admin=caller.reads_all, **shown_as)
-    return page_response(call, kind, query, page)
+    sight = Sight(caller.reads_all, sees, appearance(caller, kind), shows)
+    return page_response(call, kind, query, list_page(backend.view, backend.documents(kind), kind, query, sight, describe))
 
 
 def page_response(call: Call, kind: type[Resource], query: ListQuery, page: Page) -> Response:
@@ -119,7 +123,8 @@ async def _show(backend: Backend, collection: Collection, call: Call) -> Respons
     resource = _member(backend.view, collection, call)
     if fields := call.values("fields"):
         resource = _as_shown(backend, collection, call, resource)
-        return json_response({kind.singular: project(resource, fields, admin=call.caller.reads_all)})
+        shows = shown(backend.view, call.caller, kind)
+        return json_response({kind.singular: project(resource, fields, admin=call.caller.reads_all, shows=shows)})
     return json_response(_wrap(kind, _document(backend, collection, call, resource)))
 
 
@@ -139,6 +144,8 @@ async def _create(backend: Backend, collection: Collection, create: Plan, call: 
     wanted = [decode_create(kind, body, call.caller) | above for body in bodies]
 
     def plan(view: View) -> Changes[list[Resource]]:
+        for given in wanted:
+            check_rules(call.caller, kind, "create", given, reader_of_new(view, call.caller, kind, given))
         if collection.create_many is not None:
             return (yield from collection.create_many(view, call.caller, wanted, backend.cloud))  # type: ignore[no-any-return]
         made = []
@@ -170,7 +177,12 @@ def _bodies(document: Any, kind: type[Resource]) -> tuple[list[dict[str, Any]], 
 async def _update(backend: Backend, collection: Collection, update: Plan, call: Call) -> Response:
     kind = collection.kind
     given = decode_update(kind, await call.member(kind.singular), call.caller)
-    changed = await _write(backend, collection, call, lambda view: update(view, call.caller, call.ids[-1], given, backend.cloud))
+
+    def plan(view: View) -> Changes[Resource]:
+        check_rules(call.caller, kind, "update", given, reader(view, call.caller, _member(view, collection, call)))
+        return (yield from update(view, call.caller, call.ids[-1], given, backend.cloud))  # type: ignore[no-any-return]
+
+    changed = await _write(backend, collection, call, plan)
     return json_response(_wrap(kind, _document(backend, collection, call, changed)))
 
 
@@ -212,6 +224,8 @@ def _expected_revision(call: Call) -> int | None:
 def _document(backend: Backend, collection: Collection, call: Call, resource: Resource) -> bytes:
     """As published; a resource that was deleted a moment ago is rendered once more."""
     seen = _as_shown(backend, collection, call, resource)
+    if (shows := shown(backend.view, call.caller, collection.kind)) is not None:
+        return msgspec.json.encode(project(seen, shows(seen), admin=True))
     published = backend.documents(type(resource)).get(resource.id) if seen is resource else None
     return (published or render(seen)[0]).seen_by(admin=call.caller.reads_all)
 

@@ -94,6 +94,7 @@ class Route(NamedTuple):
     pattern: str
     endpoint: Endpoint
     is_public: bool = False  # answered without a token
+    rule: str = ""  # Neutron's name of the rule by which it may be done, where the operator may override it
 
 
 class Matched(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from naru.api.auth import for_writers
+from naru.api.auth import for_writers, under_rules
 from naru.api.backend import Backend
 from naru.api.collections import Collection, collection_routes, page_response
 from naru.api.extensions import EXTENSIONS, Extension
@@ -165,8 +165,8 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("GET", "/v2.0/quotas/{id}", bind(_show_quota)),
         Route("GET", "/v2.0/quotas/{id}/default", bind(_show_default_quota)),
         Route("GET", "/v2.0/quotas/{id}/details", bind(_show_quota_details)),
-        Route("PUT", "/v2.0/quotas/{id}", bind(_update_quota)),
-        Route("DELETE", "/v2.0/quotas/{id}", bind(_delete_quota)),
+        Route("PUT", "/v2.0/quotas/{id}", bind(_update_quota), rule="update_quota"),
+        Route("DELETE", "/v2.0/quotas/{id}", bind(_delete_quota), rule="delete_quota"),
     ]
     routes += [*binding_routes(backend), *qos_routes(backend), *log_routes(backend)]
     routes.append(Route("GET", "/v2.0/trunks/{id}/get_subports", bind(_show_subports)))
@@ -177,7 +177,8 @@ def network_routes(backend: Backend) -> list[Route]:
     ]
     for collection in COLLECTIONS:
         routes += [*collection_routes(backend, collection), *tag_routes(backend, collection)]
-    return [for_writers(route) for route in routes]
+    routes = [for_writers(route) for route in routes]
+    return routes if backend.overrides is None else [under_rules(route, backend.overrides) for route in routes]
 
 
 # -- versions and extensions

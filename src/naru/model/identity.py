@@ -2,13 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import field
 
 from naru.model.attributes import at_create, hidden, mapping, or_none, read_only, settable, shown, text
 from naru.model.resources import Keys, Resource
+
+Read = Callable[[str], Any]  # an attribute, by its wire name, of what a rule is about; raises KeyError where it has none
+
+
+class Overrides(Protocol):
+    """The operator's own rules, by Neutron's names for them: `create_network:shared`. What they do not name, the defaults decide."""
+
+    def __contains__(self, rule: str) -> bool: ...
+
+    def names(self, rule: str) -> frozenset[str]:
+        """Of the attributes that have a rule of their own below `rule`: `get_port` -> {"binding:host_id"}."""
+
+    def allow(self, rule: str, caller: "Caller", read: Read) -> bool: ...
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -20,6 +33,20 @@ class Caller(msgspec.Struct, frozen=True):
     scope: str = ""  # of a token without a project: the domain's id that it is for, or SYSTEM
     by_service: bool = False  # a service asks for him: its own token came along in X-Service-Token
     restricted: bool = False  # he came by an application credential that may make no others
+    overrides: Overrides | None = None  # what the operator says of him, where he says anything
+
+    def is_ruled(self, rule: str) -> bool:
+        """The operator decides it, and no default."""
+        return self.overrides is not None and rule in self.overrides
+
+    def may(self, rule: str, default: bool, read: Read | None = None) -> bool:  # noqa: FBT001
+        """What the operator's rule says, else the default. Without `read` it is about something of the caller's project."""
+        if self.overrides is None or rule not in self.overrides:
+            return default
+        return self.overrides.allow(rule, self, read or self._own)
+
+    def _own(self, wire: str) -> str:
+        return {"project_id": self.project_id, "tenant_id": self.project_id}[wire]
 
     @property
     def is_admin(self) -> bool:

@@ -55,6 +55,7 @@ class BandwidthLimitRule(Resource, frozen=True, kw_only=True):
     kind: ClassVar[str] = "QosBandwidthLimitRule"
     singular: ClassVar[str] = "bandwidth_limit_rule"
     plural: ClassVar[str] = "bandwidth_limit_rules"
+    rule_noun: ClassVar[str] = "policy_bandwidth_limit_rule"
     indexes: ClassVar[Mapping[str, Keys]] = _BY_POLICY
 
     project_id: Hidden = ""
@@ -74,6 +75,7 @@ class DscpMarkingRule(Resource, frozen=True, kw_only=True):
     kind: ClassVar[str] = "QosDscpMarkingRule"
     singular: ClassVar[str] = "dscp_marking_rule"
     plural: ClassVar[str] = "dscp_marking_rules"
+    rule_noun: ClassVar[str] = "policy_dscp_marking_rule"
     indexes: ClassVar[Mapping[str, Keys]] = _BY_POLICY
 
     project_id: Hidden = ""
@@ -91,6 +93,7 @@ class MinimumBandwidthRule(Resource, frozen=True, kw_only=True):
     kind: ClassVar[str] = "QosMinimumBandwidthRule"
     singular: ClassVar[str] = "minimum_bandwidth_rule"
     plural: ClassVar[str] = "minimum_bandwidth_rules"
+    rule_noun: ClassVar[str] = "policy_minimum_bandwidth_rule"
     indexes: ClassVar[Mapping[str, Keys]] = _BY_POLICY
 
     project_id: Hidden = ""
@@ -109,6 +112,7 @@ class PacketRateLimitRule(Resource, frozen=True, kw_only=True):
     kind: ClassVar[str] = "QosPacketRateLimitRule"
     singular: ClassVar[str] = "packet_rate_limit_rule"
     plural: ClassVar[str] = "packet_rate_limit_rules"
+    rule_noun: ClassVar[str] = "policy_packet_rate_limit_rule"
     indexes: ClassVar[Mapping[str, Keys]] = _BY_POLICY
 
     project_id: Hidden = ""
@@ -128,6 +132,7 @@ class MinimumPacketRateRule(Resource, frozen=True, kw_only=True):
     kind: ClassVar[str] = "QosMinimumPacketRateRule"
     singular: ClassVar[str] = "minimum_packet_rate_rule"
     plural: ClassVar[str] = "minimum_packet_rate_rules"
+    rule_noun: ClassVar[str] = "policy_minimum_packet_rate_rule"
     indexes: ClassVar[Mapping[str, Keys]] = _BY_POLICY
 
     project_id: Hidden = ""

@@ -70,6 +70,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "resource"  # Neutron's CamelCase word for it, as in "<Kind>NotFound"
     singular: ClassVar[str] = "resource"
     plural: ClassVar[str] = "resources"
+    rule_noun: ClassVar[str] = ""  # in the names of its rules, where that is not the singular
 
     id: Annotated[str, read_only()]
     project_id: Annotated[str, at_create(text(255))] = ""
@@ -370,6 +371,11 @@ def attributes(kind: type[Resource]) -> Mapping[str, Described]:
     }
     found |= {name: Described(name, name, attribute) for name, attribute in kind.derived.items()}
     return found | {"tenant_id": Described("tenant_id", "project_id", found["project_id"].attribute)}
+
+
+def rule_name(verb: str, kind: type[Resource], wire: str = "") -> str:
+    """Neutron's name of the rule by which something may be done: `create_network`, `get_port:binding:host_id`."""
+    return f"{verb}_{kind.rule_noun or kind.singular}{wire and ':'}{wire}"
 
 
 class Change(msgspec.Struct, frozen=True):

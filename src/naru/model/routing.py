@@ -192,6 +192,7 @@ class PortForwarding(Resource, frozen=True, kw_only=True):
     kind: ClassVar[str] = "PortForwarding"
     singular: ClassVar[str] = "port_forwarding"
     plural: ClassVar[str] = "port_forwardings"
+    rule_noun: ClassVar[str] = "floatingip_port_forwarding"
 
     project_id: Annotated[str, Attribute(text(255), post="anyone", see="nobody", filter=False, sort=False)] = ""
     description: Annotated[str | None, settable(text(1024), sort=False)] = ""

@@ -16,14 +16,14 @@ from naru.service.policy import fetch
 def show_availability(view: View, caller: Caller, network_id: str) -> NetworkIpAvailability:
     """Raises NotFound for a network that is none, and for whoever may not know."""
     network = fetch(view, caller, Network, network_id)
-    if not caller.reads_all:
+    if not caller.may("get_network_ip_availability", caller.reads_all):
         raise not_found("Network", network_id)
     return _availability(view, network, list(view.find(Subnet, "network_id", network_id)))
 
 
 def list_availability(view: View, caller: Caller, ip_versions: frozenset[int] = frozenset()) -> list[NetworkIpAvailability]:
     """Of all networks; with `ip_versions` the sums of these alone, and of the networks only those that have such subnets."""
-    if not caller.reads_all:
+    if not caller.may("get_network_ip_availability", caller.reads_all):
         return []
     found = []
     for network in view.all(Network):

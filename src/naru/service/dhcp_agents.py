@@ -7,19 +7,19 @@ is to take it from the one that has it.
 from msgspec.structs import replace
 
 from naru.model.agents import Agent
-from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
+from naru.model.errors import Conflict, Invalid, NotFound
 from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, put, remove
 from naru.model.view import View
 from naru.service.binding import agent_of, why_unreachable
 from naru.service.dhcp import dhcp_ports, ensure_dhcp_server, served_by
-from naru.service.policy import fetch
+from naru.service.policy import fetch, require_admin, require_overview
 from naru.service.zones import show_zones
 
 
 def agents_of_network(view: View, caller: Caller, network_id: str) -> list[Agent]:
     """Those that serve it."""
-    _require(caller.reads_all, "get_dhcp-agents")
+    require_overview(caller, "get_dhcp-agents")
     fetch(view, caller, Network, network_id)
     agents = (agent_of(view, port.binding_host_id) for port in dhcp_ports(view, network_id))
     return [agent for agent in agents if agent is not None]
@@ -27,7 +27,7 @@ def agents_of_network(view: View, caller: Caller, network_id: str) -> list[Agent
 
 def networks_of_agent(view: View, caller: Caller, agent_id: str) -> list[Network]:
     """Those that it serves."""
-    _require(caller.reads_all, "get_dhcp-networks")
+    require_overview(caller, "get_dhcp-networks")
     agent = fetch(view, caller, Agent, agent_id)
     served = {port.network_id for port in view.find(Port, "binding:host_id", agent.host) if port.device_owner == DHCP_OWNER}
     return [network for network in (view.get(Network, id) for id in sorted(served)) if network is not None]
@@ -35,7 +35,7 @@ def networks_of_agent(view: View, caller: Caller, agent_id: str) -> list[Network
 
 def give_network(view: View, caller: Caller, agent_id: str, network_id: str) -> Changes[None]:
     """Move the DHCP server of a network to a host. Raises NotFound, Conflict or Invalid where that cannot be."""
-    _require(caller.is_admin, "create_dhcp-network")
+    require_admin(caller, "create_dhcp-network")
     agent = fetch(view, caller, Agent, agent_id)
     network = fetch(view, caller, Network, network_id)
     if not (agent.configurations.get("dhcp") and agent.admin_state_up and agent.alive):
@@ -57,7 +57,7 @@ def give_network(view: View, caller: Caller, agent_id: str, network_id: str) -> 
 
 def take_network(view: View, caller: Caller, agent_id: str, network_id: str) -> Changes[None]:
     """Stop the DHCP server of a network on a host. It gets another when a host registers or its subnets change."""
-    _require(caller.is_admin, "delete_dhcp-network")
+    require_admin(caller, "delete_dhcp-network")
     agent = fetch(view, caller, Agent, agent_id)
     fetch(view, caller, Network, network_id)
     ports = [port for port in dhcp_ports(view, network_id) if port.binding_host_id == agent.host]
@@ -66,8 +66,3 @@ def take_network(view: View, caller: Caller, agent_id: str, network_id: str) -> 
     for port in ports:
         yield remove(port)
     yield from show_zones(view, network_id)
-
-
-def _require(may: bool, rule: str) -> None:  # noqa: FBT001
-    if not may:
-        raise Forbidden(f"(rule:{rule}) is disallowed by policy: an administrator may")

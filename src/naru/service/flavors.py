@@ -5,17 +5,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from naru.model.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from naru.model.errors import Conflict, Invalid, NotFound, Unavailable
 from naru.model.flavors import PROVIDER, ROUTING, ServiceFlavor, ServiceProfile
 from naru.model.identity import Caller
 from naru.model.resources import Changes, new_id, put, remove
 from naru.model.routing import Router
 from naru.model.view import View
-from naru.service.policy import Cloud, fetch
+from naru.service.policy import Cloud, fetch, require_admin
 
 
 def create_flavor(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[ServiceFlavor]:
-    _require_admin(caller, "create_flavor")
+    require_admin(caller, "create_flavor")
     flavor = ServiceFlavor(id=new_id(), **given | {"project_id": ""})
     _check_profiles(view, flavor)
     yield put(flavor)
@@ -23,7 +23,7 @@ def create_flavor(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
 
 
 def update_flavor(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[ServiceFlavor]:
-    _require_admin(caller, "update_flavor")
+    require_admin(caller, "update_flavor")
     flavor = replace(fetch(view, caller, ServiceFlavor, id), **given)
     _check_profiles(view, flavor)
     yield put(flavor)
@@ -32,7 +32,7 @@ def update_flavor(view: View, caller: Caller, id: str, given: dict[str, Any], cl
 
 def delete_flavor(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     """Raises Conflict (FlavorInUse) while a router is of the flavor."""
-    _require_admin(caller, "delete_flavor")
+    require_admin(caller, "delete_flavor")
     flavor = fetch(view, caller, ServiceFlavor, id)
     if view.count(Router, "flavor_id", id):
         raise Conflict(f"Flavor {id} is used by some service instance.", "FlavorInUse")
@@ -41,7 +41,7 @@ def delete_flavor(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
 
 def create_profile(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[ServiceProfile]:
     """Raises Invalid for a profile that says nothing, NotFound for a driver that there is not."""
-    _require_admin(caller, "create_service_profile")
+    require_admin(caller, "create_service_profile")
     profile = ServiceProfile(id=new_id(), **given | {"project_id": ""})
     _check_profile(profile)
     yield put(profile)
@@ -50,7 +50,7 @@ def create_profile(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
 
 def update_profile(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[ServiceProfile]:
     """A profile that a flavor uses is what it is."""
-    _require_admin(caller, "update_service_profile")
+    require_admin(caller, "update_service_profile")
     profile = fetch(view, caller, ServiceProfile, id)
     _check_unused(view, profile)
     changed = replace(profile, **given)
@@ -60,7 +60,7 @@ def update_profile(view: View, caller: Caller, id: str, given: dict[str, Any], c
 
 
 def delete_profile(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
-    _require_admin(caller, "delete_service_profile")
+    require_admin(caller, "delete_service_profile")
     profile = fetch(view, caller, ServiceProfile, id)
     _check_unused(view, profile)
     yield remove(profile)
@@ -68,7 +68,7 @@ def delete_profile(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes
 
 def add_profile(view: View, caller: Caller, flavor_id: str, body: Any) -> Changes[dict[str, Any]]:
     """POST flavors/{flavor_id}/service_profiles"""
-    _require_admin(caller, "create_flavor_service_profile")
+    require_admin(caller, "create_flavor_service_profile")
     flavor = fetch(view, caller, ServiceFlavor, flavor_id)
     named = body.get("service_profile") if isinstance(body, Mapping) else None
     if not isinstance(named, Mapping) or not isinstance(named.get("id"), str):
@@ -83,7 +83,7 @@ def add_profile(view: View, caller: Caller, flavor_id: str, body: Any) -> Change
 
 def remove_profile(view: View, caller: Caller, flavor_id: str, profile_id: str) -> Changes[None]:
     """DELETE flavors/{flavor_id}/service_profiles/{profile_id}"""
-    _require_admin(caller, "delete_flavor_service_profile")
+    require_admin(caller, "delete_flavor_service_profile")
     flavor = fetch(view, caller, ServiceFlavor, flavor_id)
     if profile_id not in flavor.service_profiles:
         message = f"Service Profile {profile_id} is not associated with flavor {flavor.id}."
@@ -115,11 +115,6 @@ def check_enabled(view: View, flavor: ServiceFlavor) -> None:
     profile = view.get(ServiceProfile, flavor.service_profiles[0]) if flavor.service_profiles else None
     if profile is not None and not profile.enabled:
         raise Unavailable("Service Profile is not enabled.", "ServiceProfileDisabled")
-
-
-def _require_admin(caller: Caller, rule: str) -> None:
-    if not caller.is_admin:
-        raise Forbidden(f"(rule:{rule}) is disallowed by policy: flavors are made by an administrator")
 
 
 def _check_profiles(view: View, flavor: ServiceFlavor) -> None:

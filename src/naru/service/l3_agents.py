@@ -5,32 +5,32 @@ it is given to another.
 """
 
 from naru.model.agents import Agent
-from naru.model.errors import Conflict, Forbidden, NotFound
+from naru.model.errors import Conflict, NotFound
 from naru.model.identity import Caller
 from naru.model.resources import Changes
 from naru.model.routing import Router
 from naru.model.view import View
 from naru.service.binding import agent_of
-from naru.service.policy import fetch
+from naru.service.policy import fetch, require_admin, require_overview
 from naru.service.router_hosts import ensure_router_host, why_not_run
 
 
 def agents_of_router(view: View, caller: Caller, router_id: str) -> list[Agent]:
     router = fetch(view, caller, Router, router_id)
-    _require(caller.reads_all, "get_l3-agents")
+    require_overview(caller, "get_l3-agents")
     agent = agent_of(view, router.host)
     return [agent] if agent is not None else []
 
 
 def routers_of_agent(view: View, caller: Caller, agent_id: str) -> list[Router]:
-    _require(caller.reads_all, "get_l3-routers")
+    require_overview(caller, "get_l3-routers")
     agent = fetch(view, caller, Agent, agent_id)
     return sorted(view.find(Router, "host", agent.host), key=lambda router: router.id)
 
 
 def give_router(view: View, caller: Caller, agent_id: str, router_id: str) -> Changes[None]:
     """Have a host run a router that no other one runs. Raises NotFound or Conflict where that cannot be."""
-    _require(caller.is_admin, "create_l3-router")
+    require_admin(caller, "create_l3-router")
     agent = fetch(view, caller, Agent, agent_id)
     router = fetch(view, caller, Router, router_id)
     if not (agent.configurations.get("l3") and agent.admin_state_up):
@@ -47,15 +47,10 @@ def give_router(view: View, caller: Caller, agent_id: str, router_id: str) -> Ch
 
 def take_router(view: View, caller: Caller, agent_id: str, router_id: str) -> Changes[None]:
     """Stop a router on a host. It gets another when a host registers or its interfaces change."""
-    _require(caller.is_admin, "delete_l3-router")
+    require_admin(caller, "delete_l3-router")
     agent = fetch(view, caller, Agent, agent_id)
     router = fetch(view, caller, Router, router_id)
     if router.host != agent.host:
         message = f"The router {router_id} is not hosted by L3 agent {agent_id}."
         raise Conflict(message, "RouterNotHostedByL3Agent")
     yield from ensure_router_host(view, router_id, host="")
-
-
-def _require(may: bool, rule: str) -> None:  # noqa: FBT001
-    if not may:
-        raise Forbidden(f"(rule:{rule}) is disallowed by policy: an administrator may see and decide which agent has which router")

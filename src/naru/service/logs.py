@@ -13,7 +13,7 @@ from naru.model.logs import LOGGABLE, LoggableResource, LogResource
 from naru.model.resources import Changes, Port, new_id, put, remove
 from naru.model.security import SecurityGroup
 from naru.model.view import View
-from naru.service.policy import Cloud, fetch_own, require_admin
+from naru.service.policy import Cloud, fetch_own, require_admin, require_overview
 
 
 def create_log(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[LogResource]:
@@ -52,6 +52,5 @@ def forget_logs(view: View, id: str) -> Changes[None]:
 
 
 def list_loggable(caller: Caller) -> list[LoggableResource]:
-    if not caller.reads_all:
-        require_admin(caller, "get_loggable_resource")
+    require_overview(caller, "get_loggable_resource")
     return [LoggableResource(id=type, type=type) for type in LOGGABLE]

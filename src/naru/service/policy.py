@@ -1,22 +1,25 @@
-"""Who may see and change what: Neutron's default policies for administrators and members.
+"""Who may see and change what: Neutron's default policies for administrators and members, and what the operator's rules make of them.
 
-What a caller may not see does not exist for him: 404, never 403.
+What a caller may not see does not exist for him: 404, never 403. A default is the second word of `Caller.may`: where the operator's
+policy file has a rule of that name, the rule decides, for administrators too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from naru.allocate.segments import SegmentRanges
-from naru.model.errors import Conflict, Forbidden, not_found
+from naru.model.errors import Conflict, Forbidden, Invalid, not_found
 from naru.model.flavors import ServiceFlavor
-from naru.model.identity import Caller
+from naru.model.identity import Caller, Read
 from naru.model.logs import LogResource
 from naru.model.metering import MeteringLabel, MeteringLabelRule
 from naru.model.port_options import DEFAULT_DNS_DOMAIN
 from naru.model.qos import RULE_KINDS, QosPolicy
-from naru.model.resources import Network, Port, Quota, Resource, Subnet
+from naru.model.requests import defaults
+from naru.model.resources import Network, Port, Quota, Resource, Subnet, attributes, rule_name
+from naru.model.routing import FloatingIp, PortForwarding
 from naru.model.security import DefaultSecurityGroupRule, SecurityGroup, SecurityGroupRule
 from naru.model.segment_ranges import NetworkSegmentRange
 from naru.model.sharing import EVERYONE
@@ -42,10 +45,21 @@ def require_writer(caller: Caller, action: str) -> None:
         raise Forbidden(f"{action} is disallowed by policy: it takes the role member, and the token has {sorted(caller.roles)}")
 
 
-def require_admin(caller: Caller, rule: str) -> None:
+def require_admin(caller: Caller, rule: str, read: Read | None = None) -> None:
     """Raises Forbidden for everybody else."""
-    if not caller.is_admin:
-        raise Forbidden(f"(rule:{rule}) is disallowed by policy: an administrator may do it")
+    if not caller.may(rule, caller.is_admin, read):
+        raise refused(caller, rule, "an administrator may do it")
+
+
+def require_overview(caller: Caller, rule: str) -> None:
+    """The same where other services may know it, too."""
+    if not caller.may(rule, caller.reads_all):
+        raise refused(caller, rule, "an administrator may see it")
+
+
+def refused(caller: Caller, rule: str, reason: str) -> Forbidden:
+    """Neutron's words, and why: the operator's rule, or `reason`."""
+    return Forbidden(f"(rule:{rule}) is disallowed by policy: {'the policy file says so' if caller.is_ruled(rule) else reason}")
 
 
 def owns(caller: Caller, resource: Resource) -> bool:
@@ -98,6 +112,12 @@ def _owns_group(view: View, caller: Caller, group_id: str) -> bool:
 
 
 def can_see(view: View, caller: Caller, resource: Resource) -> bool:
+    if caller.overrides is None or (rule := rule_name("get", type(resource))) not in caller.overrides:
+        return _sees(view, caller, resource)
+    return caller.overrides.allow(rule, caller, reader(view, caller, resource))
+
+
+def _sees(view: View, caller: Caller, resource: Resource) -> bool:
     if isinstance(resource, _OF_ADMINISTRATORS):
         return caller.reads_all
     if caller.reads_all or owns(caller, resource) or is_shared_with(caller, resource):
@@ -108,9 +128,9 @@ def can_see(view: View, caller: Caller, resource: Resource) -> bool:
 
 def visible(view: View, caller: Caller, *, by_id: bool = True) -> Callable[[Resource], bool] | None:
     """A filter for lists; None: the caller sees all. Members of hidden pools are found by their ids only."""
-    if caller.reads_all:
+    if caller.reads_all and caller.overrides is None:
         return None
-    if by_id:
+    if by_id or caller.reads_all:
         return lambda resource: can_see(view, caller, resource)
     return lambda resource: can_see(view, caller, resource) and not _is_hidden(view, caller, resource)
 
@@ -142,10 +162,94 @@ def fetch(view: View, caller: Caller, kind: type[R], id: str) -> R:
 def fetch_own(view: View, caller: Caller, kind: type[R], id: str, action: str) -> R:
     """A resource to change. Raises NotFound, and Forbidden for what may be seen but not changed."""
     resource = fetch(view, caller, kind, id)
+    rule = action if "_" in action else rule_name(action, kind)
     may_manage = isinstance(resource, Subnet | Port) and owns_network(view, caller, resource.network_id)
-    if not (owns(caller, resource) or may_manage):
-        raise Forbidden(f"(rule:{action}_{kind.singular}) is disallowed by policy: {kind.kind} {id} belongs to another project")
+    if not caller.may(rule, owns(caller, resource) or may_manage, reader(view, caller, resource)):
+        raise refused(caller, rule, f"{kind.kind} {id} belongs to another project")
     return resource
+
+
+# -- the operator's rules
+
+# What a rule may ask of what a resource is a part of, `%(network:project_id)s`: the word for it -> its kind, and who names it.
+_ABOVE: Mapping[str, tuple[type[Resource], str]] = {
+    "network": (Network, "network_id"),
+    "security_group": (SecurityGroup, "security_group_id"),
+    "floatingip": (FloatingIp, "floatingip_id"),
+}
+_EXT_PARENTS: Mapping[type[Resource], str] = {SecurityGroupRule: "security_group", PortForwarding: "floatingip"}  # of others: the network
+
+
+def reader(view: View, caller: Caller, resource: Resource) -> Read:
+    return _reader(
+        view, caller, type(resource), lambda field: is_shared_with(caller, resource) if field == "shared" else getattr(resource, field)
+    )
+
+
+def reader_of_new(view: View, caller: Caller, kind: type[Resource], given: Mapping[str, Any]) -> Read:
+    """Of what is yet to be made of `given`, field -> value."""
+    return _reader(view, caller, kind, lambda field: given.get(field, defaults(kind).get(field)))
+
+
+def _reader(view: View, caller: Caller, kind: type[Resource], get: Callable[[str], Any]) -> Read:
+    def read(wire: str) -> Any:
+        if (item := attributes(kind).get(wire)) is not None:
+            return get(item.field)
+        word, _, attribute = wire.partition(":")
+        above, field = _ABOVE[_EXT_PARENTS.get(kind, "network") if word == "ext_parent" else word]
+        parent = view.get(above, get(field)) if field in kind.__struct_fields__ else None
+        if parent is None:
+            raise KeyError(wire)
+        return reader(view, caller, parent)(attribute)
+
+    return read
+
+
+def check_rules(caller: Caller, kind: type[Resource], action: str, given: Mapping[str, Any], read: Read) -> None:
+    """Raises Forbidden where a rule of the operator's keeps the caller from an attribute that he sets, or from creating at all."""
+    if caller.overrides is None:
+        return
+    rule = rule_name(action, kind)
+    if action == "create" and not caller.may(rule, True, read):
+        raise refused(caller, rule, "")
+    for wire in sorted(caller.overrides.names(rule)):
+        item = attributes(kind).get(wire)
+        if item is not None and item.field in given:
+            is_change = action == "update" or given[item.field] != defaults(kind).get(item.field, msgspec.UNSET)
+            if is_change and not caller.may(f"{rule}:{wire}", True, read):
+                raise refused(caller, f"{rule}:{wire}", "")
+
+
+def sees_attribute(caller: Caller, kind: type[Resource], wire: str, read: Read) -> bool:
+    who = attributes(kind)[wire].attribute.see
+    return caller.may(rule_name("get", kind, wire), who == "anyone" or (who == "admin" and caller.reads_all), read)
+
+
+def shown(view: View, caller: Caller, kind: type[Resource]) -> Callable[[Resource], list[str]] | None:
+    """The wire names of what the caller gets of a resource. None: as the kind describes it, no rule of the operator's is about that."""
+    if caller.overrides is None or not (ruled := caller.overrides.names(rule_name("get", kind))):
+        return None
+    others = [wire for wire in attributes(kind) if wire not in ruled and sees_attribute(caller, kind, wire, _of_nothing)]
+
+    def names(resource: Resource) -> list[str]:
+        read = reader(view, caller, resource)
+        return others + [wire for wire in ruled if sees_attribute(caller, kind, wire, read)]
+
+    return names
+
+
+def check_asked(caller: Caller, kind: type[Resource], wires: Iterable[str]) -> None:
+    """Raises Invalid for filters and sort keys by what the caller may not see of every resource: else they would tell."""
+    hidden = [wire for wire in wires if wire in attributes(kind) and not sees_attribute(caller, kind, wire, _of_nothing)]
+    if hidden:
+        raise Invalid(f"{hidden} is invalid attribute for filtering of {kind.plural}")
+
+
+def _of_nothing(wire: str) -> Any:
+    raise KeyError(wire)
+
+
+# -- quotas
 
 
 def quota_limits(view: View, cloud: Cloud, project_id: str) -> dict[str, int]:

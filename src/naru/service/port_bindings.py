@@ -10,13 +10,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.model.bindings import PortBinding
-from naru.model.errors import Conflict, Forbidden, NotFound
+from naru.model.errors import Conflict, NotFound
 from naru.model.identity import Caller
 from naru.model.port_options import Binding
 from naru.model.resources import Changes, Network, Port, put
 from naru.model.view import View
 from naru.service.binding import bind
-from naru.service.policy import Cloud, fetch
+from naru.service.policy import Cloud, fetch, reader, refused
 from naru.service.ports import update_port
 
 
@@ -83,8 +83,9 @@ def delete_binding(view: View, caller: Caller, port_id: str, host: str, cloud: C
 
 def _fetch_port(view: View, caller: Caller, port_id: str, action: str) -> Port:
     port = fetch(view, caller, Port, port_id)
-    if not (caller.is_admin or (action == "get" and caller.reads_all)):
-        raise Forbidden(f"(rule:{action}_port_binding) is disallowed by policy: bindings are an administrator's affair")
+    rule = f"{action}_port_binding"
+    if not caller.may(rule, caller.is_admin or (action == "get" and caller.reads_all), reader(view, caller, port)):
+        raise refused(caller, rule, "bindings are an administrator's affair")
     return port
 
 

@@ -21,7 +21,7 @@ _SIDES = ("external", "internal")
 
 def create_port_forwarding(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[PortForwarding]:
     """Raises Conflict where the floating IP leads to a port as a whole, Invalid for numbers that are forwarded already."""
-    floating = fetch_own(view, caller, FloatingIp, given["floatingip_id"], "create")
+    floating = fetch_own(view, caller, FloatingIp, given["floatingip_id"], "create_floatingip_port_forwarding")
     forwarding = PortForwarding(id=new_id(), **given | _ranges(given) | {"project_id": floating.project_id})
     if floating.port_id is not None:
         raise already_associated(floating, forwarding.internal_port_id, forwarding.internal_ip_address)
@@ -31,7 +31,7 @@ def create_port_forwarding(view: View, caller: Caller, given: dict[str, Any], cl
 
 def update_port_forwarding(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[PortForwarding]:
     forwarding = fetch_own(view, caller, PortForwarding, id, "update")
-    floating = fetch_own(view, caller, FloatingIp, forwarding.floatingip_id, "update")
+    floating = fetch_own(view, caller, FloatingIp, forwarding.floatingip_id, "update_floatingip_port_forwarding")
     changed = replace(forwarding, **given | _ranges(given, forwarding))
     yield from _place(view, caller, floating, changed)
     return changed

@@ -5,14 +5,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.model.errors import Conflict, Forbidden
-from naru.model.identity import Caller
+from naru.model.identity import Caller, Read
 from naru.model.resources import Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
 from naru.service.dhcp import dhcp_ports, ensure_dhcp_server
 from naru.service.logs import forget_logs
-from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader, reader_of_new, refused
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
 from naru.service.qos import check_policy, policy_of_new_port, with_enforcement
@@ -25,7 +25,7 @@ def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     """Raises NotFound for a network that the caller may not see, Conflict when it has no free address."""
     network = fetch(view, caller, Network, given["network_id"])
     if not owns(caller, network):
-        _refuse_reserved(given, "create")
+        _refuse_reserved(caller, given, "create", reader_of_new(view, caller, Port, given))
     check_quota(view, cloud, Port, given["project_id"])
     given = given | options_of_new_port(network, given) | policy_of_new_port(view, caller, network, given)
     mac = given.get("mac_address")
@@ -52,7 +52,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     port = fetch_own(view, caller, Port, id, "update")
     network = fetch(view, caller, Network, port.network_id)
     if not owns(caller, network):
-        _refuse_reserved(given, "update")
+        _refuse_reserved(caller, given, "update", reader(view, caller, port))
     given = given | options_of_changed_port(port, given)
     check_policy(view, caller, port.qos_policy_id, given.get("qos_policy_id", port.qos_policy_id))
     mac = given.get("mac_address", port.mac_address)
@@ -156,16 +156,16 @@ def _bound(view: View, network: Network, port: Port) -> Port:
     )
 
 
-def _refuse_reserved(given: dict[str, Any], action: str) -> None:
+def _refuse_reserved(caller: Caller, given: dict[str, Any], action: str, read: Read) -> None:
     """On somebody else's shared network a caller takes the addresses and MACs that he is given."""
     asks_address = any(ask.ip_address is not None for ask in given.get("fixed_ips") or ())
     reserved = {
         "mac_address": "mac_address" in given,
-        "fixed_ips": asks_address,
+        "fixed_ips:ip_address": asks_address,
         "port_security_enabled": "port_security_enabled" in given,
         "allowed_address_pairs": bool(given.get("allowed_address_pairs")),
         "device_owner": str(given.get("device_owner", "")).startswith("network:"),
     }
     for attribute, is_asked in reserved.items():
-        if is_asked:
-            raise Forbidden(f"(rule:{action}_port:{attribute}) is disallowed by policy: the network belongs to another project")
+        if is_asked and not caller.may(f"{action}_port:{attribute}", False, read):
+            raise refused(caller, f"{action}_port:{attribute}", "the network belongs to another project")

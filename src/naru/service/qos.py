@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
 from naru.model.qos import LIMITS, RULE_KINDS, BandwidthLimitRule, QosPolicy, Rule, embedded, rule_type
-from naru.model.resources import Changes, Network, Port, Resource, new_id, put, remove
+from naru.model.resources import Changes, Network, Port, Resource, new_id, put, remove, rule_name
 from naru.model.routing import FloatingIp, Router
 from naru.model.view import View
-from naru.service.policy import Cloud, can_see, fetch
+from naru.service.policy import Cloud, can_see, fetch, require_admin
 from naru.service.sharing import follow_settings, forget_policies
 
 # -- policies
@@ -23,7 +23,7 @@ from naru.service.sharing import follow_settings, forget_policies
 
 def create_policy(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[QosPolicy]:
     """Raises Conflict (QoSPolicyDefaultAlreadyExists)."""
-    _require_admin(caller, "create_policy")
+    require_admin(caller, "create_policy")
     policy = QosPolicy(id=new_id(), **given)
     _check_default(view, policy)
     policy = yield from follow_settings(view, None, policy)
@@ -34,7 +34,7 @@ def create_policy(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
 def update_policy(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[QosPolicy]:
     """Raises Conflict (QoSPolicyDefaultAlreadyExists)."""
     policy = fetch(view, caller, QosPolicy, id)
-    _require_admin(caller, "update_policy")
+    require_admin(caller, "update_policy")
     changed = replace(policy, **given)
     _check_default(view, changed)
     changed = yield from follow_settings(view, policy, changed)
@@ -45,7 +45,7 @@ def update_policy(view: View, caller: Caller, id: str, given: dict[str, Any], cl
 def delete_policy(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     """Its rules go with it. Raises Conflict (QosPolicyInUse)."""
     policy = fetch(view, caller, QosPolicy, id)
-    _require_admin(caller, "delete_policy")
+    require_admin(caller, "delete_policy")
     user = next(_users(view, id), None)
     if user is not None:
         raise Conflict(f"QoS Policy {id} is used by {user.singular} {user.id}.", "QosPolicyInUse")
@@ -72,11 +72,6 @@ def default_policy(view: View, project_id: str) -> str | None:
     return next((policy.id for policy in view.find(QosPolicy, "default", project_id)), None)
 
 
-def _require_admin(caller: Caller, action: str) -> None:
-    if not caller.is_admin:
-        raise Forbidden(f"(rule:{action}) is disallowed by policy: QoS policies are an administrator's affair")
-
-
 # -- rules
 
 
@@ -95,7 +90,7 @@ def plans_of(kind: type[Rule]) -> RulePlans:
 def _create_rule(kind: type[Rule], view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Rule]:
     """Raises NotFound for the policy, Conflict for a rule that does not go with one that is there."""
     policy = fetch(view, caller, QosPolicy, given["qos_policy_id"])
-    _require_admin(caller, f"create_policy_{kind.singular}")
+    require_admin(caller, rule_name("create", kind))
     rule = kind(id=new_id(), **given | {"project_id": policy.project_id})
     _check_rule(view, rule)
     yield put(rule)
@@ -105,7 +100,7 @@ def _create_rule(kind: type[Rule], view: View, caller: Caller, given: dict[str, 
 
 def _update_rule(kind: type[Rule], view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Rule]:
     rule = fetch(view, caller, kind, id)
-    _require_admin(caller, f"update_policy_{kind.singular}")
+    require_admin(caller, rule_name("update", kind))
     changed: Rule = replace(rule, **given)
     _check_rule(view, changed)
     yield put(changed)
@@ -116,7 +111,7 @@ def _update_rule(kind: type[Rule], view: View, caller: Caller, id: str, given: d
 
 def _delete_rule(kind: type[Rule], view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     rule = fetch(view, caller, kind, id)
-    _require_admin(caller, f"delete_policy_{kind.singular}")
+    require_admin(caller, rule_name("delete", kind))
     policy = fetch(view, caller, QosPolicy, rule.qos_policy_id)
     yield remove(rule)
     yield put(replace(policy, rules=tuple(one for one in policy.rules if one["id"] != id)))

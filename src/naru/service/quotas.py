@@ -3,7 +3,7 @@
 from typing import Any
 
 from naru.model.attributes import Unconvertible, boolean, integer
-from naru.model.errors import Forbidden, Invalid, NotFound, invalid_value
+from naru.model.errors import Invalid, NotFound, invalid_value
 from naru.model.identity import Caller
 from naru.model.network_pools import NetworkPool
 from naru.model.pools import SubnetPool
@@ -13,7 +13,7 @@ from naru.model.security import SecurityGroup, SecurityGroupRule
 from naru.model.sharing import RbacPolicy
 from naru.model.trunks import Trunk
 from naru.model.view import View
-from naru.service.policy import Cloud, quota_limits
+from naru.service.policy import Cloud, quota_limits, refused, require_admin
 
 COUNTED: dict[str, type[Resource]] = {
     kind.singular: kind
@@ -47,8 +47,7 @@ def update_quota(view: View, caller: Caller, project_id: str, body: dict[str, ob
 
     A limit below what is used is refused, unless `force` is in the body. (`check_limit` asks for what is the rule by now.)
     """
-    if not caller.is_admin:
-        raise Forbidden("(rule:update_quota) is disallowed by policy: quotas are set by an administrator")
+    require_admin(caller, "update_quota")
     values = _decode(body)
     limits = {name: value for name, value in values.items() if name in COUNTED}
     if not values.get("force"):
@@ -62,8 +61,7 @@ def update_quota(view: View, caller: Caller, project_id: str, body: dict[str, ob
 
 def delete_quota(view: View, caller: Caller, project_id: str, cloud: Cloud) -> Changes[None]:
     """Back to the defaults. Raises NotFound where they hold already."""
-    if not caller.is_admin:
-        raise Forbidden("(rule:delete_quota) is disallowed by policy: quotas are set by an administrator")
+    require_admin(caller, "delete_quota")
     quota = view.get(Quota, project_id)
     if quota is None:
         raise NotFound(f"Quota for project {project_id} could not be found.", "TenantQuotaNotFound")
@@ -86,12 +84,12 @@ def _decode(body: dict[str, object]) -> dict[str, int]:
 
 
 def _require_access(caller: Caller, project_id: str) -> None:
-    if not caller.is_admin and caller.project_id != project_id:
-        raise Forbidden("(rule:get_quota) is disallowed by policy: the quota belongs to another project")
+    about = {"project_id": project_id, "tenant_id": project_id}
+    if not caller.may("get_quota", caller.is_admin or caller.project_id == project_id, about.__getitem__):
+        raise refused(caller, "get_quota", "the quota belongs to another project")
 
 
 def list_quotas(view: View, caller: Caller, cloud: Cloud) -> list[dict[str, Any]]:
     """Of the projects whose limits differ from the defaults."""
-    if not caller.is_admin:
-        raise Forbidden("(rule:get_quota) is disallowed by policy: an administrator may list quotas")
+    require_admin(caller, "get_quota")
     return [{"project_id": quota.id, "tenant_id": quota.id, **quota_limits(view, cloud, quota.id)} for quota in view.all(Quota)]

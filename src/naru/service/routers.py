@@ -7,14 +7,14 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from naru.model.errors import Conflict, Forbidden, Invalid, invalid_value, not_found
-from naru.model.identity import Caller
+from naru.model.errors import Conflict, Invalid, invalid_value, not_found
+from naru.model.identity import Caller, Read
 from naru.model.resources import Changes, FixedIp, HostRoute, Network, Subnet, new_id, put, remove
 from naru.model.routing import GATEWAY_OWNER, FloatingIp, Gateway, Router, WantedGateway, routes_list
 from naru.model.view import View
 from naru.service.addressing import choose_addresses, choose_mac, take_wanted
 from naru.service.flavors import check_router_flavor
-from naru.service.policy import Cloud, can_see, check_quota, fetch_own
+from naru.service.policy import Cloud, can_see, check_quota, fetch_own, reader, require_admin
 from naru.service.qos import check_policy
 from naru.service.router_hosts import ensure_router_host, ports_of
 from naru.service.router_ports import bad_router, check_subnets, gateway_port, interface_ports, routing_port, subnets_of
@@ -68,7 +68,7 @@ def delete_router(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
 def _set_gateway(view: View, caller: Caller, router: Router, wanted: WantedGateway | None, action: str) -> Changes[Router]:
     """The router with the gateway that is wanted, its port made, moved or removed."""
     if wanted is not None:
-        _check_may_ask(caller, wanted, action)
+        _check_may_ask(caller, wanted, action, reader(view, caller, router))
     now = router.external_gateway_info
     if wanted is None or now is None or wanted.network_id != now.network_id:
         yield from _drop_gateway(view, router)
@@ -86,11 +86,10 @@ def _set_gateway(view: View, caller: Caller, router: Router, wanted: WantedGatew
     return changed
 
 
-def _check_may_ask(caller: Caller, wanted: WantedGateway, action: str) -> None:
+def _check_may_ask(caller: Caller, wanted: WantedGateway, action: str, read: Read) -> None:
     for part in ("enable_snat", "external_fixed_ips"):
-        if getattr(wanted, part) is not UNSET and not caller.is_admin:
-            rule = f"{action}_router:external_gateway_info:{part}"
-            raise Forbidden(f"(rule:{rule}) is disallowed by policy: an administrator may set it")
+        if getattr(wanted, part) is not UNSET:
+            require_admin(caller, f"{action}_router:external_gateway_info:{part}", read)
 
 
 def _make_gateway(view: View, caller: Caller, router: Router, wanted: WantedGateway, now: Gateway | None) -> Changes[tuple[FixedIp, ...]]:
@@ -139,7 +138,7 @@ def _drop_gateway(view: View, router: Router) -> Changes[None]:
 
 def add_extraroutes(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[Router]:
     """PUT routers/{id}/add_extraroutes: those that are there stay as they are."""
-    router, routes = _named_routes(view, caller, id, body)
+    router, routes = _named_routes(view, caller, id, body, "add_extraroutes")
     changed = replace(router, routes=tuple(dict.fromkeys((*router.routes, *routes))))
     _check_routes(view, changed)
     yield put(changed)
@@ -148,14 +147,14 @@ def add_extraroutes(view: View, caller: Caller, id: str, body: Any, cloud: Cloud
 
 def remove_extraroutes(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[Router]:
     """PUT routers/{id}/remove_extraroutes: those that are not there are gone already."""
-    router, routes = _named_routes(view, caller, id, body)
+    router, routes = _named_routes(view, caller, id, body, "remove_extraroutes")
     changed = replace(router, routes=tuple(route for route in router.routes if route not in routes))
     yield put(changed)
     return changed
 
 
-def _named_routes(view: View, caller: Caller, id: str, body: Any) -> tuple[Router, tuple[HostRoute, ...]]:
-    router = fetch_own(view, caller, Router, id, "update")
+def _named_routes(view: View, caller: Caller, id: str, body: Any, action: str) -> tuple[Router, tuple[HostRoute, ...]]:
+    router = fetch_own(view, caller, Router, id, action)
     named = body.get("router") if isinstance(body, Mapping) else None
     if not isinstance(named, Mapping) or "routes" not in named:
         raise bad_router("the body has no routes; it is to be {'router': {'routes': [...]}}")

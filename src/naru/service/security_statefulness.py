@@ -4,12 +4,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from naru.model.errors import Conflict, Forbidden
+from naru.model.errors import Conflict
 from naru.model.identity import Caller
 from naru.model.resources import Changes, new_id, put, remove
 from naru.model.security import SecurityGroupDefaultStatefulness
 from naru.model.view import View
-from naru.service.policy import Cloud, fetch
+from naru.service.policy import Cloud, fetch, require_admin
 
 _OF_ALL = ""  # index key of the default of all projects
 
@@ -23,7 +23,7 @@ def is_stateful_by_default(view: View, project_id: str) -> bool:
 
 def create_statefulness(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[SecurityGroupDefaultStatefulness]:
     """Administrators only. Raises Conflict where the project, or the cloud, has a default already."""
-    _require_admin(caller, "create")
+    require_admin(caller, "create_security_group_default_statefulness")
     project_id = given["project_id"] or None
     if view.count(SecurityGroupDefaultStatefulness, "project_id", project_id or _OF_ALL):
         message = f"A security group default statefulness setting already exists for project '{project_id or 'system-wide'}'."
@@ -37,7 +37,7 @@ def update_statefulness(
     view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud
 ) -> Changes[SecurityGroupDefaultStatefulness]:
     default = fetch(view, caller, SecurityGroupDefaultStatefulness, id)
-    _require_admin(caller, "update")
+    require_admin(caller, "update_security_group_default_statefulness")
     changed = replace(default, **given)
     yield put(changed)
     return changed
@@ -46,10 +46,5 @@ def update_statefulness(
 def delete_statefulness(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     """Groups stay as they were made."""
     default = fetch(view, caller, SecurityGroupDefaultStatefulness, id)
-    _require_admin(caller, "delete")
+    require_admin(caller, "delete_security_group_default_statefulness")
     yield remove(default)
-
-
-def _require_admin(caller: Caller, action: str) -> None:
-    if not caller.is_admin:
-        raise Forbidden(f"(rule:{action}_security_groups_default_statefulness) is disallowed by policy: an administrator may do it")

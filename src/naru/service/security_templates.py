@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from naru.model.errors import Conflict, Forbidden
+from naru.model.errors import Conflict
 from naru.model.identity import Caller
 from naru.model.resources import Changes, new_id, put, remove
 from naru.model.security import (
@@ -22,7 +22,7 @@ from naru.model.security import (
     what_matches,
 )
 from naru.model.view import View
-from naru.service.policy import Cloud, fetch
+from naru.service.policy import Cloud, fetch, require_admin
 from naru.service.security_rules import check_rule, make_rule, normalized
 
 _SEEDED = "default-security-group-rules"
@@ -62,7 +62,7 @@ def missing_templates(view: View, caller: Caller, filters: Mapping[str, tuple[st
 
 def create_template(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[DefaultSecurityGroupRule]:
     """Administrators only. Raises Conflict for a template that says the same for the same groups."""
-    _require_admin(caller, "create")
+    require_admin(caller, "create_default_security_group_rule")
     yield from seed_templates(view)
     template = normalized(DefaultSecurityGroupRule(id=new_id(), **given | {"project_id": ""}))
     check_rule(template)
@@ -83,10 +83,5 @@ def create_template(view: View, caller: Caller, given: dict[str, Any], cloud: Cl
 
 def delete_template(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     """Groups keep the rules that they got from it."""
-    _require_admin(caller, "delete")
+    require_admin(caller, "delete_default_security_group_rule")
     yield remove(fetch(view, caller, DefaultSecurityGroupRule, id))
-
-
-def _require_admin(caller: Caller, action: str) -> None:
-    if not caller.is_admin:
-        raise Forbidden(f"(rule:{action}_default_security_group_rule) is disallowed by policy: an administrator may do it")

@@ -7,13 +7,13 @@ from msgspec.structs import replace
 
 from naru.allocate.segments import SegmentRanges, choose_segment
 from naru.model.agents import Agent
-from naru.model.errors import Conflict, Forbidden, Invalid, not_found
+from naru.model.errors import Conflict, Invalid, not_found
 from naru.model.identity import Caller
 from naru.model.provider import ProviderSegment, why_not_carried
 from naru.model.resources import DHCP_OWNER, Changes, HostRoute, Network, Port, Subnet, new_id, put, remove
 from naru.model.segments import Segment
 from naru.model.view import View
-from naru.service.policy import Cloud, fetch, fetch_own
+from naru.service.policy import Cloud, fetch, fetch_own, require_admin
 from naru.service.segment_ranges import ranges_of
 
 # -- of a network
@@ -86,8 +86,7 @@ def _show_segments(view: View, network_id: str) -> Changes[None]:
 
 def create_segment(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Segment]:
     """Administrators only. Raises Invalid or Conflict for a segment that cannot be, or that another network has."""
-    if not caller.is_admin:
-        raise Forbidden("(rule:create_segment) is disallowed by policy: an administrator may create segments")
+    require_admin(caller, "create_segment")
     network = fetch(view, caller, Network, given["network_id"])
     ask = ProviderSegment(given["network_type"], given.get("physical_network"), given.get("segmentation_id"))
     chosen = choose_segment(ask, ranges_of(view, network.project_id, cloud.ranges), view.segmentation_ids)

@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from naru.model.errors import Conflict, Forbidden, Invalid
+from naru.model.errors import Conflict, Invalid
 from naru.model.identity import Caller
 from naru.model.network_pools import NetworkPool
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import QosPolicy
-from naru.model.resources import Changes, Network, Port, Resource, Subnet, new_id, put, remove
+from naru.model.resources import Changes, Network, Port, Resource, Subnet, new_id, put, remove, rule_name
 from naru.model.routing import Router
 from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
 from naru.model.sharing import AS_EXTERNAL, AS_SHARED, EVERYONE, RbacPolicy
 from naru.model.view import View
-from naru.service.policy import Cloud, check_quota, fetch, fetch_own
+from naru.service.policy import Cloud, check_quota, fetch, fetch_own, reader, require_admin
 
 R = TypeVar("R", bound=Resource)
 
@@ -64,7 +64,7 @@ def create_policy(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     resource = fetch(view, caller, kind, policy.object_id)
     if not caller.is_admin and resource.project_id != caller.project_id:
         raise _invalid("Only admins can manipulate policies on objects they do not own")
-    _check_target(caller, policy)
+    _check_target(view, caller, policy, "create")
     _check_new(view, policy)
     check_quota(view, cloud, RbacPolicy, policy.project_id)
     yield put(policy)
@@ -78,7 +78,7 @@ def update_policy(view: View, caller: Caller, id: str, given: dict[str, Any], cl
     changed = replace(policy, **given)
     if changed.target_tenant == policy.target_tenant:
         return policy
-    _check_target(caller, changed)
+    _check_target(view, caller, changed, "update")
     _check_new(view, changed)
     _check_unused(view, policy, changed.target_tenant)
     yield put(changed)
@@ -94,9 +94,9 @@ def delete_policy(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
     yield from _follow(view, policy)
 
 
-def _check_target(caller: Caller, policy: RbacPolicy) -> None:
-    if policy.target_tenant == EVERYONE and not caller.is_admin:
-        raise Forbidden("(rule:restrict_wildcard) is disallowed by policy: an administrator may share with everyone")
+def _check_target(view: View, caller: Caller, policy: RbacPolicy, action: str) -> None:
+    if policy.target_tenant == EVERYONE:
+        require_admin(caller, rule_name(action, RbacPolicy, "target_tenant"), reader(view, caller, policy))
 
 
 def _check_new(view: View, policy: RbacPolicy) -> None:

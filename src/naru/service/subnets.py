@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.allocate.addresses import default_pools
-from naru.model.errors import Conflict, Forbidden, Invalid
+from naru.model.errors import Conflict, Invalid
 from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, AllocationPool, Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.routing import INTERFACE_OWNER
@@ -17,7 +17,7 @@ from naru.service.address_scopes import show_scopes
 from naru.service.addressing import automatic_addresses, is_automatic
 from naru.service.dhcp import ensure_dhcp_server
 from naru.service.networks import check_mtu
-from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns
+from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader_of_new, refused
 from naru.service.router_ports import check_gateway_change
 from naru.service.segments import check_changed_subnet, check_new_subnet, follow_peers
 from naru.service.subnetpools import check_affinity, with_prefix
@@ -32,8 +32,8 @@ MAX_HOST_ROUTES = 20
 def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Subnet]:
     """Raises Invalid or Conflict, with Neutron's types, for parts that do not fit together."""
     network = fetch(view, caller, Network, given["network_id"])
-    if not owns(caller, network):
-        raise Forbidden(f"(rule:create_subnet) is disallowed by policy: network {network.id} belongs to another project")
+    if not caller.may("create_subnet", owns(caller, network), reader_of_new(view, caller, Subnet, given)):
+        raise refused(caller, "create_subnet", f"network {network.id} belongs to another project")
     pool, given = with_prefix(view, caller, given)
     prefix = _prefix(given)
     check_affinity(view, network, pool, prefix.version)

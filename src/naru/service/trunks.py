@@ -50,14 +50,14 @@ def delete_trunk(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[N
 
 def add_subports(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[dict[str, Any]]:
     """PUT trunks/{id}/add_subports. Raises Conflict for a port or a tag that is taken, and for a trunk that is disabled."""
-    trunk = _manageable(view, caller, id)
+    trunk = _manageable(view, caller, id, "add_subports")
     added = _checked(view, caller, trunk, _asked(body, sub_port_list))
     return (yield from _put(view, replace(trunk, sub_ports=(*trunk.sub_ports, *added))))
 
 
 def remove_subports(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[dict[str, Any]]:
     """PUT trunks/{id}/remove_subports. Raises NotFound (SubPortNotFound)."""
-    trunk = _manageable(view, caller, id)
+    trunk = _manageable(view, caller, id, "remove_subports")
     gone = _asked(body, _port_ids)
     present = {sub_port.port_id for sub_port in trunk.sub_ports}
     for port_id in gone:
@@ -72,8 +72,8 @@ def show_subports(view: View, caller: Caller, id: str) -> dict[str, Any]:
     return {"sub_ports": fetch(view, caller, Trunk, id).sub_ports}
 
 
-def _manageable(view: View, caller: Caller, id: str) -> Trunk:
-    trunk = fetch_own(view, caller, Trunk, id, "update")
+def _manageable(view: View, caller: Caller, id: str, action: str) -> Trunk:
+    trunk = fetch_own(view, caller, Trunk, id, action)
     if not trunk.admin_state_up:
         raise Conflict(f"Trunk {id} is currently disabled.", "TrunkDisabled")
     return trunk

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from naru.store.documents import Document, render
 from naru.store.snapshot import Snapshot
 
 Sees = Callable[[Resource], bool] | None  # None: all
+Shows = Callable[[Resource], Sequence[str]] | None  # the wire names of what is shown of a resource; None: by its description
 Test = Callable[[Any], bool]
 
 
@@ -32,6 +33,17 @@ class ListQuery(msgspec.Struct, frozen=True):
     limit: int | None = None
     marker: str | None = None
     page_reverse: bool = False
+
+
+class Sight(NamedTuple):
+    """What a caller sees: the resources that `sees` lets by (None: all), each as `appears` makes it (None: as it is kept), and filtered
+    as such; of each the attributes that `shows` names, else those that the kind describes so, with `admin` those of administrators too.
+    """
+
+    admin: bool
+    sees: Sees = None
+    appears: Callable[[Resource], Resource] | None = None
+    shows: Shows = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -142,28 +154,22 @@ def list_page(
     documents: Mapping[str, Document],
     kind: type[Resource],
     query: ListQuery,
-    sees: Sees,
-    *,
-    admin: bool,
-    appears: Callable[[Resource], Resource] | None = None,
+    sight: Sight,
     describe: Callable[[Resource], Resource] | None = None,
 ) -> Page:
-    """Raises NotFound for a marker that is none.
-
-    `appears` makes of each resource what the caller is to see of it, and to filter by; `describe` fills in what is not kept with
-    those on the page.
-    """
-    resources = select(view, kind, query, sees, appears)
+    """Raises NotFound for a marker that is none. `describe` fills in what is not kept with those on the page."""
+    resources = select(view, kind, query, sight.sees, sight.appears)
     if describe is not None:
         resources = [describe(resource) for resource in resources]
-    if describe is not None or appears is not None:
+    if describe is not None or sight.appears is not None:
         documents = {
             resource.id: documents[resource.id] if view.get(kind, resource.id) is resource else render(resource)[0]
             for resource in resources
         }
-    if query.fields:
-        return _page_of(resources, _rows(resources, query.fields, admin=admin))
-    if admin:
+    if query.fields or sight.shows is not None:
+        fields = query.fields or tuple(attributes(kind))
+        return _page_of(resources, _rows(resources, fields, admin=sight.admin, shows=sight.shows))
+    if sight.admin:
         parts = [d.public + d.admin + b"}" for d in [documents[resource.id] for resource in resources]]
     else:
         parts = [documents[resource.id].public + b"}" for resource in resources]
@@ -223,13 +229,15 @@ def _page_of(resources: list[Resource], items: bytes) -> Page:
     return Page(items, len(resources), resources[0].id, resources[-1].id)
 
 
-def _rows(resources: list[Resource], fields: Sequence[str], *, admin: bool) -> bytes:
-    return msgspec.json.encode([project(resource, fields, admin=admin) for resource in resources])[1:-1]
+def _rows(resources: list[Resource], fields: Sequence[str], *, admin: bool, shows: Shows = None) -> bytes:
+    return msgspec.json.encode([project(resource, fields, admin=admin, shows=shows) for resource in resources])[1:-1]
 
 
-def project(resource: Resource, fields: Sequence[str], *, admin: bool) -> dict[str, Any]:
+def project(resource: Resource, fields: Sequence[str], *, admin: bool, shows: Shows = None) -> dict[str, Any]:
     """The named attributes that the caller may see; unknown names are left out, as Neutron does."""
     described = attributes(type(resource))
+    if shows is not None:
+        fields, admin = [name for name in shows(resource) if name in fields], True
     known = ((name, described[name]) for name in fields if name in described and name not in resource.absent)
     return {name: getattr(resource, item.field) for name, item in known if _sees(item.attribute.see, admin)}
 
