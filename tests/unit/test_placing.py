@@ -8,23 +8,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from naru.model import network_pools
-from naru.schedule.candidates import Candidate, Counts, Facts, Share, Wish
+from naru.schedule.candidates import Candidate, Share, Wish
 from naru.schedule.filters import FILTERS
 from naru.schedule.networks import place
 from naru.schedule.reasons import REASONS, words
 from naru.schedule.weighers import POLICIES, WEIGHERS
-
-
-def counts(free: int, usable: int = 13) -> Counts:
-    return Counts(usable, usable - free, 0, 0, free)
-
-
-def candidate(name: str, free: int = 13, usable: int = 13, **given: object) -> Candidate:
-    """`given` goes to the facts where they have such a field."""
-    facts = {field: given.pop(field) for field in list(given) if field in Facts.__struct_fields__}
-    has = counts(free, usable)
-    facts = Facts(**{"network_id": f"id-of-{name}", "name": name, "ipv4": has, **facts})  # type: ignore[arg-type]
-    return Candidate(facts, has, **given)  # type: ignore[arg-type]
+from placing import candidate, counts
 
 
 def names(placement) -> list[str]:

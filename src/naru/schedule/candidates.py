@@ -122,6 +122,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     avoided: int = 0  # ports of `anti_affinity` on it
     peers: int = 0  # ports of `same_network_as` on it
     floor: int = 0  # free addresses that a pick leaves
+    floor_ratio: float = 0.0  # of the usable ones; already in `floor`
     share: Share | None = None
     turn: int = 0  # how many others are before it, going round the pool
     project_ports: int = 0  # that the project has on it

@@ -1,4 +1,4 @@
-"""Why a network was chosen, passed over or refused, in words: one row per code. Codes are stable, for programs; words are for people.
+"""Why a network was chosen, passed over or refused, and what would help: one row per code. Codes are for programs, and stable.
 
 The words are completed with the values of a verdict (`str.format`).
 """
@@ -72,6 +72,41 @@ REASONS: Mapping[str, Words] = {
 }
 
 
+# What would make a refused pick a yes: a row for each code of `fixes.PROPOSALS`.
+FIXES: Mapping[str, Words] = {
+    "ask_fewer": Words("ask for {count}: there is room for so many", "{count}개만 요청하면 됩니다. 그만큼은 자리가 있습니다"),
+    "relax": Words("ask without {attribute}", "{attribute} 조건을 빼고 요청하면 됩니다"),
+    "ask_pool": Words(
+        "name pool {pool} in the request: its networks are kept for [{purposes}]",
+        "요청에 풀 {pool}을(를) 지정하면 됩니다. 이 풀의 용도는 [{purposes}]입니다",
+    ),
+    "wait": Words(
+        "wait {seconds} s: until then {addresses} addresses come out of quarantine",
+        "{seconds}초 기다리면 됩니다. 그때까지 주소 {addresses}개의 격리가 끝납니다",
+    ),
+    "free_ports": Words(
+        "delete idle ports of network {network} (DOWN, without a device): {ports}",
+        "네트워크 {network}에서 쓰지 않는 포트(DOWN 상태, 연결된 장치 없음)를 지우면 됩니다: {ports}",
+    ),
+    "uncordon": Words("uncordon network {network} in pool {pool}", "풀 {pool}에서 네트워크 {network}의 배정 차단을 풀면 됩니다"),
+    "admin_up": Words("set admin_state_up of network {network} to true", "네트워크 {network}의 admin_state_up을 true로 바꾸면 됩니다"),
+    "lower_floor": Words(
+        "lower the floor of pool {pool} to {floor} addresses: network {network} has enough then",
+        "풀 {pool}이(가) 남겨 두는 주소를 {floor}개로 줄이면 됩니다. 그러면 네트워크 {network}의 주소로 충분합니다",
+    ),
+    "raise_share": Words(
+        "raise the project_share of pool {pool} by {addresses} addresses",
+        "풀 {pool}의 project_share를 주소 {addresses}개만큼 늘리면 됩니다",
+    ),
+    "extend": Words(
+        "extend the allocation pools of subnet {subnet} of network {network} by {addresses} addresses",
+        "네트워크 {network}의 서브넷 {subnet}에서 할당 풀을 주소 {addresses}개만큼 늘리면 됩니다",
+    ),
+    "raise_quota": Words("raise the project's port quota by {ports}", "프로젝트의 포트 쿼터를 {ports}개 늘리면 됩니다"),
+}
+
+
 def words(code: str, values: Mapping[str, Any], language: Language = "en") -> str:
-    template = REASONS[code].ko if language == "ko" else REASONS[code].en
-    return template.format_map(values) if values else template
+    """Of a reason or a fix, completed."""
+    row = REASONS.get(code) or FIXES[code]
+    return getattr(row, language).format_map(values)  # type: ignore[no-any-return]

@@ -130,6 +130,7 @@ class _Look:
             avoided=self.avoided.get(network.id, 0),
             peers=self.peers.get(network.id, 0),
             floor=max(pool.floor_count, int(pool.floor_ratio * counts.usable)) if pool is not None else 0,
+            floor_ratio=pool.floor_ratio if pool is not None else 0.0,
             share=share,
             turn=turn,
             project_ports=self.view.count(Port, "use", use(self.project_id, network.id)),
@@ -158,7 +159,7 @@ def _members(view: View, pool: NetworkPool) -> Iterator[tuple[Network, Member | 
 
 
 def facts_of(view: View, network: Network) -> Facts:
-    subnets = [subnet for subnet in view.find(Subnet, "network_id", network.id) if _is_for_instances(subnet)]
+    subnets = [subnet for subnet in view.find(Subnet, "network_id", network.id) if is_for_instances(subnet)]
     server = next(view.find(Port, "dhcp", network.id), None)
     return Facts(
         network_id=network.id,
@@ -177,7 +178,7 @@ def facts_of(view: View, network: Network) -> Facts:
     )
 
 
-def _is_for_instances(subnet: Subnet) -> bool:
+def is_for_instances(subnet: Subnet) -> bool:
     return not subnet.service_types or any(owner.startswith("compute:") for owner in subnet.service_types)
 
 
