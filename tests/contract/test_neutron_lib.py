@@ -314,6 +314,7 @@ KEPT_OTHERWISE = {
             "port_id",
             "internal_port_id",
             "flavor_id",
+            "service_type_id",
             "resource_id",
             "target_id",
             "metering_label_id",

@@ -96,6 +96,7 @@ EXTENSIONS = (
     Extension("revision-if-match", "If-Match constraints based on revision_number", "Extension indicating that If-Match based on revision_number is supported.", "2016-12-11T00:00:00-00:00"),
     Extension("router", "Neutron L3 Router", "Router abstraction for basic L3 forwarding between L2 Neutron networks and access to external networks via a NAT gateway.", "2012-07-20T10:00:00-00:00"),
     Extension("router_availability_zone", "Router Availability Zone", "Availability zone support for router.", "2015-01-01T10:00:00-00:00"),
+    Extension("router-service-type", "Router Service Type", "Provides router service type", "2013-01-29T00:00:00-00:00"),
     Extension("router-enable-snat", 'Exposes the router "enable_snat" read-only configuration flag', 'Exposes the router "enable_snat" read-only configuration flag', "2025-09-18T18:00:00-00:00"),
     Extension("security-group", "security-group", "The security groups extension.", "2012-10-05T10:00:00-00:00"),
     Extension("security-groups-default-rules", "Default rules for security groups", "Configure set of security group rules used as default rules for every new security group", "2022-12-19T10:00:00-00:00"),

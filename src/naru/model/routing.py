@@ -95,6 +95,7 @@ class Router(Resource, frozen=True, kw_only=True):
     routes: Annotated[tuple[HostRoute, ...], at_update(routes_list, filter=False, sort=False)] = ()
     enable_snat: Annotated[bool, read_only(convert=boolean)] = True
     flavor_id: Annotated[str | None, at_create(or_none(uuid_text), filter=False)] = None
+    service_type_id: Annotated[str | None, at_create(or_none(uuid_text), filter=False, sort=False)] = None  # a label of the operator's
     ha: Annotated[bool, settable(boolean_or_false, who="admin", see="admin", filter=False, sort=False)] = False
     availability_zone_hints: Annotated[tuple[str, ...], at_create(zone_names, filter=False, sort=False)] = ()
     availability_zones: Annotated[tuple[str, ...], read_only(filter=False, sort=False)] = ()  # of the host that runs it
