@@ -93,12 +93,14 @@ class Server:
     def app(self) -> App:
         dispatch = Dispatch()
         network = network_routes(self.backend)
+        identity = identity_routes(self.backend) if self.keystone is None else []
+        compute = [for_writers(route) for route in compute_routes(self.backend)]
+        image = image_routes()
         dispatch.add(network, network_refusal)
-        dispatch.add(public_routes(self.backend, network), network_refusal)
-        if self.keystone is None:
-            dispatch.add(identity_routes(self.backend), identity_refusal)
-        dispatch.add([for_writers(route) for route in compute_routes(self.backend)], compute_refusal)
-        dispatch.add(image_routes(), identity_refusal)
+        dispatch.add(public_routes(self.backend, [*network, *identity, *compute, *image]), network_refusal)
+        dispatch.add(identity, identity_refusal)
+        dispatch.add(compute, compute_refusal)
+        dispatch.add(image, identity_refusal)
         dispatch.add(agent_routes(HostDoor(self.backend, self.publisher, self.agent_token)), network_refusal)
         identity_url = "/identity/v3" if self.keystone is None else self.keystone.url
         return App(dispatch, self.authenticate, self.settings.max_body_bytes, identity_url)

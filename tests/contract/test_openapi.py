@@ -13,13 +13,19 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+from clients import FakeHost
 from naru.api.backend import Backend
+from naru.api.compute import compute_routes
+from naru.api.identity import identity_routes
+from naru.api.image import image_routes
 from naru.api.network import network_routes
 from naru.api.openapi import openapi_document
+from naru.model.compute import IMAGES
 from naru.store.store import utc_now
 from planning import CLOUD, PlainCloud
 
-ROUTES = network_routes(Backend(PlainCloud(), CLOUD, utc_now))
+BACKEND = Backend(PlainCloud(), CLOUD, utc_now)
+ROUTES = [*network_routes(BACKEND), *identity_routes(BACKEND), *compute_routes(BACKEND), *image_routes()]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +56,18 @@ def test_bodies_and_answers_follow_from_the_description(document):
     assert shown["binding:vif_type"]["description"] == "Administrators alone see it"
     assert schemas["PortCreate"]["required"] == ["network_id"]
     assert "provisioned" not in shown
+
+
+def test_the_bodies_of_identity_and_compute_are_described(document):
+    schemas = document["components"]["schemas"]
+    asked = document["paths"]["/identity/v3/auth/tokens"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert asked["properties"]["auth"] == {"$ref": "#/components/schemas/AuthRequest"}
+    assert schemas["AuthRequest"]["required"] == ["identity"]
+    assert schemas["UserCreate"]["required"] == ["name"]
+    assert "password" in schemas["UserUpdate"]["properties"]
+    assert "password" not in schemas["User"]["properties"]
+    assert schemas["ServerCreate"]["properties"]["name"]["pattern"].startswith("^")
+    assert document["paths"]["/compute/v2.1/servers"]["post"]["responses"]["4XX"] == {"$ref": "#/components/responses/ComputeRefused"}
 
 
 def test_lists_tell_their_filters_and_sort_keys(document):
@@ -107,6 +125,10 @@ SEEDS = [
     ("network-pools", {"network_pool": {"name": "pool", "members": [{"network_id": "{network_id}"}]}}),
     ("flavors", {"flavor": {"name": "flavor", "service_type": "L3_ROUTER_NAT"}}),
     ("service_profiles", {"service_profile": {"metainfo": "meta"}}),
+    ("/identity/v3/domains", {"domain": {"name": "domain"}}),
+    ("/identity/v3/projects", {"project": {"name": "project"}}),
+    ("/identity/v3/users", {"user": {"name": "user", "password": "sesame"}}),
+    ("/identity/v3/roles", {"role": {"name": "role"}}),
 ]
 KEEPS_ITS_NAME = ("network_id", "subnet_id", "port_id", "security_group_id")  # with a word before it
 
@@ -128,7 +150,7 @@ def there(serving, session):
         for name, known in ids.items():
             text = text.replace(f"{{{name}}}", known[-1 if name == "floating_network_id" else 0])
         filled, wanted = json.loads(text)
-        answer = session.post(f"{serving.url}/v2.0/{filled}", json=wanted)
+        answer = session.post(serving.url + filled if filled.startswith("/") else f"{serving.url}/v2.0/{filled}", json=wanted)
         assert answer.status_code == 201, answer.text
         [(kind, made)] = answer.json().items()
         for name in (path, path.replace("-", "_"), f"{kind}_id", f"{path.partition('/')[0]}_{kind}_id"):
@@ -136,7 +158,19 @@ def there(serving, session):
             ids[name] += [made["id"]] * (made["id"] not in ids[name])
         if kind == "network":
             ids["floating_network_id"] = ids["network-ip-availabilities"] = ids["network_id"]
-    return ids
+    ids |= {
+        "flavorRef": ["1"],
+        "imageRef": [IMAGES[0].id],
+        "uuid": ids["network_id"],
+        "/compute/v2.1/flavors": ["1"],
+        "/image/v2/images": [IMAGES[0].id],
+    }
+    with FakeHost(serving, "compute01") as host:
+        asked = {"name": "server", "flavorRef": "1", "imageRef": IMAGES[0].id, "networks": [{"uuid": ids["network_id"][0]}]}
+        made = session.post(f"{serving.url}/compute/v2.1/servers", json={"server": asked})
+        assert made.status_code == 202, made.text
+        host.achieve()
+    return ids | {"/compute/v2.1/servers": [made.json()["server"]["id"]]}
 
 
 def aimed(value, there, key):
