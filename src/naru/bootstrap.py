@@ -35,6 +35,7 @@ from naru.model.identity import Overrides
 from naru.model.port_options import domain_name
 from naru.model.resources import Changes
 from naru.model.view import View
+from naru.service.holds import sweep_holds
 from naru.service.hosts import mark_silent_hosts
 from naru.service.identity import remove_expired
 from naru.service.policy import Cloud
@@ -131,11 +132,12 @@ class Server:
                 _log.warning("the catalog has no network endpoint: clients will not find this server", region=region)
 
     async def _sweep(self) -> None:
-        """Now and then: miss the hosts that fell silent, forget the tokens that expired."""
+        """Now and then: miss the hosts that fell silent, forget the tokens that expired, free what was held or at rest long enough."""
 
         def sweep(view: View) -> Changes[None]:
             yield from mark_silent_hosts(view, self.backend.cloud, utc_now())
             yield from remove_expired(view, utc_now())
+            yield from sweep_holds(view)
 
         while True:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
@@ -218,7 +220,8 @@ def cloud_of(settings: Settings) -> Cloud:
         dns_domain = domain_name(settings.dns_domain.removesuffix(".") + ".")
     except ValueError as error:
         raise SettingsError(f"dns_domain: {error}") from None
-    return Cloud(ranges, quotas, settings.agent_down_time_s, segments.auto_network_cidr, dns_domain)
+    rest = settings.scheduler.quarantine_s
+    return Cloud(ranges, quotas, settings.agent_down_time_s, segments.auto_network_cidr, dns_domain, quarantine_s=rest)
 
 
 def overrides_of(settings: Settings) -> Overrides | None:

@@ -38,6 +38,10 @@ class Segments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     global_physnet_mtu: int = 1500  # bytes, of the underlay; VXLAN networks get 50 less
 
 
+class Scheduler(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    quarantine_s: int = 60  # how long an address rests after its port is gone, on networks of pools that do not say; others do not rest
+
+
 class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Defaults of a project; -1 is unlimited."""
 
@@ -102,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy_file: str = ""  # rules in the format of oslo.policy, YAML or JSON, that override who may do and see what
     dns_domain: str = "openstacklocal."  # of the names that DHCP hands out; networks keep the one that they were made with
     segments: Segments = Segments()
+    scheduler: Scheduler = Scheduler()
     quota: Quota = Quota()
     keystone: Keystone = Keystone()
     agent: Agent = Agent()

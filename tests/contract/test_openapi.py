@@ -54,7 +54,8 @@ def test_bodies_and_answers_follow_from_the_description(document):
     assert shown["status"] == {"type": "string"}
     assert created["binding:host_id"]["description"] == "Administrators alone set it"
     assert shown["binding:vif_type"]["description"] == "Administrators alone see it"
-    assert schemas["PortCreate"]["required"] == ["network_id"]
+    assert schemas["SubnetCreate"]["required"] == ["network_id", "ip_version"]
+    assert schemas["PortCreate"]["anyOf"] == [{"required": ["network_id"]}, {"required": ["pick_id"]}]
     assert "provisioned" not in shown
 
 
@@ -122,6 +123,7 @@ SEEDS = [
     ("rbac-policies", {"rbac_policy": EVERYONE_SEES | {"object_id": "{network_id}"}}),
     ("qos/policies", {"policy": {"name": "policy"}}),
     ("qos/policies/{qos_policy_id}/dscp_marking_rules", {"dscp_marking_rule": {"dscp_mark": 10}}),
+    ("network-picks", {"network_pick": {"count": 1}}),
     ("network-pools", {"network_pool": {"name": "pool", "members": [{"network_id": "{network_id}"}]}}),
     ("flavors", {"flavor": {"name": "flavor", "service_type": "L3_ROUTER_NAT"}}),
     ("service_profiles", {"service_profile": {"metainfo": "meta"}}),

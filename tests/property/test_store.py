@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import tempfile
 from collections import Counter
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ from hypothesis import strategies as st
 from naru.allocate.addresses import AddressSpace
 from naru.model.errors import NaruError
 from naru.model.kinds import KINDS
+from naru.model.network_pools import POLICIES, Member
+from naru.model.picks import NetworkPick, RestingAddresses
 from naru.model.resources import AllocationPool, Change, Changes, Network, Port, Resource, Subnet, WantedIp
 from naru.model.view import View
+from naru.service.holds import sweep_holds
+from naru.service.network_pools import create_network_pool
 from naru.service.networks import create_network, delete_network, update_network
+from naru.service.picks import cancel_pick, create_pick
 from naru.service.ports import create_port, delete_port, update_port
 from naru.service.quotas import update_quota
 from naru.service.subnets import create_subnet, delete_subnet, update_subnet
@@ -89,6 +95,13 @@ ACTIONS = (
     "quota",
     "drop port",
     "drop port",
+    "pool",
+    "pick",
+    "pick",
+    "take",
+    "take",
+    "drop pick",
+    "sweep",
     "drop subnet",
     "drop network",
 )
@@ -110,7 +123,7 @@ BEGINNING: list[Step] = [
 def plan(view: View, step: Step) -> Changes[Any]:  # noqa: C901, PLR0911, PLR0912  (a table of what somebody may ask)
     """What one request does; it raises NaruError where that is refused. `number` chooses the resource, `detail` what it becomes."""
     action, number, detail = step
-    network, subnet, port = (_pick(view, kind, number) for kind in (Network, Subnet, Port))
+    network, subnet, port, pick = (_pick(view, kind, number) for kind in (Network, Subnet, Port, NetworkPick))
     own = {"project_id": ADMIN.project_id}
     match action:
         case "network":
@@ -142,6 +155,18 @@ def plan(view: View, step: Step) -> Changes[Any]:  # noqa: C901, PLR0911, PLR091
             return update_port(view, ADMIN, port.id, {"name": f"p{detail}", "device_id": f"d{detail % 3}"}, CLOUD)
         case "quota":
             return update_quota(view, ADMIN, f"project{detail % 3}", {"port": number}, CLOUD)
+        case "pool" if network:
+            members = (Member(network.id),)
+            return create_network_pool(view, ADMIN, own | {"members": members, "policy": POLICIES[detail % len(POLICIES)]}, CLOUD)
+        case "pick":
+            openness = {"consumable_by": ("token", "project")[detail % 2], "min_count": 1}
+            return create_pick(view, ADMIN, own | openness | {"count": 1 + number % 4}, CLOUD)
+        case "take" if pick:
+            return create_port(view, ADMIN, own | {"pick_id": pick.id}, CLOUD)
+        case "drop pick" if pick:
+            return cancel_pick(view, ADMIN, pick.id, CLOUD)
+        case "sweep":
+            return _sweep(view, timedelta(seconds=detail * 40))
         case "drop port" if port:
             return delete_port(view, ADMIN, port.id, CLOUD)
         case "drop subnet" if subnet:
@@ -153,6 +178,11 @@ def plan(view: View, step: Step) -> Changes[Any]:  # noqa: C901, PLR0911, PLR091
 
 def _nothing() -> Changes[None]:
     yield from ()
+
+
+def _sweep(view: View, later: timedelta) -> Changes[None]:
+    view.now += later
+    yield from sweep_holds(view)
 
 
 def _both(first: Changes[Any], second: Changes[Any]) -> Changes[Any]:
@@ -194,7 +224,8 @@ def _space(view: Snapshot, subnet: Subnet) -> object:
     """Sums, and which of the first addresses are free: the pools of these tests begin there."""
     space = view.addresses(subnet.id)
     first = int(ip_network(subnet.cidr).network_address)
-    return space.usable, space.free, set(space.outside), [space.is_free(first + number) for number in range(16)]
+    sums = space.usable, space.free, space.held, space.quarantined
+    return sums, set(space.outside), [space.is_free(first + number) for number in range(16)]
 
 
 def rebuilt(view: Snapshot) -> Snapshot:
@@ -204,7 +235,9 @@ def rebuilt(view: Snapshot) -> Snapshot:
 
 
 def assert_no_address_twice(view: View) -> None:
-    given = [(ip.subnet_id, ip.ip_address) for port in view.all(Port) for ip in port.fixed_ips]
+    takers = [port.fixed_ips for port in view.all(Port)] + [pick.held for pick in view.all(NetworkPick)]
+    takers += [at_rest.fixed_ips for at_rest in view.all(RestingAddresses)]
+    given = [(ip.subnet_id, ip.ip_address) for addresses in takers for ip in addresses]
     assert len(given) == len(set(given))
 
 

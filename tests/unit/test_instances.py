@@ -4,8 +4,9 @@ import pytest
 
 from naru.model.compute import Server
 from naru.model.errors import Conflict, Forbidden, Invalid
+from naru.model.picks import NetworkPick
 from naru.model.resources import Network, Port
-from naru.service.instances import ServerRequest, WantedNic, create_servers
+from naru.service.instances import ServerRequest, WantedNic, create_servers, delete_server
 from naru.service.policy import Cloud
 from planning import ADMIN, CLOUD, MEMBER, PlainCloud
 
@@ -34,7 +35,25 @@ def test_the_first_network_by_name_is_filled_to_its_last_address_then_the_next()
     servers = boot(cloud, least=8, most=8)
 
     assert networks_of(cloud, servers) == ["NET1"] * 5 + ["NET2"] * 3
-    assert servers[5].pick == "NET2: chosen, 5 of 5 free; NET1: full, 0 of 5 free"
+    words = "NET1: chosen for 5 of 8, 5 of 5 free; NET2: chosen for 3 of 8, 5 of 5 free"
+    assert {server.pick for server in servers} == {words}
+
+
+def test_servers_of_one_request_come_of_one_pick_that_their_ports_name():
+    cloud = cloud_with_host()
+    for name in ("NET2", "NET1"):
+        cloud.subnet(cloud.network(name, MEMBER), "10.0.0.0/29", MEMBER)
+
+    servers = boot(cloud, least=6, most=6)
+
+    (pick,) = cloud.view.all(NetworkPick)
+    ports = [port for server in servers for port in cloud.view.find(Port, "device_id", server.id)]
+    assert (pick.status, pick.held) == ("used", ())
+    assert [(place.port_id, place.fixed_ips) for place in pick.placements] == [(port.id, port.fixed_ips) for port in ports]
+    assert {port.pick_id for port in ports} == {pick.id}
+    for server in servers:
+        cloud.run(delete_server(cloud.view, MEMBER, server.id, CLOUD))
+    assert cloud.view.size(NetworkPick) == cloud.view.size(Port) == 0
 
 
 def test_own_networks_come_before_shared_ones():
@@ -58,8 +77,9 @@ def test_a_refusal_names_every_network_and_why():
         boot(cloud)
 
     assert str(refusal.value) == (
-        "No network has a free address for instance web: bare: no subnet; down: administratively down; full: full, 0 of 1 free; "
-        "elsewhere: no live host for instances carries it, host compute01 has no device for physical network physnet9."
+        "No network has a free address for instance web: bare: it has no subnet; down: it is administratively down; "
+        "full: full, 0 of 1 free; "
+        "elsewhere: no host that could be used carries it: host compute01 has no device for physical network physnet9."
     )
 
 

@@ -29,6 +29,7 @@ class Collection(NamedTuple):
     an action, `PUT …/{id}/<name>`, is action(view, caller, id, body, cloud) and returns a resource of the kind, or the answer as a
     JSON object. create_many(view, caller, [given], cloud), where it is there, makes all that one request asks for;
     before_list(view, caller, filters) is the plan of what must be made before the first list, or None.
+    Where `answers_made`, the answer to a create shows what the plan returned, which is more than what is kept.
     describe(view, resource) fills in what a resource shows of others, which is not kept with it.
 
     `path` is what follows /v2.0/, the kind's plural unless said. A path such as `floatingips/{floatingip_id}/port_forwardings` puts
@@ -45,6 +46,7 @@ class Collection(NamedTuple):
     before_list: Callable[[View, Caller, Mapping[str, tuple[str, ...]]], Plan | None] | None = None
     parent: type[Resource] | None = None  # the kind in `path`
     describe: Callable[[View, Any], Resource] | None = None
+    answers_made: bool = False
 
     @property
     def parent_attribute(self) -> str | None:
@@ -154,7 +156,10 @@ async def _create(backend: Backend, collection: Collection, create: Plan, call: 
         return made
 
     made = await backend.store.write(plan)
-    documents = [_document(backend, collection, call, resource) for resource in made]
+    if collection.answers_made:
+        documents = [render(resource)[0].seen_by(admin=call.caller.reads_all) for resource in made]
+    else:
+        documents = [_document(backend, collection, call, resource) for resource in made]
     if is_bulk:
         return json_response(b'{"%b":[%b]}' % (kind.plural.encode(), b",".join(documents)), 201)
     return json_response(_wrap(kind, documents[0]), 201)

@@ -165,7 +165,9 @@ def network_refusal(error: NaruError) -> Response:
     """Neutron's shape; 401 has keystonemiddleware's, because it answers before Neutron does."""
     if isinstance(error, Unauthenticated):
         return identity_refusal(error)
-    return json_response({"NeutronError": {"type": error.type, "message": str(error), "detail": ""}}, error.status)
+    return json_response(
+        {"NeutronError": {"type": error.type, "message": str(error), "detail": error.detail}, **error.beside}, error.status
+    )
 
 
 def refusal_at(path: str) -> Refuse:

@@ -24,6 +24,7 @@ from naru.model.availability import NetworkIpAvailability
 from naru.model.errors import NotFound
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.network_pools import NetworkPool
+from naru.model.picks import NetworkPick
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Network, Port, Resource, Subnet, attributes
 from naru.model.routing import FloatingIp, PortForwarding, Router
@@ -52,6 +53,7 @@ from naru.service.floatingips import create_floating_ip, delete_floating_ip, des
 from naru.service.hosts import delete_agent, update_agent
 from naru.service.network_pools import create_network_pool, delete_network_pool, update_network_pool
 from naru.service.networks import create_network, delete_network, update_network
+from naru.service.picks import cancel_pick, commit_pick, create_pick, renew_pick
 from naru.service.port_forwardings import create_port_forwarding, delete_port_forwarding, update_port_forwarding
 from naru.service.ports import create_port, delete_port, update_port
 from naru.service.router_interfaces import add_router_interface, remove_router_interface
@@ -144,6 +146,7 @@ COLLECTIONS = (
         delete_trunk,
         actions={"add_subports": add_subports, "remove_subports": remove_subports},
     ),
+    Collection(NetworkPick, create_pick, None, cancel_pick, actions={"renew": renew_pick, "commit": commit_pick}, answers_made=True),
     Collection(Segment, create_segment, update_segment, delete_segment),
     Collection(NetworkPool, create_network_pool, update_network_pool, delete_network_pool),
     Collection(NetworkSegmentRange, create_range, update_range, delete_range, path="network_segment_ranges", describe=describe_range),

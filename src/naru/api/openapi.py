@@ -17,6 +17,7 @@ from naru.model.attributes import Attribute, cidr, list_of, schema_of, uuid_text
 from naru.model.availability import NetworkIpAvailability as Availability
 from naru.model.bindings import PortBinding
 from naru.model.logs import LoggableResource
+from naru.model.picks import LONGEST_HOLD_S
 from naru.model.resources import Resource, attributes
 from naru.model.routing import FloatingIpPool, routes_list
 
@@ -53,6 +54,7 @@ _BODIES = {
         }
     ),
     "remove_subports": object_of(sub_ports={"type": "array", "items": object_of(port_id=_ID)}),
+    "renew": {"type": "object", "properties": {"hold_s": {"type": "integer", "minimum": 1, "maximum": LONGEST_HOLD_S}}} | NO_MORE,
     "quotas": object_of(quota={"type": "object", "additionalProperties": {"type": "integer", "minimum": -1}}),
     "service_profiles": object_of(service_profile=object_of(id=_ID)),
 }

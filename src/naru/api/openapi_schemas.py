@@ -67,7 +67,7 @@ def _shown(kind: type[Resource], shapes: Mapping[str, Schema]) -> Schema:
 
 def _taken(kind: type[Resource], shapes: Mapping[str, Schema], method: str) -> Schema:
     """The object of a POST or PUT body: what may be in it, and nothing else."""
-    properties, required = {}, []
+    properties, required, either = {}, [], []
     for wire, item in attributes(kind).items():
         attribute = item.attribute
         who = attribute.post if method == "post" else attribute.put
@@ -76,6 +76,8 @@ def _taken(kind: type[Resource], shapes: Mapping[str, Schema], method: str) -> S
         properties[wire] = dict(schema_of(attribute.convert) or shapes[wire])
         if who == "admin":
             properties[wire]["description"] = "Administrators alone set it"
-        if method == "post" and attribute.required:
+        if method == "post" and attribute.required and attribute.unless:
+            either += [{"required": [wire]}, {"required": [attribute.unless]}]
+        elif method == "post" and attribute.required:
             required.append(wire)
-    return {"type": "object", "properties": properties, "required": required} | NO_MORE
+    return {"type": "object", "properties": properties, "required": required, **({"anyOf": either} if either else {})} | NO_MORE

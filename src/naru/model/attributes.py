@@ -30,6 +30,7 @@ class Attribute(msgspec.Struct, frozen=True):
     put: Who = "nobody"
     see: Who = "anyone"
     required: bool = False  # in POST
+    unless: str = ""  # the attribute that makes up for one that is required
     filter: bool = True
     sort: bool = True
 

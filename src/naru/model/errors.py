@@ -8,6 +8,7 @@
     |- MethodNotAllowed     405
     |- NotAcceptable        406  a microversion that is not offered
     |- Conflict             409  in use, exhausted, over quota: the type that Neutron has for the case
+    |  `- NetworkPickRefused     no network has room: its body has the candidates, and what would help
     |- StaleRevision        412  RevisionNumberConstraintFailed
     |- TooLarge             413
     `- Unavailable          503
@@ -16,7 +17,10 @@
 what, which id, why, and what would help. `api/http.py` alone turns an error into a response.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
 
 
 class NaruError(Exception):
@@ -24,6 +28,8 @@ class NaruError(Exception):
 
     status: ClassVar[int] = 500
     type: str = "InternalServerError"
+    detail: str = ""
+    beside: Mapping[str, Any] = {}  # what the body of the network API has beside "NeutronError"
 
     def __init__(self, message: str, type: str | None = None) -> None:
         super().__init__(message)
@@ -64,6 +70,17 @@ class NotAcceptable(NaruError):
 class Conflict(NaruError):
     status = 409
     type = "Conflict"
+
+
+class NetworkPickRefused(Conflict):
+    """`network_pick` has the verdict on every candidate, and the fixes: as a member of the body, and as JSON text in `detail`."""
+
+    type = "NetworkPickRefused"
+
+    def __init__(self, message: str, network_pick: Mapping[str, Any], type: str | None = None) -> None:
+        super().__init__(message, type)
+        self.detail = msgspec.json.encode(network_pick).decode()
+        self.beside = {"network_pick": network_pick}
 
 
 class StaleRevision(NaruError):

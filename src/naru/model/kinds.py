@@ -9,6 +9,7 @@ from naru.model.identity import ApplicationCredential, Domain, Project, Role, To
 from naru.model.logs import LogResource
 from naru.model.metering import MeteringLabel, MeteringLabelRule
 from naru.model.network_pools import NetworkPool, PoolTurn
+from naru.model.picks import NetworkPick, RestingAddresses
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.resources import Network, Port, Quota, Resource, Subnet
@@ -37,6 +38,7 @@ KINDS: Mapping[str, type[Resource]] = {
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         *(SecurityGroupDefaultStatefulness, NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule),
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
+        *(NetworkPick, RestingAddresses),
         *(Router, FloatingIp, PortForwarding, ServiceFlavor, ServiceProfile),
     )
 }

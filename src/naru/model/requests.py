@@ -19,7 +19,8 @@ from naru.model.resources import Resource, attributes, rule_name
 def decode_create(kind: type[Resource], body: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
     """The values of a POST body. Raises Invalid or Forbidden, naming the attribute."""
     given = _decode(kind, body, caller, "post")
-    missing = [wire for wire, item in attributes(kind).items() if item.attribute.required and item.field not in given]
+    demanded = [(wire, item) for wire, item in attributes(kind).items() if item.attribute.required]
+    missing = [wire for wire, item in demanded if item.field not in given and given.get(item.attribute.unless) is None]
     if missing:
         raise Invalid(f"Failed to parse request. Required attribute '{missing[0]}' not specified")
     project_id = given.setdefault("project_id", caller.project_id)

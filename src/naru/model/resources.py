@@ -269,7 +269,7 @@ class Port(Resource, frozen=True, kw_only=True):
     plural: ClassVar[str] = "ports"
 
     name: Annotated[str, settable(name_text(255))] = ""
-    network_id: Annotated[str, at_create(uuid_text, required=True)]
+    network_id: Annotated[str, at_create(uuid_text, required=True, unless="pick_id")]
     admin_state_up: Annotated[bool, settable(boolean)] = True
     mac_address: Annotated[str, settable(mac_or_another, put="admin")]
     fixed_ips: Annotated[
@@ -307,6 +307,8 @@ class Port(Resource, frozen=True, kw_only=True):
     qos_policy_id: Annotated[str | None, settable(or_none(uuid_text), filter=False, sort=False)] = None
     qos_network_policy_id: Annotated[str | None, read_only(filter=False, sort=False)] = None  # its network's
     trunk_details: Annotated[dict[str, Any] | None, read_only(filter=False, sort=False)] = None  # shown where it is a trunk's parent
+    pick_id: Annotated[str | None, at_create(or_none(uuid_text), sort=False)] = None  # the pick that its addresses were held by
+    pick_token: Annotated[str | None, at_create(or_none(text(255)), see="nobody", filter=False, sort=False)] = None  # not kept
     dns_suffix: Annotated[str, hidden()] = DEFAULT_DNS_DOMAIN  # as its network has it
     inactive_bindings: Annotated[tuple[Binding, ...], hidden()] = ()
     provisioned: Annotated[tuple[str, ...], hidden()] = ()
@@ -315,7 +317,7 @@ class Port(Resource, frozen=True, kw_only=True):
 
     @property
     def absent(self) -> tuple[str, ...]:
-        return ("trunk_details",) if self.trunk_details is None else ()
+        return tuple(name for name in ("trunk_details", "pick_id") if getattr(self, name) is None)
 
     @property
     def dns_assignment(self) -> tuple[DnsAssignment, ...]:
@@ -328,6 +330,7 @@ class Port(Resource, frozen=True, kw_only=True):
         "device_id": lambda port: (port.device_id,),
         "dhcp": lambda port: (port.network_id,) if port.device_owner == DHCP_OWNER else (),
         "qos_policy_id": lambda port: (port.qos_policy_id,) if port.qos_policy_id else (),
+        "pick_id": lambda port: (port.pick_id,) if port.pick_id else (),
         "mac_address": lambda port: (port.mac_address,),
         "binding:host_id": lambda port: (port.binding_host_id,),
         "security_groups": lambda port: port.security_groups,

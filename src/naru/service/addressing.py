@@ -6,8 +6,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from naru.allocate.addresses import eui64, mac_from_bits
 from naru.model.errors import Conflict, Invalid, Unavailable, not_found
+from naru.model.picks import NetworkPick
 from naru.model.resources import FixedIp, Network, Port, Subnet, WantedIp
-from naru.model.view import View
+from naru.model.view import Addresses, View
 from naru.service.segments import usable_subnets
 
 _AUTOMATIC = ("slaac", "dhcpv6-stateless")  # IPv6 modes in which the address follows from the MAC
@@ -46,15 +47,35 @@ def choose_addresses(view: View, network_id: str, mac: str, device_owner: str = 
     Subnets that such a device on this host may use are tried in the order of their creation; the first with a free address gives it.
     """
     subnets = usable_subnets(view, network_id, _subnets(view, network_id), device_owner, host or "")
-    chosen: list[FixedIp] = []
+    (chosen,) = _next_addresses(view, network_id, subnets, 1)
+    return (*chosen, *automatic_addresses(subnets, mac))
+
+
+def choose_ahead(view: View, network_id: str, count: int, ip_version: int | str | None, host: str) -> list[tuple[FixedIp, ...]]:
+    """For each of `count` instances to come the addresses that its port would be given, automatic ones left out; none is taken yet.
+
+    Raises Conflict (IpAddressGenerationFailure) where there are not so many.
+    """
+    all_of_it = _subnets(view, network_id)
+    subnets = usable_subnets(view, network_id, all_of_it, "compute:", host) or all_of_it
+    return _next_addresses(view, network_id, [subnet for subnet in subnets if ip_version in (None, "dual", subnet.ip_version)], count)
+
+
+def _next_addresses(view: View, network_id: str, subnets: Sequence[Subnet], count: int) -> list[tuple[FixedIp, ...]]:
+    """`count` times one free address per IP version, of the first subnets that have some."""
+    columns = []
     for version in (4, 6):
         stateful = [subnet for subnet in subnets if subnet.ip_version == version and not is_automatic(subnet)]
+        column: list[FixedIp] = []
+        for subnet in stateful:
+            if len(column) < count:
+                found = view.addresses(subnet.id).choose_many(count - len(column))
+                column += [FixedIp(subnet.id, _text(address, subnet)) for address in found]
+        if stateful and len(column) < count:
+            raise _exhausted(view, network_id, stateful)
         if stateful:
-            subnet = next((subnet for subnet in stateful if view.addresses(subnet.id).free), None)
-            if subnet is None:
-                raise _exhausted(view, network_id, stateful)
-            chosen.append(FixedIp(subnet.id, choose_address(view, subnet)))
-    return (*chosen, *automatic_addresses(subnets, mac))
+            columns.append(column)
+    return list(zip(*columns, strict=True)) if columns else [()] * count
 
 
 def _subnets(view: View, network_id: str) -> list[Subnet]:
@@ -114,13 +135,9 @@ def _check_automatic(subnet: Subnet, mac: str, ask: WantedIp, held: Mapping[str,
 def _choose_another(view: View, subnet: Subnet, chosen: Sequence[FixedIp]) -> str:
     """A free address of `subnet` beside those that this request has chosen but not yet taken."""
     pending = {int(ip_address(ip.ip_address)) for ip in chosen if ip.subnet_id == subnet.id}
-    if not pending:
-        return choose_address(view, subnet)
-    space = view.addresses(subnet.id)
-    for pool in subnet.allocation_pools:
-        for address in range(int(ip_address(pool.start)), int(ip_address(pool.end)) + 1):
-            if address not in pending and space.is_free(address):
-                return _text(address, subnet)
+    for address in view.addresses(subnet.id).choose_many(len(pending) + 1):
+        if address not in pending:
+            return _text(address, subnet)
     raise _exhausted(view, subnet.network_id, [subnet])
 
 
@@ -156,10 +173,19 @@ def _holds(subnet: Subnet, address: str) -> bool:
 
 
 def check_free(view: View, subnet: Subnet, address: str) -> None:
-    """Raises Conflict (IpAddressAlreadyAllocated) for an address that a port has."""
+    """Raises Conflict (IpAddressAlreadyAllocated) for an address that a port has, or a pick holds."""
     if not view.addresses(subnet.id).is_free(int(ip_address(address))):
-        message = f"IP address {address} already allocated in subnet {subnet.id}"
+        holders = [pick.id for pick in view.find(NetworkPick, "subnet_id", subnet.id) if FixedIp(subnet.id, address) in pick.held]
+        why = f": network pick {holders[0]} holds it" if holders else ""
+        message = f"IP address {address} already allocated in subnet {subnet.id}{why}"
         raise Conflict(message, "IpAddressAlreadyAllocated")
+
+
+def check_not_held(view: View, subnet: Subnet) -> None:
+    """Raises Conflict (SubnetInUse) while a pick holds addresses of it for ports to come."""
+    if picks := [pick.id for pick in view.find(NetworkPick, "subnet_id", subnet.id)]:
+        message = f"Unable to complete operation on subnet {subnet.id}: network picks hold addresses of it ({', '.join(picks[:20])})."
+        raise Conflict(f"{message} Cancel them, or wait until they expire.", "SubnetInUse")
 
 
 def is_automatic(subnet: Subnet) -> bool:
@@ -170,11 +196,17 @@ def _text(address: int, subnet: Subnet) -> str:
     return str(IPv4Address(address) if subnet.ip_version == 4 else IPv6Address(address))
 
 
+def _of_these(space: Addresses) -> str:
+    uses = ((space.held, "held by picks"), (space.quarantined, "at rest"))
+    words = " and ".join(f"{number} {use}" for number, use in uses if number)
+    return f", of these {words}" if words else ""
+
+
 def _exhausted(view: View, network_id: str, subnets: Sequence[Subnet]) -> Conflict:
     parts = []
     for subnet in subnets:
         space = view.addresses(subnet.id)
         pools = ", ".join(f"{pool.start}-{pool.end}" for pool in subnet.allocation_pools)
-        parts.append(f"subnet {subnet.id} (pool {pools}): {space.allocated} of {space.usable} taken")
+        parts.append(f"subnet {subnet.id} (pool {pools}): {space.usable - space.free} of {space.usable} taken{_of_these(space)}")
     message = f"No more IP addresses available on network {network_id}. {'; '.join(parts)}. Add a subnet or delete unused ports."
     return Conflict(message, "IpAddressGenerationFailure")

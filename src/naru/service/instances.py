@@ -10,12 +10,14 @@ from naru.model.agents import Agent
 from naru.model.compute import FLAVORS, IMAGES, Flavor, Image, Server
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
-from naru.model.resources import Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
+from naru.model.resources import Changes, Network, Port, WantedIp, new_id, put, remove
 from naru.model.view import View
-from naru.schedule.first_network import Candidate, Pick, pick_network
+from naru.schedule.candidates import Wish
 from naru.schedule.hosts import HostCandidate, choose_host
 from naru.service import binding
-from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
+from naru.service.holds import Taken
+from naru.service.picks import Choice, choose_networks, pick_of, within_quota
+from naru.service.policy import Cloud, check_quota, fetch, fetch_own
 from naru.service.ports import check_unused, create_port, remove_port, update_port
 from naru.service.security import groups_named
 from naru.service.topology import ensure_network
@@ -32,6 +34,7 @@ class WantedNic(msgspec.Struct, frozen=True):
     fixed_ip: str | None = None
     tag: str | None = None
     security_groups: tuple[str, ...] | None = None  # of the port that is made for it; None: the default one
+    taken: Taken | None = None  # what was picked for it
 
 
 class ServerRequest(msgspec.Struct, frozen=True):
@@ -46,6 +49,7 @@ class ServerRequest(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     availability_zone: str = ""
     security_groups: tuple[str, ...] = ()  # ids or names; none: the default one
+    why: str = ""  # these networks, where they were picked
 
 
 def create_servers(view: View, caller: Caller, request: ServerRequest, least: int, most: int, cloud: Cloud) -> Changes[list[Server]]:
@@ -60,9 +64,35 @@ def create_servers(view: View, caller: Caller, request: ServerRequest, least: in
         raise Invalid(f"max_count {most} is too many: one request makes up to {MOST_AT_ONCE} servers")
     if most > 1 and any(nic.port_id or nic.fixed_ip for nic in request.nics or ()):
         raise Invalid("Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one.")
+    if request.nics is None:
+        return (yield from _create_picked(view, caller, request, least, most, cloud))
+    return (yield from _create_each(view, caller, [request] * most, least, cloud))
+
+
+def _create_picked(view: View, caller: Caller, request: ServerRequest, least: int, most: int, cloud: Cloud) -> Changes[list[Server]]:
+    """One pick for all. It is kept, used up from the beginning, to be looked at while its ports are there."""
+    image = _image_of(request)
+    host = _forced_host(caller, request.availability_zone) or None
+    wish = Wish(count=most, min_count=least, instance_driver=image.driver, host=host)
+    choice = yield from _choose_or_make(view, caller, wish, cloud)
+    if not choice.placements:
+        raise Conflict(f"No network has a free address for instance {request.name}: {choice.explain()}.", "NoFreeAddress")
+    pick = pick_of(caller, {"project_id": caller.project_id, "count": most, "min_count": least, "host": host}, choice)
+    nics = [WantedNic(network_id=place.network_id, taken=Taken(pick.id, place)) for place in choice.placements]
+    requests = [replace(request, nics=(nic,), why=choice.explain()) for nic in nics]
+    servers = yield from _create_each(view, caller, requests, least, cloud)
+    ports = [next(view.find(Port, "device_id", server.id)) for server in servers]
+    placements = tuple(replace(place, port_id=port.id) for place, port in zip(choice.placements, ports, strict=False))
+    yield put(replace(pick, status="used", placements=placements))
+    yield from choice.pass_turn(view)
+    return servers
+
+
+def _create_each(view: View, caller: Caller, requests: Sequence[ServerRequest], least: int, cloud: Cloud) -> Changes[list[Server]]:
+    """Servers until one cannot be had; an error where these are fewer than `least`."""
     servers: list[Server] = []
-    for number in range(1, most + 1):
-        id, name = new_id(), request.name if most == 1 else f"{request.name}-{number}"
+    for number, request in enumerate(requests, 1):
+        id, name = new_id(), request.name if len(requests) == 1 else f"{request.name}-{number}"
         try:
             servers.append((yield from _create_server(view, caller, id, replace(request, name=name), cloud)))
         except (Conflict, Forbidden):
@@ -78,7 +108,7 @@ def delete_server(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
     """Ports that were made for it go with it; ports that came from outside are set free."""
     server = fetch_own(view, caller, Server, id, "delete")
     for port in server_ports(view, server):
-        yield from _detach(view, server, port)
+        yield from _detach(view, server, port, cloud)
     yield remove(server)
 
 
@@ -111,25 +141,11 @@ def find_flavor(id_or_name: str) -> Flavor | None:
     return next((flavor for flavor in FLAVORS if id_or_name in (flavor.id, flavor.name)), None)
 
 
-def pick_for(view: View, caller: Caller, project_id: str, image: Image) -> Pick:
-    """The network that the scheduler would choose for the project now, with the verdict on each one that it may use."""
-    hosts = [agent for agent in view.all(Agent) if agent.alive and image.driver in agent.configurations.get("instance_drivers", ())]
-    networks = _usable_networks(view, caller, project_id)
-    return pick_network(_candidate(view, network, project_id, hosts) for network in networks)
-
-
 def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, cloud: Cloud) -> Changes[Server]:
-    image, flavor = find_image(request.image_id), find_flavor(request.flavor_id)
-    if image is None:
-        raise Invalid(f"Can not find requested image {request.image_id}. There is one per instance driver: {_names(IMAGES)}.")
+    image, flavor = _image_of(request), find_flavor(request.flavor_id)
     if flavor is None:
         raise Invalid(f"Flavor {request.flavor_id} could not be found. There are: {_names(FLAVORS)}.")
-    nics, why = request.nics, ""
-    if nics is None:
-        pick = yield from _pick_or_make(view, caller, image, cloud)
-        if pick.network_id is None:
-            raise Conflict(f"No network has a free address for instance {request.name}: {pick.explain()}.", "NoFreeAddress")
-        nics, why = (WantedNic(network_id=pick.network_id),), pick.explain()
+    nics = request.nics or ()
     groups = groups_named(view, caller, request.security_groups)
     networks = [_network_of(view, caller, nic) for nic in nics]
     host = _choose_host(view, image, networks, request, _forced_host(caller, request.availability_zone))
@@ -144,7 +160,7 @@ def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, 
         image_id=image.id,
         metadata=request.metadata,
         tags=request.tags,
-        pick=why,
+        pick=request.why,
     )
     yield put(server)
     for nic, network in zip(nics, networks, strict=True):
@@ -152,11 +168,24 @@ def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, 
     return server
 
 
-def _pick_or_make(view: View, caller: Caller, image: Image, cloud: Cloud) -> Changes[Pick]:
-    """Pick; a project that has no network at all gets one of its own, as Neutron's auto-allocated topology gives it."""
-    if all(network.router_external for network in _usable_networks(view, caller, caller.project_id)):
+def _image_of(request: ServerRequest) -> Image:
+    image = find_image(request.image_id)
+    if image is None:
+        raise Invalid(f"Can not find requested image {request.image_id}. There is one per instance driver: {_names(IMAGES)}.")
+    return image
+
+
+def _choose_or_make(view: View, caller: Caller, wish: Wish, cloud: Cloud) -> Changes[Choice]:
+    """A project that has no network at all gets one of its own, as Neutron's auto-allocated topology gives it."""
+    try:
+        wish = within_quota(view, cloud, caller.project_id, wish)
+    except Conflict as full:
+        raise Forbidden(f"Maximum number of ports exceeded. {full}", "OverQuota") from None
+    choice = choose_networks(view, caller, caller.project_id, wish)
+    if all(verdict.reason == "external" for verdict in choice.verdicts):
         yield from ensure_network(view, caller, cloud)
-    return pick_for(view, caller, caller.project_id, image)
+        choice = choose_networks(view, caller, caller.project_id, wish)
+    return choice
 
 
 def _attach(view: View, caller: Caller, server: Server, nic: WantedNic, network: Network, cloud: Cloud) -> Changes[None]:
@@ -181,7 +210,7 @@ def _create_port(view: View, caller: Caller, network: Network, nic: WantedNic, p
     if nic.security_groups is not None:
         given["security_groups"] = nic.security_groups
     if nic.fixed_ip is None:
-        return (yield from create_port(view, caller, given, cloud))
+        return (yield from create_port(view, caller, given, cloud, nic.taken))
     given["fixed_ips"] = (WantedIp(ip_address=nic.fixed_ip),)
     try:
         return (yield from create_port(view, caller, given, cloud))
@@ -189,9 +218,9 @@ def _create_port(view: View, caller: Caller, network: Network, nic: WantedNic, p
         raise Invalid(f"Fixed IP address {nic.fixed_ip} is already in use. {taken}") from None
 
 
-def _detach(view: View, server: Server, port: Port) -> Changes[None]:
+def _detach(view: View, server: Server, port: Port, cloud: Cloud) -> Changes[None]:
     if port.id in server.created_ports:
-        yield from remove_port(view, port)
+        yield from remove_port(view, port, cloud)
         return
     free = replace(port, device_id="", device_owner="", binding_host_id="", binding_vif_type="unbound", binding_vif_details={})
     yield put(replace(free, provisioned=(), status="DOWN"))
@@ -211,31 +240,6 @@ def _network_of(view: View, caller: Caller, nic: WantedNic) -> Network:
     if not network.subnets:
         raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", "NetworkRequiresSubnet")
     return network
-
-
-def _usable_networks(view: View, caller: Caller, project_id: str) -> Iterable[Network]:
-    """A project's own networks and shared ones; an administrator's right to see all does not make them his."""
-    member = Caller(caller.user_id, project_id)
-    return (network for network in view.all(Network) if can_see(view, member, network))
-
-
-def _candidate(view: View, network: Network, project_id: str, hosts: Sequence[Agent]) -> Candidate:
-    subnets = list(view.find(Subnet, "network_id", network.id))
-    spaces = [view.addresses(subnet.id) for subnet in subnets if subnet.ip_version == 4]
-    spaces = spaces or [view.addresses(subnet.id) for subnet in subnets]
-    reasons = [binding.why_unreachable(agent, network) for agent in hosts]
-    unreachable = None if None in reasons else ", ".join(["no live host for instances carries it", *filter(None, reasons)])
-    return Candidate(
-        network_id=network.id,
-        name=network.name,
-        own=network.project_id == project_id,
-        admin_state_up=network.admin_state_up,
-        external=network.router_external,
-        has_subnet=bool(subnets),
-        usable=sum(space.usable for space in spaces),
-        free=sum(space.free for space in spaces),
-        unreachable=unreachable,
-    )
 
 
 def _forced_host(caller: Caller, zone: str) -> str:

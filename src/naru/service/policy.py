@@ -37,6 +37,7 @@ class Cloud(msgspec.Struct, frozen=True):
     agent_down_time_s: float = 75.0
     auto_network_cidr: str = "10.10.0.0/24"  # of the network that a project without any gets at its first instance
     dns_domain: str = DEFAULT_DNS_DOMAIN  # of the names that DHCP hands out on networks that are made from now on
+    quarantine_s: int = 60  # how long a released address rests, where its pool does not say
 
 
 def require_writer(caller: Caller, action: str) -> None:

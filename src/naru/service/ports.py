@@ -9,8 +9,9 @@ from naru.model.identity import Caller, Read
 from naru.model.resources import Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.view import View
 from naru.service import binding
-from naru.service.addressing import check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
+from naru.service.addressing import automatic_addresses, check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
 from naru.service.dhcp import dhcp_ports, ensure_dhcp_server
+from naru.service.holds import Taken, forget_pick, release_addresses, take_placement, wake_addresses
 from naru.service.logs import forget_logs
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader, reader_of_new, refused
 from naru.service.port_options import options_of_changed_port, options_of_new_port
@@ -21,8 +22,16 @@ from naru.service.segments import check_host, ip_allocation
 from naru.service.trunks import check_in_no_trunk, follow_mac
 
 
-def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Port]:
-    """Raises NotFound for a network that the caller may not see, Conflict when it has no free address."""
+def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud, taken: Taken | None = None) -> Changes[Port]:
+    """`taken`: a pick of the same plan, and the placement that the port is for.
+
+    Raises NotFound for a network that the caller may not see, Conflict when it has no free address.
+    """
+    id = new_id()
+    taken = taken or (yield from take_placement(view, caller, given, id))
+    given = {name: value for name, value in given.items() if name != "pick_token"}
+    if taken is not None:
+        given |= {"pick_id": taken.pick_id, "network_id": taken.place.network_id}
     network = fetch(view, caller, Network, given["network_id"])
     if not owns(caller, network):
         _refuse_reserved(caller, given, "create", reader_of_new(view, caller, Port, given))
@@ -34,12 +43,15 @@ def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     else:
         check_mac(view, network.id, mac)
     wanted = given.get("fixed_ips")
-    if wanted is None:
+    if taken is not None:
+        fixed_ips = (*taken.place.fixed_ips, *automatic_addresses(view.find(Subnet, "network_id", network.id), mac))
+    elif wanted is None:
         fixed_ips = choose_addresses(view, network.id, mac, given.get("device_owner", ""), given.get("binding_host_id"))
     else:
+        yield from wake_addresses(view, network.id, wanted)
         fixed_ips = take_wanted(view, network.id, mac, wanted)
     protection = yield from protect_new_port(view, caller, network, given, mac)
-    port = Port(id=new_id(), **given | protection | {"mac_address": mac, "fixed_ips": fixed_ips})
+    port = Port(id=id, **given | protection | {"mac_address": mac, "fixed_ips": fixed_ips})
     port = with_enforcement(_bound(view, network, port))
     port = replace(port, ip_allocation=ip_allocation(view, port, wants_none=wanted is not None))
     check_host(view, port)
@@ -67,6 +79,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
         given["ip_allocation"] = "immediate"
     elif "fixed_ips" in given or mac != port.mac_address:
         wanted = given.get("fixed_ips", fixed_by_choice(view, port.fixed_ips))
+        yield from wake_addresses(view, network.id, wanted)
         given["fixed_ips"] = take_wanted(view, network.id, mac, wanted, held=port.fixed_ips)
         if given["fixed_ips"]:
             given["ip_allocation"] = "immediate"
@@ -78,6 +91,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     check_host(view, changed)
     check_addresses(view, port, changed)
     yield put(changed)
+    yield from release_addresses(view, port, tuple(ip for ip in port.fixed_ips if ip not in changed.fixed_ips), cloud)
     yield from follow_mac(view, port, changed)
     yield from follow_addresses(view, changed)
     return changed
@@ -88,7 +102,7 @@ def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[No
     _check_not_a_servers(caller, port)
     check_deletable(view, port)
     check_in_no_trunk(view, port)
-    yield from remove_port(view, port)
+    yield from remove_port(view, port, cloud)
     if not dhcp_ports(view, port.network_id):  # it was the server's, or a full network has an address for one again
         yield from ensure_dhcp_server(view, port.network_id)
 
@@ -100,11 +114,13 @@ def _check_not_a_servers(caller: Caller, port: Port) -> None:
         raise Forbidden(f"(rule:delete_port) is disallowed by policy: {message}")
 
 
-def remove_port(view: View, port: Port) -> Changes[None]:
+def remove_port(view: View, port: Port, cloud: Cloud) -> Changes[None]:
     """The port goes, and what leads to it lets go of it."""
     yield from let_go(view, port)
     yield from forget_logs(view, port.id)
     yield remove(port)
+    yield from release_addresses(view, port, port.fixed_ips, cloud)
+    yield from forget_pick(view, port)
 
 
 def _check_movable(port: Port, mac: str) -> None:

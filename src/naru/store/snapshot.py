@@ -6,16 +6,26 @@ a batch that could not be committed is undone on the draft by applying its chang
 """
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from naru.allocate.addresses import AddressSpace
-from naru.model.resources import Change, Port, Resource, Subnet
+from naru.allocate.addresses import AddressSpace, Use
+from naru.model.picks import NetworkPick, RestingAddresses
+from naru.model.resources import Change, FixedIp, Port, Resource, Subnet
 from naru.model.segments import Segment
 
 R = TypeVar("R", bound=Resource)
+
+AddressesOf = Callable[[Any], tuple[FixedIp, ...]]
+
+# What takes addresses from subnets: the use that it makes of them, and which they are.
+_TAKERS: Mapping[type[Resource], tuple[Use, AddressesOf]] = {
+    Port: ("allocated", lambda port: port.fixed_ips),
+    NetworkPick: ("held", lambda pick: pick.held),
+    RestingAddresses: ("quarantined", lambda resting: resting.fixed_ips),
+}
 
 _MAX_SEGMENTATION_ID = 2**32 - 1  # of GRE; all others have fewer bits
 
@@ -118,8 +128,8 @@ class Snapshot:
             of_kind[resource.id] = after
         if kind is Subnet:
             self._respace(before, after)  # type: ignore[arg-type]
-        elif kind is Port:
-            self._account(before, after)  # type: ignore[arg-type]
+        elif kind in _TAKERS:
+            self._account(before, after, *_TAKERS[kind])
         elif kind is Segment:
             self._account_segment(before, after)  # type: ignore[arg-type]
 
@@ -137,22 +147,28 @@ class Snapshot:
             if before is not None:
                 self._spaces.pop(before.id, None)
         elif before is None or before.allocation_pools != after.allocation_pools or after.id not in self._spaces:
-            pools = ((_number(pool.start), _number(pool.end)) for pool in after.allocation_pools)
-            ports = self.find(Port, "subnet_id", after.id)
-            taken = (_number(ip.ip_address) for port in ports for ip in port.fixed_ips if ip.subnet_id == after.id)
-            self._spaces[after.id] = AddressSpace(pools, taken)
+            space = AddressSpace((_number(pool.start), _number(pool.end)) for pool in after.allocation_pools)
+            for kind, (use, addresses_of) in _TAKERS.items():
+                for taker in self.find(kind, "subnet_id", after.id):
+                    for ip in addresses_of(taker):
+                        if ip.subnet_id == after.id:
+                            space.take(_number(ip.ip_address), use)
+            self._spaces[after.id] = space
 
-    def _account(self, before: Port | None, after: Port | None) -> None:
-        old = before.fixed_ips if before is not None else ()
-        new = after.fixed_ips if after is not None else ()
+    def _account(
+        self, before: Resource | None, after: Resource | None, use: Use, addresses_of: Callable[[Any], tuple[FixedIp, ...]]
+    ) -> None:
+        old = addresses_of(before) if before is not None else ()
+        new = addresses_of(after) if after is not None else ()
         if old == new:
             return
+        kept = set(old).intersection(new)
         for ip in old:
-            if ip not in new and ip.subnet_id in self._spaces:
+            if ip not in kept and ip.subnet_id in self._spaces:
                 self._spaces[ip.subnet_id].release(_number(ip.ip_address))
         for ip in new:
-            if ip not in old and ip.subnet_id in self._spaces:
-                self._spaces[ip.subnet_id].take(_number(ip.ip_address))
+            if ip not in kept and ip.subnet_id in self._spaces:
+                self._spaces[ip.subnet_id].take(_number(ip.ip_address), use)
 
     def _account_segment(self, before: Segment | None, after: Segment | None) -> None:
         for segment, is_taken in ((before, False), (after, True)):

@@ -1,0 +1,146 @@
+"""What a port takes: addresses that a pick held for it. What it leaves: addresses at rest, and a pick that nobody needs any more."""
+
+from datetime import datetime, timedelta
+from hashlib import sha256
+from math import ceil
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from naru.model.errors import Conflict, Forbidden, Invalid, not_found
+from naru.model.identity import Caller
+from naru.model.picks import OPEN, NetworkPick, Placement, RestingAddresses, open_to
+from naru.model.resources import Changes, FixedIp, Network, Port, Subnet, WantedIp, put, remove
+from naru.model.view import View
+from naru.service.identity import expiry, time_text
+from naru.service.policy import Cloud, can_see
+from naru.service.pool_reach import pools_with
+
+
+class Taken(NamedTuple):
+    """What a port takes of a pick."""
+
+    pick_id: str
+    place: Placement
+
+
+_REMEMBERED = timedelta(hours=1)  # so long is a pick shown that no port came of
+
+
+def take_placement(view: View, caller: Caller, given: dict[str, Any], port_id: str) -> Changes[Taken | None]:
+    """The pick that a new port takes addresses of, and which; None where it takes from none.
+
+    It is the pick that the request names, or else one that any port of the project on this network may take from. Raises NotFound for
+    a pick that the caller may not know of, Forbidden without its token, Conflict where it has nothing (any more) for this port.
+    """
+    if given.get("pick_id") is None:
+        if given.get("pick_token") is not None:
+            raise Invalid("Invalid input for pick_token. Reason: it is the token of a pick, and there is no pick_id.")
+        pick = None if given.get("fixed_ips") is not None else _open_pick(view, given)
+        if pick is None:
+            return None
+    else:
+        if given.get("fixed_ips") is not None:
+            raise Invalid("Invalid input for fixed_ips. Reason: a port that is made from a pick takes the addresses that the pick holds.")
+        pick = _named_pick(view, caller, given["pick_id"], given.get("pick_token"))
+    network_id = given.get("network_id")
+    place = next((place for place in pick.waiting if network_id in (None, place.network_id)), None)
+    if place is None:
+        held_on = ", ".join(sorted({place.network_id for place in pick.waiting}))
+        message = f"Network pick {pick.id} holds nothing on network {network_id}. Name one where it does ({held_on}), or none."
+        raise Conflict(message, "NetworkPickMismatch")
+    taken = replace(place, port_id=port_id)
+    placements = tuple(taken if other.index == place.index else other for other in pick.placements)
+    is_used_up = all(other.port_id is not None for other in placements)
+    yield put(replace(pick, placements=placements, status="used" if is_used_up else pick.status))
+    return Taken(pick.id, taken)
+
+
+def _open_pick(view: View, given: dict[str, Any]) -> NetworkPick | None:
+    picks = view.find(NetworkPick, "open_to", open_to(given["project_id"], given["network_id"]))
+    return next((pick for pick in picks if not is_expired(view, pick)), None)
+
+
+def _named_pick(view: View, caller: Caller, id: str, token: str | None) -> NetworkPick:
+    pick = view.get(NetworkPick, id)
+    holds_token = pick is not None and token is not None and digest(token) == pick.token_digest
+    if pick is None or not (holds_token or can_see(view, caller, pick)):
+        raise not_found("NetworkPick", id)
+    is_maker = caller.is_admin or (caller.user_id, caller.project_id) == (pick.user_id, pick.project_id)
+    may_take = holds_token or (token is None and (is_maker or pick.consumable_by == "project"))
+    if not may_take:
+        wrong = "pick_token is not its token" if token is not None else "another user made it: send its token as pick_token"
+        raise Forbidden(f"(rule:create_port:pick_id) is disallowed by policy: network pick {id}: {wrong}")
+    check_open(view, pick)
+    return pick
+
+
+def check_open(view: View, pick: NetworkPick) -> None:
+    """Raises Conflict for a pick that holds nothing any more, saying why."""
+    if is_expired(view, pick) or pick.status == "expired":
+        message = f"Network pick {pick.id} expired at {pick.expires_at}, and what it held is free again. Ask for another."
+        raise Conflict(message, "NetworkPickExpired")
+    if pick.status not in OPEN:
+        why = {"used": "all of it was taken by ports", "cancelled": "it was cancelled"}[pick.status]
+        raise Conflict(f"Network pick {pick.id} has nothing left: {why}. Ask for another.", "NetworkPickUsed")
+
+
+def is_expired(view: View, pick: NetworkPick) -> bool:
+    return pick.status == "held" and pick.expires_at is not None and pick.expires_at <= time_text(view.now)
+
+
+def digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def release_addresses(view: View, port: Port, released: tuple[FixedIp, ...], cloud: Cloud) -> Changes[None]:
+    """After a port let go of addresses: in a pool they rest, for as long as the slowest of the network's pools says.
+
+    To be run when the port has them no more.
+    """
+    network = view.get(Network, port.network_id) if released else None
+    pools = pools_with(view, network) if network is not None else ()
+    seconds = max((cloud.quarantine_s if pool.quarantine_s is None else pool.quarantine_s for pool in pools), default=0)
+    if not seconds:
+        return
+    at_rest = view.get(RestingAddresses, port.id)
+    earlier = at_rest.fixed_ips if at_rest is not None else ()
+    yield put(RestingAddresses(id=port.id, fixed_ips=(*earlier, *released), until=expiry(view.now, seconds)))
+
+
+def seconds_left(view: View, at_rest: RestingAddresses) -> int:
+    return max(0, ceil((datetime.fromisoformat(at_rest.until) - view.now).total_seconds()))
+
+
+def wake_addresses(view: View, network_id: str, wanted: tuple[WantedIp, ...]) -> Changes[None]:
+    """Addresses that a request asks for by name rest no longer: who names one knows what he does."""
+    for ask in wanted:
+        for at_rest in list(view.find(RestingAddresses, "ip_address", ask.ip_address or "")):
+            left = tuple(ip for ip in at_rest.fixed_ips if ip.ip_address != ask.ip_address or not _is_on(view, ip, network_id))
+            yield put(replace(at_rest, fixed_ips=left)) if left else remove(at_rest)
+
+
+def _is_on(view: View, ip: FixedIp, network_id: str) -> bool:
+    subnet = view.get(Subnet, ip.subnet_id)
+    return subnet is not None and subnet.network_id == network_id
+
+
+def forget_pick(view: View, port: Port) -> Changes[None]:
+    """After a port went: a pick that is over goes with the last port that came of it."""
+    pick = view.get(NetworkPick, port.pick_id or "")
+    if pick is not None and pick.status not in OPEN and not view.count(Port, "pick_id", pick.id):
+        yield remove(pick)
+
+
+def sweep_holds(view: View) -> Changes[None]:
+    """Holds whose time is over go free, and addresses that rested; what came to nothing is forgotten."""
+    now = time_text(view.now)
+    for at_rest in [at_rest for at_rest in view.all(RestingAddresses) if at_rest.until <= now]:
+        yield remove(at_rest)
+    for pick in [pick for pick in view.find(NetworkPick, "status", "held") if is_expired(view, pick)]:
+        yield put(replace(pick, status="expired"))
+    stale = time_text(view.now - _REMEMBERED)
+    over = [pick for status in ("expired", "cancelled") for pick in view.find(NetworkPick, "status", status)]
+    for pick in over:
+        if (pick.expires_at or "") <= stale and not view.count(Port, "pick_id", pick.id):
+            yield remove(pick)

@@ -1,0 +1,219 @@
+"""Picks: the scheduler chooses networks, and the addresses there are held until ports take them. Choosing and holding are one plan."""
+
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from naru.model.errors import Conflict, Invalid, NetworkPickRefused, invalid_value
+from naru.model.identity import Caller
+from naru.model.network_pools import NetworkPool
+from naru.model.picks import LONGEST_HOLD_S, OPEN, NetworkPick, Placement, Purposes, RestingAddresses, repeatable
+from naru.model.resources import Changes, Port, Subnet, new_id, put
+from naru.model.view import View
+from naru.schedule.candidates import Verdict, Wish
+from naru.schedule.fixes import Fix
+from naru.schedule.networks import place
+from naru.schedule.reasons import words
+from naru.service.addressing import choose_ahead
+from naru.service.candidates import Shortlist, candidates_for
+from naru.service.fixes import fixes_for
+from naru.service.holds import check_open, digest, seconds_left
+from naru.service.identity import expiry, time_text
+from naru.service.network_pools import pass_turn
+from naru.service.policy import Cloud, fetch_own, quota_limits
+
+_KEPT_CANDIDATES = 20
+_COUNTED = ("chosen", "not_needed", "full")  # of these the numbers say all
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+# What a pick asks for in the words of the API, that the scheduler has the same words for.
+_WISHES = (
+    *("pool_id", "count", "min_count", "mode", "max_skew", "ip_version", "host", "availability_zone", "physical_network"),
+    *("mtu", "port_security_enabled", "qos_policy_id", "affinity", "anti_affinity"),
+)
+
+
+class Choice(NamedTuple):
+    """What a pick would give: for each port its addresses; and a verdict on every network that was looked at."""
+
+    found: Shortlist
+    placements: tuple[Placement, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def pool(self) -> NetworkPool | None:
+        return self.found.pool
+
+    def explain(self) -> str:
+        """`NET2: chosen, 12 of 13 free; NET1: full, 0 of 13 free`: the chosen ones first."""
+        return "; ".join(f"{verdict.name or verdict.network_id}: {_short(verdict)}" for verdict in self.verdicts)
+
+    def pass_turn(self, view: View) -> Changes[None]:
+        """Where the pool goes round, the next pick goes on from here."""
+        if self.pool is not None and self.pool.policy == "round_robin":
+            yield from pass_turn(view, self.pool, self.placements[-1].network_id)
+
+
+def _short(verdict: Verdict) -> str:
+    counted = f"{verdict.sum.free} of {verdict.sum.usable} free"
+    if verdict.reason == "chosen" and verdict.values["count"] > 1:
+        return f"chosen for {verdict.values['taken']} of {verdict.values['count']}, {counted}"
+    return f"{verdict.reason.replace('_', ' ')}, {counted}" if verdict.reason in _COUNTED else words(verdict.reason, verdict.values)
+
+
+def create_pick(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[NetworkPick]:
+    """Raises NetworkPickRefused where there is no room, with a verdict on every network; Conflict over quota, or for a key used twice.
+
+    With `dry_run` all is the same, but nothing is held or kept. The answer has the token, and all candidates.
+    """
+    request = digest(_encode({name: value for name, value in given.items() if name != "idempotency_key"}).decode())
+    if (earlier := _asked_before(view, given, request)) is not None:
+        return earlier
+    wish = within_quota(view, cloud, given["project_id"], wish_of(given))
+    choice = choose_networks(view, caller, given["project_id"], wish)
+    if not choice.placements:
+        raise refusal(view, caller, wish, choice)
+    pick, token = pick_of(caller, given, choice), secrets.token_urlsafe(32)
+    candidates = tuple(described(choice.verdicts))
+    if pick.dry_run:
+        return replace(pick, status="dry_run", candidates=candidates)
+    yield put(replace(pick, expires_at=expiry(view.now, pick.hold_s), token_digest=digest(token), request_digest=request))
+    yield from choice.pass_turn(view)
+    return replace(view.get(NetworkPick, pick.id) or pick, token=token, candidates=candidates)
+
+
+def pick_of(caller: Caller, given: Mapping[str, Any], choice: Choice) -> NetworkPick:
+    """What a choice is to be kept as; whoever keeps it says for how long it holds what is not taken."""
+    return NetworkPick(
+        id=new_id(),
+        **dict(given)
+        | {
+            "pool_id": choice.pool.id if choice.pool is not None else None,
+            "placements": choice.placements,
+            "candidates": tuple(described(choice.verdicts[:_KEPT_CANDIDATES])),
+            "considered": len(choice.verdicts),
+            "user_id": caller.user_id,
+        },
+    )
+
+
+def renew_pick(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[NetworkPick]:
+    """It is held for `hold_s` from now; where that is not given, for as long as at first. Raises Conflict for one that is over."""
+    pick = _open_pick(view, caller, id)
+    if not isinstance(body, dict) or body.keys() - {"hold_s"}:
+        raise Invalid("The body of a renewal is an object that may have hold_s, and nothing else")
+    hold_s = body.get("hold_s", pick.hold_s)
+    if isinstance(hold_s, bool) or not isinstance(hold_s, int) or not 1 <= hold_s <= LONGEST_HOLD_S:
+        raise invalid_value("hold_s", f"'{hold_s}' is not a number of seconds from 1 to {LONGEST_HOLD_S}")
+    renewed = replace(pick, status="held", hold_s=hold_s, expires_at=expiry(view.now, hold_s))
+    yield put(renewed)
+    return renewed
+
+
+def commit_pick(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[NetworkPick]:
+    """It is held without a limit of time, until ports took it or it is cancelled."""
+    committed = replace(_open_pick(view, caller, id), status="committed", expires_at=None)
+    yield put(committed)
+    return committed
+
+
+def cancel_pick(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
+    """What is held goes free; ports that were made from it stay. Of a pick that is over nothing is left to cancel."""
+    pick = fetch_own(view, caller, NetworkPick, id, "delete")
+    if pick.status in OPEN:
+        yield put(replace(pick, status="cancelled", expires_at=time_text(view.now)))
+
+
+def _open_pick(view: View, caller: Caller, id: str) -> NetworkPick:
+    pick = fetch_own(view, caller, NetworkPick, id, "update")
+    check_open(view, pick)
+    return pick
+
+
+def _asked_before(view: View, given: Mapping[str, Any], request: str) -> NetworkPick | None:
+    """The pick that came of the same request with the same key. Raises Conflict where the request is another one."""
+    key = given.get("idempotency_key")
+    earlier = next(view.find(NetworkPick, "request", repeatable(given["project_id"], key)), None) if key is not None else None
+    if earlier is not None and earlier.request_digest != request:
+        message = f"Network pick {earlier.id} was made with idempotency_key '{key}' by another request. Use another key."
+        raise Conflict(message, "IdempotencyKeyReused")
+    return earlier
+
+
+# -- choosing
+
+
+def wish_of(given: Mapping[str, Any]) -> Wish:
+    asked = given.get("purposes") or Purposes()
+    named = {name: given[name] for name in _WISHES if name in given}
+    return Wish(purposes_any=asked.any, purposes_all=asked.all, purposes_not=asked.without, **named)
+
+
+def within_quota(view: View, cloud: Cloud, project_id: str, wish: Wish) -> Wish:
+    """For no more ports than the project may have. Raises NetworkPickRefused (OverQuota) where the least that is wanted is more."""
+    limit = quota_limits(view, cloud, project_id).get(Port.singular, -1)
+    if limit < 0:
+        return wish
+    used = view.count(Port, "project_id", project_id)
+    held = sum(len(pick.waiting) for pick in view.find(NetworkPick, "holder", project_id))
+    if (room := limit - used - held) < wish.least:
+        lack = wish.least - room
+        message = (
+            f"Quota exceeded for resources: ['port']. Project {project_id} has {used} ports of {limit} and holds addresses for "
+            f"{held} more; {wish.least} are wanted. Delete ports, cancel picks, or have the quota raised by {lack}."
+        )
+        network_pick = {"candidates": [], "fixes": [Fix("raise_quota", {"ports": lack}).described()]}
+        raise NetworkPickRefused(message, network_pick, "OverQuota")
+    return replace(wish, count=min(wish.count, room), min_count=wish.least)
+
+
+def choose_networks(view: View, caller: Caller, project_id: str, wish: Wish) -> Choice:
+    """The networks that the scheduler chooses now, and their next free addresses. Without placements where there is no room."""
+    found = candidates_for(view, caller, wish, project_id)
+    decision = place(found.candidates, wish, found.policy, found.weights)
+    wanted = Counter(decision.assignments)
+    addresses = {id: iter(choose_ahead(view, id, count, wish.ip_version, wish.host or "")) for id, count in wanted.items()}
+    placements = tuple(_placement(view, index, id, addresses) for index, id in enumerate(decision.assignments))
+    return Choice(found, placements, decision.verdicts)
+
+
+def _placement(view: View, index: int, network_id: str, addresses: Mapping[str, Iterator[Any]]) -> Placement:
+    fixed_ips = next(addresses[network_id])
+    subnet = view.get(Subnet, fixed_ips[0].subnet_id) if fixed_ips else None
+    if subnet is None:
+        return Placement(index, network_id, None, None, fixed_ips)
+    return Placement(index, network_id, subnet.id, subnet.segment_id, fixed_ips)
+
+
+def described(verdicts: Iterable[Verdict]) -> Iterator[dict[str, Any]]:
+    """Candidates as the API shows them."""
+    for verdict in verdicts:
+        shown: dict[str, Any] = msgspec.to_builtins(verdict)
+        del shown["values"]
+        yield shown | {f"text_{language}": words(verdict.reason, verdict.values, language) for language in ("en", "ko")}
+
+
+def refusal(view: View, caller: Caller, wish: Wish, choice: Choice) -> NetworkPickRefused:
+    named = f"pool {choice.pool.name or choice.pool.id}" if choice.pool is not None else "any network"
+    why = choice.explain() or "there is no network that the project may use"
+    fixes = fixes_for(view, caller, wish, choice.found, _rests_s(view, choice.verdicts))
+    network_pick = {"candidates": list(described(choice.verdicts)), "fixes": [fix.described() for fix in fixes]}
+    return NetworkPickRefused(f"No room for {wish.least} in {named}: {why}.", network_pick)
+
+
+def _rests_s(view: View, verdicts: Iterable[Verdict]) -> dict[str, tuple[int, ...]]:
+    """network -> how long each of its addresses rests on."""
+    found = {}
+    for verdict in verdicts:
+        if verdict.sum.quarantined:
+            subnets = {subnet.id for subnet in view.find(Subnet, "network_id", verdict.network_id)}
+            at_rest = {rest.id: rest for id in subnets for rest in view.find(RestingAddresses, "subnet_id", id)}.values()
+            found[verdict.network_id] = tuple(
+                seconds_left(view, rest) for rest in at_rest for ip in rest.fixed_ips if ip.subnet_id in subnets
+            )
+    return found
