@@ -16,10 +16,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from databases import Databases
+
 hypothesis.settings.register_profile("naru", deadline=None, print_blob=True)  # a busy machine is not a bug
 hypothesis.settings.load_profile("naru")
 
-os.environ["PATH"] += ":/usr/sbin:/sbin"  # where Debian keeps ip, nft and dnsmasq, and a user's PATH may not look
+# Where Debian keeps ip, nft, dnsmasq and database servers, and a user's PATH may not look.
+os.environ["PATH"] = ":".join([os.environ["PATH"], "/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
 
 FOLDERS = {"keystone": ("keystone",), "kernel": ("namespaces", "vxlan", "ip", "bridge", "dnsmasq", "udhcpc", "ping")}
 
@@ -75,6 +78,14 @@ def _neutron() -> str | None:
 
 def _program(name: str) -> str | None:
     return None if shutil.which(name) else f"no {name}"
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """New databases on SQLite, PostgreSQL and MariaDB."""
+    opened = Databases()
+    yield opened
+    opened.close()
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {

@@ -1,6 +1,6 @@
 """What a request may cost: statements, reads and commits in the database, and bytes of the answer, held to tests/budgets.json.
 
-Through the whole application, on a real database. A rise fails until the file says that it is meant.
+Through the whole application, on real databases: one budget for all. A rise fails until the file says that it is meant.
 """
 
 import asyncio
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import Engine, event
 
+from databases import ENGINES, Databases
 from naru.bootstrap import Server
 from naru.settings import load
 
@@ -67,8 +69,10 @@ async def ask_for_everything(meter: Meter) -> None:
     await meter.ask("delete port", "DELETE", f"/ports/{port}")
 
 
-def test_no_request_costs_more_than_its_budget(tmp_path: Path):
-    server = Server(load(environ={}, state_dir=str(tmp_path), bind="127.0.0.1:0", auth="none"))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_request_costs_more_than_its_budget(engine: str, databases: Databases, tmp_path: Path):
+    environ = {"NARU_DATABASE_URL": databases.new(engine, tmp_path)}
+    server = Server(load(environ=environ, state_dir=str(tmp_path), bind="127.0.0.1:0", auth="none"))
 
     async def scenario() -> dict[str, dict[str, int]]:
         server.store.start()

@@ -1,4 +1,4 @@
-"""The store on a real SQLite file: what was answered is there, whatever happens; what was refused is not."""
+"""The store on real databases: what was answered is there, whatever happens; what was refused is not."""
 
 import asyncio
 import threading
@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
-from sqlalchemy import Table, func, insert, select
+from sqlalchemy import Table, func, insert, make_url, select, update
 
-from bench.load import Connection, drive, request
+from databases import ENGINES, NEEDS, Databases
 from naru.model.agents import Agent
-from naru.model.errors import Conflict, NaruError, Unavailable
+from naru.model.errors import Conflict, Invalid, NaruError, Unavailable
 from naru.model.resources import Changes, Network, Port, Subnet, WantedIp, new_id, put, remove
 from naru.model.view import View
 from naru.service.networks import create_network
@@ -22,80 +21,21 @@ from naru.service.subnets import create_subnet
 from naru.store.check import check_database
 from naru.store.database import open_database
 from naru.store.store import Store
-from naru.store.tables import changes, claims, resources
+from naru.store.tables import changes, claims, lease, resources
 from planning import ADMIN, CLOUD
 from serving import Serving
 
-# -- a server under load
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
-def make_subnet(client: httpx.Client, **given: Any) -> dict[str, Any]:
-    project_id = client.get("/quotas/tenant").json()["tenant"]["tenant_id"]
-    client.put(f"/quotas/{project_id}", json={"quota": {"port": -1}}).raise_for_status()
-    network = client.post("/networks", json={"network": {"name": "net"}}).json()["network"]
-    answer = client.post("/subnets", json={"subnet": {"network_id": network["id"], "cidr": "10.0.0.0/16", "ip_version": 4} | given})
-    answer.raise_for_status()
-    return answer.json()["subnet"]
-
-
-def port_request(subnet: dict[str, Any], token: str) -> bytes:
-    return request("POST", "/v2.0/ports", token, msgspec.json.encode({"port": {"network_id": subnet["network_id"]}}))
-
-
-def test_the_last_addresses_go_to_as_many_and_none_twice(serving: Serving):
-    token = serving.token()
-    with serving.client() as client:
-        subnet = make_subnet(client, cidr="10.0.0.0/24", allocation_pools=[{"start": "10.0.0.10", "end": "10.0.0.109"}])
-        ports = {"ports": [{"network_id": subnet["network_id"]}] * 50}
-        client.post("/ports", json=ports).raise_for_status()
-
-        load = drive(serving.address, [port_request(subnet, token)] * 64, clients=64)
-
-        assert load.statuses == {201: 50, 409: 14}
-        found = client.get("/ports", params={"network_id": subnet["network_id"]}).json()["ports"]
-        addresses = [ip["ip_address"] for port in found for ip in port["fixed_ips"]]
-        assert sorted(addresses) == sorted(f"10.0.0.{last}" for last in range(10, 110))
-
-
-def test_what_was_answered_survives_kill_9(tmp_path: Path):
-    answered: list[str] = []
-
-    def keep_asking(asking: bytes, address: tuple[str, int]) -> None:
-        connection = Connection(address)
-        try:
-            while True:
-                answer = connection.ask(asking)
-                assert answer.status == 201
-                answered.append(msgspec.json.decode(answer.body)["port"]["id"])
-                if len(answered) >= 300:
-                    enough.set()
-        except ConnectionError:
-            connection.close()
-
-    enough = threading.Event()
-    with Serving(tmp_path) as serving:
-        with serving.client() as client:
-            subnet = make_subnet(client)
-        asking = port_request(subnet, serving.token())
-        clients = [threading.Thread(target=keep_asking, args=(asking, serving.address)) for _ in range(4)]
-        for client_thread in clients:
-            client_thread.start()
-        assert enough.wait(20)
-        serving.kill()
-        for client_thread in clients:
-            client_thread.join()
-
-    assert check_database(f"sqlite:///{tmp_path / 'naru.db'}")[1] == []
-    with Serving(tmp_path) as serving, serving.client() as client:
-        found = {port["id"] for port in client.get("/ports", params={"fields": "id"}).json()["ports"]}
-        assert set(answered) <= found
-        assert len(found) <= len(answered) + len(clients)  # at most one more for each client: done, but not yet answered
-
-
-def test_a_server_that_lost_the_lease_writes_nothing(tmp_path: Path):
-    with Serving(tmp_path) as first, first.client() as to_first:
+def test_a_server_that_lost_the_lease_writes_nothing(engine: str, databases: Databases, tmp_path: Path):
+    environ = {"NARU_DATABASE_URL": databases.new(engine, tmp_path)}
+    with Serving(tmp_path, **environ) as first, first.client() as to_first:
         network = to_first.post("/networks", json={"network": {"name": "before"}}).json()["network"]
-        with Serving(tmp_path) as second, second.client() as to_second:
+        with Serving(tmp_path, **environ) as second, second.client() as to_second:
             refused = [
                 to_first.post("/networks", json={"network": {"name": "after"}}),
                 to_first.delete(f"/networks/{network['id']}"),
@@ -112,9 +52,17 @@ def test_a_server_that_lost_the_lease_writes_nothing(tmp_path: Path):
 # -- the writer itself
 
 
+# Who finds a lock waits no longer than this.
+IMPATIENT = {
+    "sqlite": {"timeout": "0.1"},
+    "postgresql": {"options": "-c lock_timeout=100"},
+    "mariadb": {"init_command": "SET innodb_lock_wait_timeout=1"},
+}
+
+
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'naru.db'}?timeout=0.1"
+def url(engine: str, databases: Databases, tmp_path: Path) -> str:
+    return make_url(databases.new(engine, tmp_path)).update_query_dict(IMPATIENT[engine]).render_as_string(hide_password=False)
 
 
 def run(scenario: Callable[[Store], Awaitable[None]], url: str) -> None:
@@ -241,7 +189,7 @@ def test_a_database_that_cannot_be_written_is_unavailable_and_nothing_more(url: 
         await store.write(new_network)
         somebody = open_database(url)
         with somebody.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.execute(update(lease).values(epoch=lease.c.epoch))
             with pytest.raises(Unavailable, match="nothing was changed"):
                 await store.write(new_network)
         somebody.dispose()
@@ -250,3 +198,113 @@ def test_a_database_that_cannot_be_written_is_unavailable_and_nothing_more(url: 
 
     run(scenario, url)
     assert check_database(url)[1] == []
+
+
+def agent_on(host: str) -> Callable[[View], Changes[Agent]]:
+    def plan(view: View) -> Changes[Agent]:
+        agent = Agent(id=new_id(), host=host)
+        yield put(agent)
+        return agent
+
+    return plan
+
+
+def test_claims_that_are_nearly_alike_are_two(url: str):
+    """Capitals, accents, spaces at the end: some databases take them for the same."""
+    hosts = ["a", "A", "a ", "\u00e1", "a\u0301", "\U0001f600", "\U0001f601"]
+
+    async def scenario(store: Store) -> None:
+        assert [agent.host for agent in await in_one_batch(store, *map(agent_on, hosts))] == hosts
+        with pytest.raises(Conflict):
+            await store.write(agent_on("a "))
+
+    run(scenario, url)
+    assert rows(url, claims) == len(hosts)
+
+
+def test_a_text_that_the_database_cannot_hold_refuses_its_request_alone(url: str, engine: str):
+    async def scenario(store: Store) -> None:
+        outcomes = await in_one_batch(store, new_agent, agent_on("x" * 600), new_agent)
+        assert [type(outcome) for outcome in outcomes] == [Agent, Agent if engine == "sqlite" else Invalid, Agent]
+
+    run(scenario, url)
+    assert check_database(url)[1] == []
+
+
+def test_a_document_of_a_megabyte_comes_back(url: str):
+    text = "\u00e9\\\"'%s\x00" * 100_000
+
+    def new_network_of_it(view: View) -> Changes[None]:
+        yield put(Network(id=new_id(), description=text))
+
+    async def write(store: Store) -> None:
+        await store.write(new_network_of_it)
+
+    async def read(store: Store) -> None:
+        assert [network.description for network in store.view.all(Network)] == [text]
+
+    run(write, url)
+    run(read, url)
+
+
+def test_nothing_that_was_answered_is_lost_to_the_next_leader(engine: str, databases: Databases, tmp_path: Path):
+    """It takes the lease while the first one writes, and reads everything: what is answered is either in there or never was."""
+    url = databases.new(engine, tmp_path)
+    answered: list[str] = []
+
+    async def scenario() -> None:
+        first, is_busy = Store(url), asyncio.Event()
+        first.start()
+
+        async def keep_writing() -> None:
+            while True:
+                answered.append((await first.write(new_agent)).id)
+                is_busy.set()
+
+        writers = [asyncio.ensure_future(keep_writing()) for _ in range(4)]
+        await is_busy.wait()
+        second = await asyncio.to_thread(Store, url)
+        async with asyncio.timeout(20):
+            lost = await asyncio.gather(*writers, return_exceptions=True)
+        assert {str(refusal) for refusal in lost} == {"another server has become the writer of this database; send the request there"}
+        first.stop()
+        assert set(answered) <= {agent.id for agent in second.view.all(Agent)}
+        second.start()
+        await second.write(new_agent)
+        second.stop()
+
+    asyncio.run(scenario())
+    assert check_database(url)[1] == []
+
+
+@pytest.mark.needs(*NEEDS["mariadb"])
+def test_many_rows_take_few_round_trips_on_mariadb(databases: Databases, tmp_path: Path):
+    """PyMySQL sends the rows of most statements one by one; a batch must not cost a round trip for each."""
+    url = databases.new("mariadb", tmp_path)
+
+    def asked() -> int:
+        with opened.connect() as connection:
+            return int(connection.exec_driver_sql("SHOW GLOBAL STATUS LIKE 'Questions'").one()[1])
+
+    def rename(view: View) -> Changes[None]:
+        for agent in list(view.all(Agent)):
+            yield put(Agent(id=agent.id, host=new_id()))
+
+    def drop(view: View) -> Changes[None]:
+        for agent in list(view.all(Agent)):
+            yield remove(agent)
+
+    async def scenario(store: Store) -> None:
+        for plan in (new_agents, rename, drop):
+            before = asked()
+            await store.write(plan)
+            assert asked() - before < 20
+
+    def new_agents(view: View) -> Changes[None]:
+        for _ in range(100):
+            yield from new_agent(view)
+
+    opened = open_database(url)
+    run(scenario, url)
+    opened.dispose()
+    assert check_database(url) == (0, [])

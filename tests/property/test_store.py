@@ -2,18 +2,17 @@
 
 import asyncio
 import contextlib
-import shutil
-import tempfile
 from collections import Counter
 from datetime import timedelta
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
+from databases import ENGINES, Databases
 from naru.allocate.addresses import AddressSpace
 from naru.model.errors import NaruError
 from naru.model.kinds import KINDS
@@ -32,6 +31,7 @@ from naru.store.check import check_database
 from naru.store.database import open_database, upgrade
 from naru.store.snapshot import Snapshot
 from naru.store.store import Store
+from naru.store.tables import changes, claims, resources
 from planning import ADMIN, CLOUD, PlainCloud
 
 # -- one subnet's addresses against a set
@@ -261,31 +261,34 @@ def test_a_batch_taken_back_leaves_what_was_there(batches):
         assert content(cloud.view) == content(rebuilt(cloud.view))
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=ENGINES)
+def database(request: pytest.FixtureRequest, databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return databases.new(request.param, tmp_path_factory.mktemp("store"))
+
+
+def empty(url: str) -> None:
     """With the schema in it: migrations take longer than all the rest."""
-    path = tmp_path_factory.mktemp("store") / "naru.db"
-    engine = open_database(f"sqlite:///{path}")
+    engine = open_database(url)
     upgrade(engine)
+    with engine.begin() as connection:
+        for table in (resources, claims, changes):
+            connection.execute(delete(table))
     engine.dispose()
-    return path
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(runs=st.lists(STEPS, max_size=3))
-def test_a_restart_reads_what_was_there(empty_database, runs):
-    with tempfile.TemporaryDirectory(dir=empty_database.parent) as folder:
-        shutil.copy(empty_database, folder)
-        url = f"sqlite:///{folder}/naru.db"
-        before = None
-        for steps in [BEGINNING, *runs, []]:
-            store = Store(url)
-            held = content(store.view), store.documents, store.view.revision
-            assert before in (None, held)
-            asyncio.run(send(store, steps))
-            assert content(store._writer._draft) == content(store.view)
-            before = content(store.view), store.documents, store.view.revision
-        assert check_database(url)[1] == []
+def test_a_restart_reads_what_was_there(database, runs):
+    empty(database)
+    before = None
+    for steps in [BEGINNING, *runs, []]:
+        store = Store(database)
+        held = content(store.view), store.documents, store.view.revision
+        assert before in (None, held)
+        asyncio.run(send(store, steps))
+        assert content(store._writer._draft) == content(store.view)
+        before = content(store.view), store.documents, store.view.revision
+    assert check_database(database)[1] == []
 
 
 async def send(store: Store, steps: list[Step]) -> None:

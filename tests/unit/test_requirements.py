@@ -29,6 +29,7 @@ def test_no_index_is_named(name: str) -> None:
 
 
 def test_both_locks_agree() -> None:
-    run, dev = pins("run"), pins("dev")
+    """On versions: what dev wants may be wanted on more platforms."""
+    run, dev = ({name: pin.partition(" ;")[0] for name, pin in pins(lock).items()} for lock in ("run", "dev"))
     assert run
     assert run.items() <= dev.items()

@@ -1,18 +1,59 @@
 """Opening the database: engine options per dialect, schema migrations, the writer's epoch.
 
 SQLite runs in WAL mode with synchronous=FULL: a commit is on disk before it returns
-(https://www.sqlite.org/pragma.html#pragma_synchronous).
+(https://www.sqlite.org/pragma.html#pragma_synchronous). On PostgreSQL and MariaDB that is the operator's to set; `durability_gaps`
+says where he did not. Both read what is committed: whoever waited for the lease must see what was written meanwhile.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from naru.model.errors import NaruError
 from naru.store.tables import lease
 
-_HEAD = "0001"  # the newest revision in migrations/versions; a test holds it against Alembic's own answer
+# How a database may be called -> what SQLAlchemy calls it and the driver; it asks a "mysql" whether it is MariaDB.
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "mariadb": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+    "mysql": "mysql+pymysql",
+    "mysql+pymysql": "mysql+pymysql",
+}
+_EXTRAS = {"psycopg": "postgresql", "pymysql": "mariadb"}  # module -> what `pip install naru[…]` calls it
+
+# A database that fell silent is given up after half a minute. What the URL says goes before these.
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+# https://pymysql.readthedocs.io/en/latest/modules/connections.html
+_CONNECT: Mapping[str, Mapping[str, Any]] = {
+    "sqlite": {},
+    "postgresql": {
+        "connect_timeout": 10,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 4,
+        "tcp_user_timeout": 30_000,  # ms
+    },
+    "mysql": {
+        "connect_timeout": 10,
+        "read_timeout": 30,
+        "write_timeout": 30,
+        "sql_mode": "STRICT_ALL_TABLES",  # whatever is too long is refused, not cut
+    },
+}
+
+# What a server must not be set to: a commit would be answered before it is on disk.
+_UNSAFE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "postgresql": {"fsync": ("off",), "synchronous_commit": ("off",), "full_page_writes": ("off",)},
+    "mysql": {"innodb_flush_log_at_trx_commit": ("0", "2"), "innodb_doublewrite": ("0", "OFF")},
+}
+
+_HEAD = "0002"  # the newest revision in migrations/versions; a test holds it against Alembic's own answer
 
 
 class DatabaseError(NaruError):
@@ -20,10 +61,48 @@ class DatabaseError(NaruError):
 
 
 def open_database(url: str) -> Engine:
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
+    """Nothing is connected yet. Raises DatabaseError for a URL that is none, or whose driver is not installed."""
+    parsed = _parse(url)
+    dialect = parsed.get_backend_name()
+    given = {key: value for key, value in _CONNECT[dialect].items() if key not in parsed.query}
+    try:
+        if dialect != "sqlite":
+            return create_engine(parsed, connect_args=given, isolation_level="READ COMMITTED")
+        engine = create_engine(parsed)
+    except ModuleNotFoundError as error:
+        install = f"pip install 'naru[{_EXTRAS.get(error.name or '', 'server')}]'"
+        raise DatabaseError(f"the database {display_name(parsed)} needs {error.name}, which is not installed: {install}") from error
+    event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        return parsed.set(drivername=_DRIVERS[parsed.drivername])
+    except (ArgumentError, KeyError, ValueError):  # whose texts repeat the URL, and a password may be in it
+        raise DatabaseError(
+            "database_url is none that Naru knows: it is sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME or mariadb://USER:PASSWORD@HOST/NAME"
+        ) from None
+
+
+def display_name(url: URL) -> str:
+    """For messages: no password, wherever it stands."""
+    return url.set(query={}).render_as_string()
+
+
+def unusable(engine: Engine, error: DBAPIError) -> DatabaseError:
+    return DatabaseError(f"cannot use the database {display_name(engine.url)}: {error.orig}")
+
+
+def durability_gaps(engine: Engine) -> Iterator[str]:
+    """`name=value` of each setting of the server by which it may lose a commit that it has confirmed."""
+    for name, unsafe in _UNSAFE.get(engine.dialect.name, {}).items():
+        ask = f"SHOW {name}" if engine.dialect.name == "postgresql" else f"SELECT @@{name}"
+        with engine.connect() as connection:
+            value = str(connection.exec_driver_sql(ask).scalar())
+        if value in unsafe:
+            yield f"{name}={value}"
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -50,10 +129,15 @@ def upgrade(engine: Engine) -> bool:
     """Bring the schema to the newest revision. -> whether anything had to be done.
 
     Alembic is imported only when there is something to do, which keeps a normal start quick.
-    Raises DatabaseError when the database is newer than this program.
+    Raises DatabaseError when the database cannot be used or is newer than this program.
     """
-    if is_current(engine):
-        return False
+    try:
+        return not is_current(engine) and _migrate(engine)
+    except DBAPIError as error:
+        raise unusable(engine, error) from error
+
+
+def _migrate(engine: Engine) -> bool:
     from alembic import command  # noqa: PLC0415  (see above)
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
@@ -66,14 +150,17 @@ def upgrade(engine: Engine) -> bool:
             command.upgrade(config, "head")
         except CommandError as error:
             raise DatabaseError(
-                f"the database {engine.url.render_as_string()} is at a revision that this version of Naru does not know ({error}); "
+                f"the database {display_name(engine.url)} is at a revision that this version of Naru does not know ({error}); "
                 "run the version that wrote it, or restore a backup"
             ) from error
     return True
 
 
 def take_lease(connection: Connection) -> int:
-    """Become the writer. -> the new epoch; whoever wrote before fails its next commit."""
-    epoch = (connection.execute(select(lease.c.epoch)).scalar() or 0) + 1
-    connection.execute(lease.update().values(epoch=epoch))
+    """Become the writer. -> the new epoch; whoever wrote before fails its next commit.
+
+    The update comes first: it waits for a commit that is under way, and what is read afterwards has it.
+    """
+    connection.execute(lease.update().values(epoch=lease.c.epoch + 1))
+    epoch: int = connection.execute(select(lease.c.epoch)).scalar_one()
     return epoch

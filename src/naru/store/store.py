@@ -5,16 +5,19 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from naru.model.kinds import KINDS
 from naru.model.resources import Change, Changes, Resource
-from naru.store.database import DatabaseError, open_database, take_lease, upgrade
+from naru.store.database import durability_gaps, open_database, take_lease, unusable, upgrade
 from naru.store.documents import Document, render, restore
 from naru.store.snapshot import Snapshot
 from naru.store.tables import changes, resources
 from naru.store.writer import Batch, Plan, Request, Writer
+
+_log = structlog.get_logger("naru.store")
 
 
 def utc_now() -> datetime:
@@ -42,8 +45,11 @@ class Store:
         try:
             upgrade(self._engine)
             epoch = self._load(self._engine, draft)
+            gaps = list(durability_gaps(self._engine))
         except DBAPIError as error:
-            raise DatabaseError(f"cannot use the database {self._engine.url.render_as_string()}: {error.orig}") from error
+            raise unusable(self._engine, error) from error
+        if gaps:
+            _log.warning("the database may lose writes that were answered when its machine fails", settings=gaps)
         self._writer = Writer(self._engine, draft, epoch, self._publish_soon, now)
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -16,20 +16,20 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from naru.model.errors import Conflict, NaruError, Unavailable
+from naru.model.errors import Conflict, Invalid, NaruError, Unavailable
+from naru.model.kinds import KINDS
 from naru.model.resources import Change, Changes, Resource
-from naru.store.documents import Document, render
+from naru.store.documents import Document, render, restore
+from naru.store.save import InDoubt, confirm_lease, lock_lease, save
 from naru.store.snapshot import Snapshot
 from naru.store.tables import changes as change_log
-from naru.store.tables import claims, lease, resources
 
 Plan = Callable[[Snapshot], Changes[Any]]
 
 _MAX_BATCH = 256  # requests; bounds how long the first of a batch waits for the last
-_KEPT_CHANGES = 100_000  # rows of the change log that survive compaction
 
 _log = structlog.get_logger("naru.store")
 
@@ -74,6 +74,7 @@ class Writer:
         self._epoch = epoch
         self._publish = publish
         self._now = now
+        self._is_in_doubt = False  # the database went away during a commit
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="naru-writer", daemon=True)
 
@@ -110,29 +111,59 @@ class Writer:
             batch.append(request)
         return batch
 
-    def _write(self, connection: Connection, requests: list[Request]) -> None:
-        """Plan, commit, publish. What may be the fault of one request replays the batch one by one, so that it hits only its cause."""
-        planned = [change for request in requests for change in self._plan(request)]
-        revision = self._draft.revision
+    def _write(self, connection: Connection, requests: list[Request], *, is_retry: bool = False) -> None:
+        """Plan, commit, publish. What may be the fault of one request replays the batch one by one, so that it hits only its cause.
+
+        A connection that had died meanwhile is replaced once: nothing was written, and nobody need know.
+        """
+        planned: list[Change] = []
         try:
+            if self._is_in_doubt:
+                self._resolve_doubt(connection)
+            for request in requests:
+                planned += self._plan(request)
             written, stored = _render(planned)
             if planned:
-                _save(connection, self._epoch, revision, planned, stored)
+                save(connection, self._epoch, self._draft.revision, planned, stored)
             elif any(request.confirms_lease for request in requests):
-                _confirm_lease(connection, self._epoch)
+                confirm_lease(connection, self._epoch)
         except Exception as error:  # noqa: BLE001  (the boundary of a batch: whatever it was, the writer goes on)
-            connection.rollback()
+            _roll_back(connection)
             self._draft.undo(planned)
-            if len(requests) > 1 and (isinstance(error, IntegrityError) or not isinstance(error, DBAPIError | _Fenced)):
+            self._is_in_doubt = self._is_in_doubt or isinstance(error, InDoubt)
+            if not is_retry and isinstance(error, DBAPIError) and error.connection_invalidated:
+                self._write(connection, requests, is_retry=True)
+            elif len(requests) > 1 and _may_be_of_one(error):
                 for request in requests:
                     self._write(connection, [request])
-                return
-            written, refusal = [], _refusal(error)
-            for request in requests:
-                request.refusal = refusal
+            else:
+                self._refuse(requests, _refusal(error))
         else:
-            self._draft.revision = revision + len(planned)
-        self._publish(Batch(self._draft.revision, written, requests))
+            self._draft.revision += len(planned)
+            self._publish(Batch(self._draft.revision, written, requests))
+
+    def _refuse(self, requests: list[Request], refusal: NaruError) -> None:
+        for request in requests:
+            request.refusal = refusal
+        self._publish(Batch(self._draft.revision, [], requests))
+
+    def _resolve_doubt(self, connection: Connection) -> None:
+        """Take over from the change log what was committed without our knowing: all of the last batch, or nothing."""
+        lock_lease(connection, self._epoch)
+        columns = (change_log.c.kind, change_log.c.resource_id, change_log.c.document)
+        newer = select(*columns).where(change_log.c.revision > self._draft.revision).order_by(change_log.c.revision)
+        logged = connection.execute(newer).all()
+        connection.rollback()
+        written = []
+        for kind, id, stored in logged:
+            before = self._draft.get(KINDS[kind], id)
+            change = Change(before, None if stored is None else restore(KINDS[kind], stored))
+            self._draft.apply([change])
+            written.append(Written(change, render(change.after)[0] if change.after is not None else None))
+        self._draft.revision += len(logged)
+        self._is_in_doubt = False
+        _log.info("the database is back", the_commit_in_doubt="written" if logged else "not written")
+        self._publish(Batch(self._draft.revision, written, []))
 
     def _plan(self, request: Request) -> list[Change]:
         """Run a plan on the draft. -> its changes; none if it was refused."""
@@ -162,19 +193,28 @@ class Writer:
         return []
 
 
-class _Fenced(Unavailable):
-    """Another server took the writer's lease: this one must not write any more."""
+def _roll_back(connection: Connection) -> None:
+    try:
+        connection.rollback()
+    except DBAPIError:  # the database went away: the next statement begins a new connection
+        connection.invalidate()
 
-    def __init__(self) -> None:
-        super().__init__("another server has become the writer of this database; send the request there")
+
+def _may_be_of_one(error: Exception) -> bool:
+    """Whether one request of several may be the cause; a database that is away is nobody's fault."""
+    return isinstance(error, IntegrityError | DataError) or not isinstance(error, DBAPIError | Unavailable)
 
 
 def _refusal(error: Exception) -> NaruError:
-    if isinstance(error, _Fenced):
+    if isinstance(error, InDoubt):
+        _log.error("the database went away during a commit", error=str(error.__cause__))
+    if isinstance(error, Unavailable):
         return error
     if isinstance(error, IntegrityError):
         _log.error("the database knows of a clash that the plan did not see", error=str(error.orig))
         return Conflict(f"The database refused a duplicate: {error.orig}", "NeutronDbObjectDuplicateEntry")
+    if isinstance(error, DataError):
+        return Invalid(f"The database cannot hold a value of this request: {error.orig}")
     if isinstance(error, DBAPIError):
         _log.error("batch not committed", error=str(error.orig))
         return Unavailable(f"The database could not be written ({error.orig}); nothing was changed. Try again.")
@@ -201,61 +241,3 @@ def _render(changes: Iterable[Change]) -> tuple[list[Written], list[bytes | None
         written.append(Written(change, document))
         stored.append(kept)
     return written, stored
-
-
-_this = (resources.c.kind == bindparam("of_kind"), resources.c.id == bindparam("of_id"))
-_update_resource = update(resources).where(*_this).values(document=bindparam("document"))
-_delete_resource = delete(resources).where(*_this)
-_delete_claim = delete(claims).where(claims.c.claim == bindparam("held"))
-_insert_resource, _insert_claim, _insert_change = insert(resources), insert(claims), insert(change_log)
-_hold_lease = update(lease).where(lease.c.epoch == bindparam("mine")).values(epoch=bindparam("mine"))
-
-
-def _confirm_lease(connection: Connection, epoch: int) -> None:
-    newest = connection.execute(select(lease.c.epoch)).scalar()
-    connection.rollback()
-    if newest != epoch:
-        raise _Fenced
-
-
-def _save(connection: Connection, epoch: int, revision: int, changes: list[Change], stored: list[bytes | None]) -> None:
-    """One transaction: the net effect on resources and claims, and every change in the log."""
-    fence = connection.execute(_hold_lease, {"mine": epoch})
-    if fence.rowcount != 1:
-        raise _Fenced
-    first: dict[tuple[str, str], Resource | None] = {}
-    last: dict[tuple[str, str], tuple[Change, bytes | None]] = {}
-    log = []
-    for number, (change, document) in enumerate(zip(changes, stored, strict=True), revision + 1):
-        resource = change.resource
-        key = (resource.kind, resource.id)
-        first.setdefault(key, change.before)
-        last[key] = (change, document)
-        log.append({"revision": number, "kind": resource.kind, "resource_id": resource.id, "document": document})
-
-    added, updated, removed, claimed, unclaimed = [], [], [], [], []
-    for (kind, id), (change, document) in last.items():
-        before, after = first[kind, id], change.after
-        if after is not None and before is None:
-            added.append({"kind": kind, "id": id, "project_id": after.project_id or "", "document": document})
-        elif after is not None:
-            updated.append({"of_kind": kind, "of_id": id, "document": document})
-        elif before is not None:
-            removed.append({"of_kind": kind, "of_id": id})
-        old = set(before.claims()) if before is not None else set()
-        new = set(after.claims()) if after is not None else set()
-        unclaimed += [{"held": claim} for claim in old - new]
-        claimed += [{"claim": claim, "resource_id": id} for claim in new - old]
-    for statement, rows in (
-        (_delete_claim, unclaimed),
-        (_delete_resource, removed),
-        (_update_resource, updated),
-        (_insert_resource, added),
-        (_insert_claim, claimed),
-        (_insert_change, log),
-    ):
-        if rows:
-            connection.execute(statement, rows)
-    if (revision + len(log)) // 10_000 > revision // 10_000:
-        connection.execute(delete(change_log).where(change_log.c.revision <= revision - _KEPT_CHANGES))
-    connection.commit()
