@@ -79,6 +79,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vif_type: Literal["bridge", "tap"] = "bridge"  # how a hypervisor plugs a port where Linux bridges are: into the bridge, or not at all
     local_ip: str = ""  # the VTEP; empty: the address this host reaches the server from
     dhcp: bool = True  # may this host run DHCP servers
+    firewall: Literal["nftables", "none"] = "nftables"  # none: whoever may plug a port here may send and receive anything
     availability_zone: str = "nova"  # what fails together with this host has the same
     instance_drivers: tuple[str, ...] = ("netns",)
     report_interval_s: float = 30.0

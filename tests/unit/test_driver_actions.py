@@ -14,7 +14,7 @@ N = "11111111-aaaa-4bbb-8ccc-222222222222"
 P = "33333333-aaaa-4bbb-8ccc-444444444444"
 I = "55555555-aaaa-4bbb-8ccc-666666666666"  # noqa: E741 - the instance
 RUN = Path("/run/naru")
-BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0"
+BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0 nf_call_iptables 1 nf_call_ip6tables 1"
 VXLAN = NetworkState(N, 1450, (SegmentState("vxlan", None, 77),))
 FLAT = NetworkState(N, 1500, (SegmentState("flat", "physnet1"),))
 TAP = TapState(P, N, "fa:16:3e:00:00:05", 1450, netns=f"instance-{I}", device="eth0")
@@ -47,7 +47,7 @@ def test_vxlan_network_with_a_port_and_a_peer():
         [
             f"write /run/naru/netns/instance-{I}: instance/{I}",
             f"ip: netns add instance-{I}",
-            "ip: link add name brq11111111-aa mtu 1451 group 6278 type bridge forward_delay 0 stp_state 0 mcast_snooping 0",
+            f"ip: link add name brq11111111-aa mtu 1451 group 6278 type bridge {BRIDGE_OPTIONS}",
             f"ip: link set dev brq11111111-aa alias naru:{N} mtu 1450 addrgenmode none type bridge {BRIDGE_OPTIONS}",
             "ip: link set dev brq11111111-aa up",
             "ip: link add name vxlan-77 mtu 1450 group 6278 type vxlan id 77 local 10.9.0.1 dstport 4789 nolearning proxy",
@@ -165,7 +165,7 @@ def test_vlan_network_gets_a_vlan_of_the_device_and_all_its_segments_end_in_one_
     assert lines(bridges({"physnet1": "eth1"}), both, have=[Trunk("", "eth1", up=False)]) == (
         [
             "ip: link set dev eth1 up",
-            "ip: link add name brq11111111-aa mtu 1501 group 6278 type bridge forward_delay 0 stp_state 0 mcast_snooping 0",
+            f"ip: link add name brq11111111-aa mtu 1501 group 6278 type bridge {BRIDGE_OPTIONS}",
             f"ip: link set dev brq11111111-aa alias naru:{N} mtu 1500 addrgenmode none type bridge {BRIDGE_OPTIONS}",
             "ip: link set dev brq11111111-aa up",
             *(

@@ -24,6 +24,7 @@ from naru.agent.wake import Wake, Why
 from naru.drivers.base import Driver, ToolError
 from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.linuxbridge import LinuxBridge
+from naru.drivers.nft import Nft
 from naru.feed.subscribe import Feed
 from naru.model.hoststate import HostDescription
 from naru.settings import Agent as AgentSettings
@@ -47,6 +48,7 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
         physical_networks=tuple(agent.physical_interface_mappings),
         tunnel_address=tunnel_address,
         dhcp=agent.dhcp,
+        port_filter=agent.firewall != "none",
         instance_drivers=agent.instance_drivers,
         version=__version__,
         availability_zone=agent.availability_zone,
@@ -56,7 +58,9 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
     with only_agent(run_dir):
         feed = Feed(server, token, host, description, saved=Path(settings.state_dir) / "agent" / f"{host}.json")
         instances = Instances(run_dir)
-        drivers: list[Driver] = [LinuxBridge(run_dir, agent.physical_interface_mappings, tunnel_address), Dnsmasq(run_dir), instances]
+        links = LinuxBridge(run_dir, agent.physical_interface_mappings, tunnel_address)
+        firewall: list[Driver] = [Nft()] if agent.firewall == "nftables" else []
+        drivers: list[Driver] = [*firewall, links, Dnsmasq(run_dir), instances]  # filters first: a tap comes into its filter
         wake = Wake(run_dir / WAKE)
         try:
             log.info("agent started", host=host, server=server, tunnel_address=tunnel_address)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from naru.drivers.base import Action, Driver, Plan, plan
-from naru.model.hoststate import DhcpState, HostState, LeaseState, PeerState, RouterState, TapState, Value
+from naru.model.hoststate import DhcpState, FilterState, HostState, LeaseState, PeerState, RouterState, RulesState, TapState, Value
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
@@ -39,8 +39,13 @@ class Reconciler:
         done: list[Action] = []
         for driver, planned, reasons in reversed(ready):
             _apply(driver, planned.removals, reasons, done)
-        for driver, planned, reasons in ready:
-            _apply(driver, planned.additions, reasons, done)
+        so_far: dict[str, str] = {}
+        for (driver, _, planned, reasons), (_, runnable, _) in zip(work, ready, strict=True):
+            shut = _shut_taps(desired, so_far)
+            for part in (planned, runnable):
+                part.additions = [action for action in part.additions if action.key not in shut]
+            _apply(driver, runnable.additions, reasons, done)
+            so_far = reasons | so_far
         failed: dict[str, str] = {}
         for _, backoff, planned, reasons in work:
             backoff.note(planned, reasons)
@@ -126,19 +131,42 @@ def achieved(desired: HostState, failed: Mapping[str, str]) -> dict[str, str]:
     """What a pass achieved: a key is as wanted if it did not fail and neither did what it rests on."""
     statuses = {key: reason for key, reason in failed.items() if key not in desired}
     for key, value in desired.items():
-        needed = _rests_on(value)
-        if needed is None or needed in desired:
-            statuses[key] = failed.get(key) or failed.get(needed or "", "")
-        if isinstance(value, RouterState):
-            statuses |= dict.fromkeys(value.floating_keys, statuses[key])
+        reason = _reason(key, desired, failed)
+        if reason is not None:
+            statuses[key] = reason
+            if isinstance(value, RouterState):
+                statuses |= dict.fromkeys(value.floating_keys, reason)
     return statuses
 
 
-def _rests_on(value: Value) -> str | None:
-    """The key without which a value is of no use: a tap in a bridge that leads nowhere carries nothing."""
+def _reason(key: str, desired: HostState, failed: Mapping[str, str]) -> str | None:
+    """Why a key is not as wanted; "" if it is, None while what it rests on is not known yet."""
+    value = desired.get(key)
+    if value is None:
+        return None
+    reasons = [_reason(needed, desired, failed) for needed in _rests_on(value)]
+    if None in reasons:
+        return None
+    return failed.get(key) or next(filter(None, reasons), "")
+
+
+def _shut_taps(desired: HostState, failed: Mapping[str, str]) -> set[str]:
+    """The taps that may carry nothing yet: their filters are not in force."""
+    taps = [value for value in desired.values() if isinstance(value, TapState) and value.filtered]
+    return {tap.key for tap in taps if _reason(f"filter/{tap.port_id}", desired, failed) != ""}
+
+
+def _rests_on(value: Value) -> tuple[str, ...]:
+    """The keys without which a value is of no use: a tap in a bridge that leads nowhere carries nothing."""
     match value:
         case LeaseState():
-            return f"dhcp/{value.network_id}"
+            return (f"dhcp/{value.network_id}",)
+        case TapState(filtered=True):
+            return (f"network/{value.network_id}", f"filter/{value.port_id}")
         case TapState() | PeerState() | DhcpState():
-            return f"network/{value.network_id}"
-    return None
+            return (f"network/{value.network_id}",)
+        case FilterState():
+            return tuple(f"rules/{group_id}" for group_id in value.security_groups)
+        case RulesState():
+            return tuple(f"group/{rule.remote_group}" for rule in value.rules if rule.remote_group is not None)
+    return ()

@@ -21,6 +21,8 @@ class StartError(Exception):
 def check_host(settings: Agent) -> None:
     """Raise StartError with one line that names all that is missing and how to get it."""
     needed = {"ip": "iproute2", "bridge": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}
+    if settings.firewall == "nftables":
+        needed["nft"] = "nftables"
     if settings.dhcp:
         needed["dnsmasq"] = "dnsmasq-base"
     if "netns" in settings.instance_drivers:

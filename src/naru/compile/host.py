@@ -2,12 +2,14 @@
 
 compile_host(view, host) = for each L2 domain with a port on the host: its segments, the host's taps, the peers that only
                            a tunnel reaches (l2), and, where the host serves DHCP, the server and its reservations (dhcp)
+                         + the filters of the host's ports (firewall)
                          + the host's instances and routers (routing)
 """
 
 from collections.abc import Iterator
 
 from naru.compile.dhcp import compile_dhcp
+from naru.compile.firewall import filters, hosts_filtering
 from naru.compile.l2 import compile_domain, domains_on
 from naru.compile.routing import hosts_of_routing, router_ends, routers
 from naru.model.agents import Agent
@@ -25,11 +27,13 @@ def compile_host(view: View, host: str) -> dict[str, Value]:
     ends = {port.id: (netns, device) for server in servers for port, netns, device in _interfaces(view, server)}
     ends |= router_ends(view, host)
     values: list[Value] = []
-    for domain in domains_on(view, host, ends):
+    domains = list(domains_on(view, host, ends))
+    for domain in domains:
         values.extend(compile_domain(view, domain, ends))
         for port in domain.ports:
             if port.device_owner == DHCP_OWNER and domain.network.admin_state_up:
                 values.extend(compile_dhcp(view, domain, port))
+    values.extend(filters(view, ((domain.id, port) for domain in domains for port in domain.ports)))
     values.extend(_instance(view, server) for server in servers)
     values.extend(routers(view, host))
     return {value.key: value for value in values}
@@ -37,22 +41,22 @@ def compile_host(view: View, host: str) -> dict[str, Value]:
 
 def affected_hosts(view: View, change: Change) -> set[str]:
     """The hosts whose desired state a change may touch; `view` already shows it."""
-    hosts: set[str] = set()
+    hosts = hosts_filtering(view, change)
     match change.resource:
         case Port() as port:
             versions = [port for port in (change.before, change.after) if isinstance(port, Port)]
             servers = (view.get(Server, port.device_id) for port in versions)
             own = {port.binding_host_id for port in versions} | {server.host for server in servers if server is not None}
-            hosts = _hosts_on(view, port.network_id) | own
+            hosts |= _hosts_on(view, port.network_id) | own
         case Network(id=network_id) | Subnet(network_id=network_id) | Segment(network_id=network_id):
-            hosts = _hosts_on(view, network_id)
+            hosts |= _hosts_on(view, network_id)
         case Server() as server:
-            hosts = {server.host}
+            hosts |= {server.host}
         case Router() | FloatingIp() | PortForwarding():
-            hosts = hosts_of_routing(view, change)
+            hosts |= hosts_of_routing(view, change)
         case Agent() as agent if _configurations(change.before) != _configurations(change.after):
             networks = {port.network_id for port in view.find(Port, "binding:host_id", agent.host)}
-            hosts = {agent.host}.union(*(_hosts_on(view, network_id) for network_id in networks))
+            hosts |= {agent.host}.union(*(_hosts_on(view, network_id) for network_id in networks))
     return hosts - {""}
 
 

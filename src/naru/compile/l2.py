@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from naru.compile.firewall import is_filtered
 from naru.model.agents import Agent
 from naru.model.hoststate import NetworkState, PeerState, SegmentState, TapState, Value, dhcp_device, dhcp_netns
 from naru.model.provider import ProviderSegment, carried
@@ -63,12 +64,12 @@ def compile_domain(view: View, domain: Domain, ends: Ends) -> Iterator[Value]:
     here = carried(domain.segments, domain.host, _configurations(view, domain.host))
     yield NetworkState(domain.id, domain.network.mtu, tuple(_state(segment) for segment in here or domain.segments))
     for port in domain.ports:
-        yield _tap(domain, port, ends)
+        yield _tap(view, domain, port, ends)
     if any(_state(segment).is_tunnel for segment in here):
         yield from _peers(view, domain, here)
 
 
-def _tap(domain: Domain, port: Port, ends: Ends) -> TapState:
+def _tap(view: View, domain: Domain, port: Port, ends: Ends) -> TapState:
     netns, device = ends.get(port.id, (None, None))
     if port.device_owner == DHCP_OWNER:
         netns, device = dhcp_netns(domain.id), dhcp_device(port.id)
@@ -80,6 +81,7 @@ def _tap(domain: Domain, port: Port, ends: Ends) -> TapState:
         admin_state_up=port.admin_state_up and domain.network.admin_state_up,
         netns=netns,
         device=device,
+        filtered=is_filtered(view, port),
     )
 
 

@@ -15,7 +15,7 @@ What a driver keeps to, and the conformance suite checks for each:
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -50,6 +50,7 @@ class Fact(msgspec.Struct, frozen=True):
     """
 
     key: str
+    goes_last: ClassVar[bool] = False  # it is removed after additions: what rests on it may first have to change
 
     @property
     def name(self) -> str:
@@ -117,20 +118,22 @@ class Plan(msgspec.Struct):
 
 
 def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> Plan:
-    """The actions from `have` to `want`: removals in reverse, then changes and additions in `want`'s order.
+    """The actions from `have` to `want`: removals in reverse, then changes and additions in `want`'s order, then late removals.
 
     Without `prune`, nothing is removed but to be replaced: an agent that has not heard the whole desired state only adds.
     """
     planned = Plan()
+    late: list[Action] = []
     for name in reversed(list(have)):
         if _is_replaced(want[name], have[name]) if name in want else prune:
-            planned.removals.extend(have[name].remove())
+            (late if have[name].goes_last and name not in want else planned.removals).extend(have[name].remove())
     for name, fact in want.items():
         for step in _steps(fact, have.get(name)):
             if isinstance(step, Action):
                 planned.additions.append(step)
             else:
                 planned.failures.append(step)
+    planned.additions += late
     return planned
 
 

@@ -14,7 +14,8 @@ GROUP = "6278"  # the group of every link of ours ("naru" on a telephone's keys)
 IP = ("ip",)
 BRIDGE_TOOL = ("bridge",)
 UNLINK = ("unlink",)
-BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0"  # forward from the first frame on; no querier is here to snoop for
+# Forward from the first frame on; no querier is here to snoop for; filters see what is bridged, on this bridge at least.
+BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0 nf_call_iptables 1 nf_call_ip6tables 1"
 # Ports of a bridge that lead to the same domain elsewhere. Isolated ones exchange no frames: where two hosts bridged the same two segments,
 # frames would go in circles. Tunnels: the server says where MACs are, and ARP for peers is answered here.
 ALONE, ISOLATED = "isolated off", "isolated on"

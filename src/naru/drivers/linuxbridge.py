@@ -14,6 +14,7 @@ from naru.drivers import iproute
 from naru.drivers.base import Action, Fact, Failure, Foreign
 from naru.drivers.links import (
     ALONE,
+    BRIDGE_OPTIONS,
     FLOOD_MAC,
     GROUP,
     ISOLATED,
@@ -210,7 +211,7 @@ def _observe_our_link(link: iproute.Link, netns_names: Mapping[int, str]) -> Fac
     owner, _, far = link.ifalias.removeprefix("naru:").partition("/")
     match link.linkinfo.info_kind:
         case "bridge":
-            tuned = (kind.get("forward_delay"), kind.get("stp_state"), kind.get("mcast_snooping")) == (0, 0, 0)
+            tuned = [kind.get(option) for option in BRIDGE_OPTIONS.split()[::2]] == [int(value) for value in BRIDGE_OPTIONS.split()[1::2]]
             return Bridge(f"network/{owner}", link.ifname, link.ifalias, link.mtu, tuned, link.is_up)
         case "vxlan" | "vlan":
             options = _options_of_vxlan(kind) if link.linkinfo.info_kind == "vxlan" else _vlan_options(link.link, kind.get("id"))

@@ -56,7 +56,7 @@ class TapState(_Value, frozen=True, tag="tap"):
     """A port on this host: the tap device in the network's bridge, and where its other end lives.
 
     With `netns`, the agent makes a veth pair whose far end `device` lives in that namespace.
-    Without, a hypervisor plugs the tap and the agent adopts it.
+    Without, a hypervisor plugs the tap and the agent adopts it. With `filtered`, it carries nothing before its `FilterState` is in force.
     """
 
     port_id: str
@@ -66,10 +66,71 @@ class TapState(_Value, frozen=True, tag="tap"):
     admin_state_up: bool = True
     netns: str | None = None
     device: str | None = None
+    filtered: bool = False
 
     @property
     def key(self) -> str:
         return f"tap/{self.port_id}"
+
+
+class Source(msgspec.Struct, frozen=True, gc=False):
+    """What a port may send from: a MAC with an address or a prefix."""
+
+    mac_address: str
+    ip_address: str
+
+
+class FilterState(_Value, frozen=True, tag="filter"):
+    """Who may talk to a port with port security, and as whom it may talk: its sources, and the rules of its groups.
+
+    Without a group nothing passes but what every port needs (DHCP, ARP, neighbour discovery). A port that is not `stateful`
+    gets its answers only where a rule lets them in.
+    """
+
+    port_id: str
+    network_id: str
+    mac_address: str
+    sources: tuple[Source, ...]
+    security_groups: tuple[str, ...] = ()
+    stateful: bool = True
+
+    @property
+    def key(self) -> str:
+        return f"filter/{self.port_id}"
+
+
+class FilterRule(msgspec.Struct, frozen=True, gc=False):
+    """What a security group lets through. None and protocol 0: any. `remote_group` is the id of a `GroupState`."""
+
+    direction: str  # "ingress": to the port; "egress"
+    ethertype: str  # "IPv4", "IPv6"
+    protocol: int = 0
+    port_min: int | None = None  # of ICMP: the type
+    port_max: int | None = None  # of ICMP: the code
+    remote_prefix: str | None = None
+    remote_group: str | None = None
+
+
+class RulesState(_Value, frozen=True, tag="rules"):
+    """The rules of a security group that ports of this host have, once for all of them."""
+
+    group_id: str
+    rules: tuple[FilterRule, ...]
+
+    @property
+    def key(self) -> str:
+        return f"rules/{self.group_id}"
+
+
+class GroupState(_Value, frozen=True, tag="group"):
+    """The addresses and prefixes behind a security group or an address group that rules of this host name."""
+
+    group_id: str
+    addresses: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return f"group/{self.group_id}"
 
 
 class PeerState(_Value, frozen=True, tag="peer"):
@@ -202,7 +263,7 @@ class RouterState(_Value, frozen=True, tag="router"):
         return {f"floatingip/{id}" for id in ids}
 
 
-Value = NetworkState | TapState | PeerState | DhcpState | LeaseState | InstanceState | RouterState
+Value = NetworkState | TapState | FilterState | RulesState | GroupState | PeerState | DhcpState | LeaseState | InstanceState | RouterState
 HostState = Mapping[str, Value]
 
 
@@ -242,6 +303,7 @@ class HostDescription(msgspec.Struct, frozen=True):
     vif_type: Literal["bridge", "tap", "ovs"] = "bridge"  # how a hypervisor plugs a port here
     vif_details: dict[str, Any] = {}  # what it needs to know for that
     l3: bool = False  # may run routers
+    port_filter: bool = False  # enforces security groups and port security
 
 
 class InstanceReport(msgspec.Struct, frozen=True):

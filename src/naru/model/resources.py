@@ -95,9 +95,9 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
         return ()
 
 
-def place(network_id: str, host: str) -> str:
-    """Index key of the ports of one network on one host."""
-    return f"{network_id}@{host}"
+def place(id: str, host: str) -> str:
+    """Index key of the ports of one network, or of one security group, on one host."""
+    return f"{id}@{host}"
 
 
 def use(project_id: str, network_id: str) -> str:
@@ -336,6 +336,7 @@ class Port(Resource, frozen=True, kw_only=True):
         "security_groups": lambda port: port.security_groups,
         "use": lambda port: (use(port.project_id, port.network_id),),
         "place": lambda port: (place(port.network_id, port.binding_host_id),) if port.binding_host_id else (),
+        "group_place": lambda port: tuple(place(id, port.binding_host_id) for id in port.security_groups) if port.binding_host_id else (),
         "subnet_id": lambda port: tuple({ip.subnet_id for ip in port.fixed_ips}),
         "ip_address": lambda port: tuple(ip.ip_address for ip in port.fixed_ips),
     }

@@ -29,8 +29,9 @@ def bind(view: View, network: Network, host: str | None, vnic_type: str = "norma
     if reason := _why_not(agent, network, host, vnic_type):
         return "binding_failed", {"reason": reason}
     assert agent is not None
-    plugging = agent.configurations
-    return plugging.get("vif_type", "bridge"), {"port_filter": False, "connectivity": "l2"} | plugging.get("vif_details", {})
+    said = agent.configurations
+    details = {"port_filter": said.get("port_filter", False), "connectivity": "l2"}
+    return said.get("vif_type", "bridge"), details | said.get("vif_details", {})
 
 
 def _why_not(agent: Agent | None, network: Network, host: str, vnic_type: str) -> str | None:
