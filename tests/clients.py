@@ -76,7 +76,9 @@ class FakeHost:
         secret = (serving.state_dir / "agent-token").read_text().strip()
         url = f"{serving.url}/agent/v1/hosts/{name}"
         self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, trust_env=False, timeout=30)
-        description = HostDescription("linuxbridge", physical_networks, "172.18.0.31", dhcp=True, instance_drivers=("netns",))
+        description = HostDescription(
+            "linuxbridge", physical_networks, "172.18.0.31", dhcp=True, instance_drivers=("netns",), port_filter=True
+        )
         self.http.put("", content=msgspec.json.encode(description)).raise_for_status()
 
     def __enter__(self) -> Self:

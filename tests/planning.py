@@ -50,9 +50,9 @@ class PlainCloud:
             raise
 
     def host(self, name: str, tunnel_address: str, *, dhcp: bool = False, l3: bool = False, **given: object) -> None:
-        description = HostDescription(
-            "linuxbridge", ("physnet2",), tunnel_address, dhcp, () if dhcp else ("netns",), l3=l3, port_filter=True, **given
-        )  # type: ignore[arg-type]
+        given = {"l3": l3, "port_filter": True} | given
+        drivers = () if dhcp else ("netns",)
+        description = HostDescription("linuxbridge", ("physnet2",), tunnel_address, dhcp, drivers, **given)  # type: ignore[arg-type]
         self.run(register_host(self.view, name, description, NOW))
 
     def network(self, name: str = "net", caller: Caller = ADMIN, **given: object) -> Network:

@@ -18,15 +18,21 @@ from naru.agent.instances import Instances
 from naru.drivers.base import Action, Driver, plan
 from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.linuxbridge import LinuxBridge
+from naru.drivers.nft import Nft
 from naru.model.hoststate import (
     DhcpState,
     DhcpSubnet,
+    FilterRule,
+    FilterState,
+    GroupState,
     HostState,
     InstanceState,
     LeaseState,
     NetworkState,
     PeerState,
+    RulesState,
     SegmentState,
+    Source,
     TapState,
     Value,
 )
@@ -48,6 +54,15 @@ INSTANCE = InstanceState("i1", "web", "netns", "instance-1", ("eth0",), running=
 SUBNETS = (DhcpSubnet("s1", "10.7.0.0/28", "10.7.0.2", "10.7.0.1", ("9.9.9.9",)), DhcpSubnet("s2", "10.8.0.0/28", "10.8.0.2", None))
 DHCP, TWO = (DhcpState("1", "33333333-3333", "qdhcp-1", "ns-33333333-33", 1450, SUBNETS[:count]) for count in (1, 2))
 LEASE, LATER = (LeaseState(f"p{n}", "1", f"fa:16:3e:00:00:0{n}", f"host-{n}", (f"10.7.0.{n}",)) for n in (5, 6))
+ITSELF = FilterRule("ingress", "IPv4", remote_group="g1")
+WEB = FilterRule("ingress", "IPv6", 6, 80, 88, remote_prefix="fd00::/8")
+GROUP = (RulesState("g1", (FilterRule("egress", "IPv4"), ITSELF)), GroupState("g1", ("10.7.0.5", "10.7.0.6", "fd00::5", "10.9.0.0/24")))
+OTHER_GROUP = (RulesState("g2", (WEB, FilterRule("ingress", "IPv4", 1, 8, 0))),)
+CHANGED_GROUP = (RulesState("g1", (ITSELF, WEB)), GroupState("g1", ("10.7.0.6", "10.7.0.7", "10.9.0.7", "10.8.0.0/16")))
+FILTER = FilterState("44444444-4444", "11111111-1111", TAP.mac_address, (Source(TAP.mac_address, "10.7.0.5"),), ("g1",))
+PAIRS = (Source(TAP.mac_address, "fd00::5"), Source("fa:16:3e:00:00:ff", "10.9.0.0/24"), Source("fa:16:3e:00:00:ff", "fd01::/64"))
+CHANGED_FILTER = FilterState("44444444-4444", "22222222-2222", TAP.mac_address, PAIRS, ("g1", "g2"), stateful=False)
+CLOSED = FilterState("55555555-5555", "22222222-2222", PLUGGED.mac_address, ())
 
 
 class Subject(NamedTuple):
@@ -94,6 +109,17 @@ def instances() -> Subject:
     return Subject(lambda: Instances(RUN), lambda: bring(links(), state(VXLAN, TAP)), [state(), state(INSTANCE)])
 
 
+def nft() -> Subject:
+    states = [
+        state(),
+        state(FILTER, *GROUP),
+        state(CHANGED_FILTER, *CHANGED_GROUP, *OTHER_GROUP, CLOSED),
+        state(FILTER, *CHANGED_GROUP),
+        state(CLOSED),
+    ]
+    return Subject(Nft, lambda: None, states)
+
+
 def links() -> LinuxBridge:
     return LinuxBridge(RUN, {"physnet1": "eth1"}, "127.0.0.1")
 
@@ -102,7 +128,7 @@ SUBJECTS = [
     fake,
     *(
         pytest.param(subject, marks=pytest.mark.needs("root", "veth", "vxlan", "linux-bridge", *tools))
-        for subject, tools in ((linuxbridge, ()), (dnsmasq, ("dnsmasq",)), (instances, ("udhcpc",)))
+        for subject, tools in ((linuxbridge, ()), (dnsmasq, ("dnsmasq",)), (instances, ("udhcpc",)), (nft, ("nft",)))
     ),
 ]
 

@@ -14,8 +14,11 @@ from naru.feed.publish import Publisher
 from naru.model.agents import Agent
 from naru.model.errors import NaruError
 from naru.model.hoststate import Bookmark, Del, Frame, Put, Value
+from naru.model.port_security import AddressPair
 from naru.model.resources import Network, Port, Subnet
 from naru.model.routing import FloatingIp, Router, WantedGateway
+from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
+from naru.service.address_groups import add_addresses, create_address_group
 from naru.service.floatingips import create_floating_ip, delete_floating_ip, update_floating_ip
 from naru.service.hosts import mark_silent_hosts, update_agent
 from naru.service.instances import ServerRequest, create_servers, delete_server
@@ -24,6 +27,7 @@ from naru.service.port_forwardings import create_port_forwarding
 from naru.service.ports import delete_port, update_port
 from naru.service.router_interfaces import add_router_interface, remove_router_interface
 from naru.service.routers import create_router, delete_router, update_router
+from naru.service.security import create_group, create_rule, delete_rule
 from naru.service.subnets import update_subnet
 from planning import ADMIN, CLOUD, NOW, PlainCloud
 
@@ -127,12 +131,46 @@ def route(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # n
             act(cloud, action, number, place)
 
 
+def secure(cloud: PlainCloud, action: str, number: int, place: int) -> None:
+    """One change by somebody to who may talk to whom; raises NaruError where it is refused."""
+    view = cloud.view
+    groups, rules, sets = list(view.all(SecurityGroup)), list(view.all(SecurityGroupRule)), list(view.all(AddressGroup))
+    ports = [port for port in view.all(Port) if not port.device_owner.startswith("network:")]
+    group, remote = (groups[n % len(groups)] if groups else None for n in (number, place))
+    rule, named, port = (items[number % len(items)] if items else None for items in (rules, sets, ports))
+    match action:
+        case "group":
+            cloud.run(create_group(view, ADMIN, {"name": f"g{len(groups)}", "project_id": "admin", "stateful": bool(number % 3)}, CLOUD))
+        case "set":
+            cloud.run(create_address_group(view, ADMIN, {"name": "a", "project_id": "admin", "addresses": (f"10.9.{number}.0/24",)}, CLOUD))
+        case "rule" if group and remote:
+            whom = {"remote_address_group_id": named.id} if named and place % 2 else {"remote_group_id": remote.id}
+            given = {"security_group_id": group.id, "project_id": "admin", "direction": "ingress", **whom}
+            cloud.run(create_rule(view, ADMIN, given, CLOUD))
+        case "unrule" if rule:
+            cloud.run(delete_rule(view, ADMIN, rule.id, CLOUD))
+        case "member" if named:
+            cloud.run(add_addresses(view, ADMIN, named.id, {"addresses": [f"10.8.{number}.{place}"]}, CLOUD))
+        case "join" if port and group:
+            cloud.run(update_port(view, ADMIN, port.id, {"security_groups": (group.id,) if place % 3 else ()}, CLOUD))
+        case "pair" if port:
+            pairs = (AddressPair(f"10.7.{number}.0/24"),) if place % 2 else ()
+            cloud.run(update_port(view, ADMIN, port.id, {"allowed_address_pairs": pairs}, CLOUD))
+        case "open" if port:
+            given = {"port_security_enabled": bool(place % 2), "security_groups": (), "allowed_address_pairs": ()}
+            cloud.run(update_port(view, ADMIN, port.id, given, CLOUD))
+        case _:
+            route(cloud, action, number, place)
+
+
+SECURED = ("group", "set", "rule", "unrule", "member", "join", "pair", "open")
 ROUTED = (
     *("outside", "router", "gateway", "routed", "shut", "unrouter", "float", "refloat", "unfloat", "forward", "regate"),
     *("silence", "disable"),
 )
 ACTIONS = ("network", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end")
 STEPS = st.tuples(st.sampled_from(ACTIONS), st.integers(0, 20), st.integers(0, 5))
+SECURED_STEPS = st.tuples(st.sampled_from(ACTIONS + SECURED * 2), st.integers(0, 20), st.integers(0, 5))
 ROUTED_STEPS = st.tuples(st.sampled_from(ACTIONS + ROUTED * 2), st.integers(0, 20), st.integers(0, 5))
 
 
@@ -148,20 +186,26 @@ def test_so_it_does_with_routers(steps):
     compare([(action, 2, 1) for action in ("network", "outside", "boot", "router", "routed", "float")], steps)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(SECURED_STEPS, min_size=5, max_size=25))
+def test_so_it_does_with_security_groups(steps):
+    compare([(action, 2, 1) for action in ("network", "boot", "boot", "group", "set", "rule", "join")], steps)
+
+
 def compare(first, steps) -> None:
     async def scenario() -> None:
         cloud = PlainCloud()
         for number, host in enumerate(HOSTS):
             cloud.host(host, f"172.18.0.{30 + number}", dhcp=number == 0, l3=number < 2)
         for action, number, place in first:
-            route(cloud, action, number, place)
+            secure(cloud, action, number, place)
         publisher = Publisher(cloud.view)
         watchers = {host: Watcher(publisher.watch(host, None)) for host in HOSTS}
         tasks = [asyncio.create_task(watcher.run()) for watcher in watchers.values()]
         for action, number, place in steps:
             before = len(cloud.changes)
             with contextlib.suppress(NaruError):
-                route(cloud, action, number, place)
+                secure(cloud, action, number, place)
             publisher.on_changes(cloud.changes[before:])
             if number % 3 == 0:  # some changes come together, some alone
                 await drain()

@@ -5,7 +5,18 @@ import pytest
 from naru.agent.reconcile import DID_NOT_LAST, LASTING_S, Reconciler, achieved
 from naru.agent.report import Ledger
 from naru.drivers.base import ToolError
-from naru.model.hoststate import DhcpState, InstanceReport, LeaseState, NetworkState, SegmentState, TapState
+from naru.model.hoststate import (
+    DhcpState,
+    FilterRule,
+    FilterState,
+    GroupState,
+    InstanceReport,
+    LeaseState,
+    NetworkState,
+    RulesState,
+    SegmentState,
+    TapState,
+)
 from naru.testing import FakeDriver, ManualClock
 
 NETWORK = NetworkState("n1", 1450, (SegmentState("vxlan", None, 7),))
@@ -185,3 +196,54 @@ def test_instances_are_reported_when_they_change():
     assert ledger.next_report().instances == {}
     ledger.instances = {"i1": InstanceReport("running", {"eth0": "10.0.0.5/24"})}
     assert ledger.next_report().instances == ledger.instances
+
+
+def test_a_tap_waits_for_its_filter_and_is_made_in_the_pass_that_brings_it(clock):
+    firewall, links = Part(FilterState), Part(TapState, NetworkState)
+    reconciler = Reconciler([firewall, links], clock)
+    tap, other = TapState("p1", "n1", TAP.mac_address, 1450, filtered=True), TapState("p2", "n1", OTHER.mac_address, 1450, filtered=True)
+    of_tap, of_other = (FilterState(port, "n1", TAP.mac_address, ()) for port in ("p1", "p2"))
+
+    done = reconciler.run_pass(state(NETWORK, tap, other, of_other), prune=True)
+    assert set(links.facts) == {"network/n1", "tap/p2"}
+    assert "tap/p1" not in done.achieved
+
+    done = reconciler.run_pass(state(NETWORK, tap, other, of_tap, of_other), prune=True)
+    assert set(links.facts) == {"network/n1", "tap/p1", "tap/p2"}
+    assert done.achieved["tap/p1"] == ""
+
+
+def test_a_tap_whose_filter_failed_is_not_made_and_says_why(clock):
+    firewall, links = Part(FilterState), Part(TapState, NetworkState)
+    reconciler = Reconciler([firewall, links], clock)
+    firewall.broken["filter/p1"] = "nft says no"
+    desired = state(NETWORK, TapState("p1", "n1", TAP.mac_address, 1450, filtered=True), FilterState("p1", "n1", TAP.mac_address, ()))
+
+    done = reconciler.run_pass(desired, prune=True)
+    assert set(links.facts) == {"network/n1"}
+    assert done.achieved["tap/p1"] == "nft says no"
+
+    firewall.broken.clear()
+    clock.advance(1)
+    assert reconciler.run_pass(desired, prune=True).achieved["tap/p1"] == ""
+    assert "tap/p1" in links.facts
+
+
+def test_a_filter_rests_on_the_rules_of_its_groups_and_on_the_members_that_they_name():
+    rules = RulesState("g1", (FilterRule("ingress", "IPv4", remote_group="g2"),))
+    desired = state(FilterState("p1", "n1", TAP.mac_address, (), ("g1",)), rules)
+    assert achieved(desired, {}) == {}
+    desired |= state(GroupState("g2", ()))
+    assert achieved(desired, {"group/g2": "no"})["filter/p1"] == "no"
+    assert achieved(desired, {})["filter/p1"] == ""
+
+
+class Part(FakeDriver):
+    """The fake, for values of some kinds alone."""
+
+    def __init__(self, *kinds):
+        super().__init__()
+        self.kinds = kinds
+
+    def want(self, desired):
+        return super().want({key: value for key, value in desired.items() if isinstance(value, self.kinds)})

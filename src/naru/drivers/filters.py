@@ -80,11 +80,9 @@ class Chain(Fact, frozen=True):
     def add(self) -> Iterable[Step]:
         path = f"{self.family} {TABLE} {self.title}"
         hook = f" {{ type filter hook {self.hook}; policy accept; }}" if self.hook else ""
-        yield Action(self.key, NFT, f"add chain {path}{hook}")
-        yield Action(self.key, NFT, f"flush chain {path}")
-        yield Action(self.key, NFT, f'add rule {path} continue comment "{self.digest}"')
-        for rule in self.rules:
-            yield Action(self.key, NFT, f"add rule {path} {rule}")
+        rules = (f'continue comment "{self.digest}"', *self.rules)
+        added = "; ".join(f"add rule {path} {rule}" for rule in rules)
+        yield Action(self.key, NFT, f"add chain {path}{hook}; flush chain {path}; {added}")
 
     def replaces(self, have: Fact) -> bool:
         return False
@@ -94,8 +92,7 @@ class Chain(Fact, frozen=True):
 
     def remove(self) -> Iterable[Action]:
         path = f"{self.family} {TABLE} {self.title}"
-        yield Action(self.key, NFT, f"flush chain {path}")
-        yield Action(self.key, NFT, f"delete chain {path}")
+        yield Action(self.key, NFT, f"flush chain {path}; delete chain {path}")
 
 
 class Elements(Fact, frozen=True):

@@ -118,7 +118,7 @@ def _port_elements(value: FilterState, number: int) -> Iterator[Element]:
         yield Element("bridge", "macs", f"{from_port} . {mac}")
         for text in _collapsed([*texts, str(_link_local(mac))]):
             version = 6 if ":" in text else 4
-            yield Element("bridge", f"sources{version}", f"{from_port} . {mac} . {text}")
+            yield Element("bridge", f"{'prefixes' if '/' in text else 'sources'}{version}", f"{from_port} . {mac} . {text}")
             if version == 6 and "/" in text:
                 yield Element("bridge", "any_target", from_port)
             elif version == 6:

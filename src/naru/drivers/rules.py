@@ -22,8 +22,11 @@ SETS: Mapping[str, str] = {
     "bridge inports": "typeof iifname : meta mark",
     "bridge outports": "typeof oifname : meta mark",
     "bridge macs": "typeof meta mark . ether saddr",
-    "bridge sources4": "typeof meta mark . ether saddr . ip saddr; flags interval",
-    "bridge sources6": "typeof meta mark . ether saddr . ip6 saddr; flags interval",
+    # Addresses and prefixes apart: from a set with both, nft 1.0.6 cannot delete an address.
+    "bridge sources4": "typeof meta mark . ether saddr . ip saddr",
+    "bridge sources6": "typeof meta mark . ether saddr . ip6 saddr",
+    "bridge prefixes4": "typeof meta mark . ether saddr . ip saddr; flags interval",
+    "bridge prefixes6": "typeof meta mark . ether saddr . ip6 saddr; flags interval",
     "bridge targets6": "typeof meta mark . @th,64,128",  # of neighbour advertisements; nft 1.0.6 has no word for it
     "bridge any_target": "typeof meta mark",  # ports with a whole prefix: such a set takes no intervals
     "inet zones": "typeof iifname : ct zone",
@@ -48,6 +51,7 @@ BASE_CHAINS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         (
             "arp saddr ip 0.0.0.0 meta mark . arp saddr ether @macs accept",  # a probe poisons no cache (RFC 5227 §1.1)
             "meta mark . arp saddr ether . arp saddr ip @sources4 accept",
+            "meta mark . arp saddr ether . arp saddr ip @prefixes4 accept",
             "drop",
         ),
     ),
@@ -60,9 +64,11 @@ BASE_CHAINS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
             "ether type arp goto arp-from-port",
             "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept",  # no address yet (RFC 2131 §4.1)
             "ether type ip meta mark . ether saddr . ip saddr @sources4 accept",
+            "ether type ip meta mark . ether saddr . ip saddr @prefixes4 accept",
             "icmpv6 type nd-neighbor-advert meta mark != @any_target meta mark . @th,64,128 != @targets6 drop",
             f"ether type ip6 ip6 saddr :: icmpv6 type {{ {_MLD_AND_ND} }} accept",  # no address yet (RFC 4862 §5.4.2)
             "ether type ip6 meta mark . ether saddr . ip6 saddr @sources6 accept",
+            "ether type ip6 meta mark . ether saddr . ip6 saddr @prefixes6 accept",
             "drop",  # and what is neither ARP nor IP: a tagged frame would pass the rules below unseen
         ),
     ),
