@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naru.allocate.prefixes import compact, contains, first_free, overlap, range_of, without
+from naru.allocate.prefixes import TakenPrefixes, compact, contains, overlap, range_of, without
 from naru.model.errors import Conflict, Invalid, NaruError, NotFound
 from naru.model.resources import Network, Subnet
 from naru.service import subnetpools
@@ -33,7 +33,7 @@ from planning import ADMIN, CLOUD, MEMBER, PlainCloud
     ],
 )
 def test_the_lowest_free_block(prefixes, taken, prefixlen, expected):
-    assert first_free(prefixes, taken, prefixlen) == expected
+    assert TakenPrefixes(taken).first_free(prefixes, prefixlen) == expected
 
 
 @given(st.lists(st.integers(24, 30), max_size=40))
@@ -44,10 +44,23 @@ def test_blocks_never_overlap_and_are_refused_only_when_none_is_left(lengths):
         size = 2 ** (32 - length)
         blocks = [f"10.0.{i * size // 256}.{i * size % 256}/{length}" for i in range(512 // size)]
         expected = next((block for block in blocks if not overlap([block], taken)), None)
-        chosen = first_free(["10.0.0.0/23"], taken, length)
+        chosen = TakenPrefixes(taken).first_free(["10.0.0.0/23"], length)
         assert chosen == expected
         taken += [chosen] if chosen else []
     assert all(last < first for (_, last), (first, _) in pairwise(sorted(map(range_of, taken))))
+
+
+@given(st.lists(st.integers(0, 31), max_size=60))
+def test_what_is_given_back_is_free_again(numbers):
+    """A number names a block: taken if it was free, else given back."""
+    kept, space = set(), TakenPrefixes()
+    for number in numbers:
+        block = f"10.0.{number}.0/24"
+        assert space.is_free(block) == (block not in kept)
+        (space.take if space.is_free(block) else space.release)(block)
+        kept ^= {block}
+        again = TakenPrefixes(kept)
+        assert (space._starts, space._ends, space.count) == (again._starts, again._ends, again.count)
 
 
 def test_sets_of_prefixes():

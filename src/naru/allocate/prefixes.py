@@ -1,5 +1,6 @@
 """Prefixes out of pools: which block of a size is free. Prefixes are texts at the edge, integer ranges inside."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
@@ -50,23 +51,59 @@ def _exclude(prefix: Prefix, gone: Prefix) -> Iterable[Prefix]:
     return () if gone.prefixlen <= prefix.prefixlen else prefix.address_exclude(gone)  # type: ignore[arg-type]
 
 
-def first_free(cidrs: Iterable[str], taken: Iterable[str], prefixlen: int) -> str | None:
-    """The lowest block of this length in `cidrs` that overlaps nothing taken; None where there is none.
+class TakenPrefixes:
+    """What a pool has given: blocks that do not overlap, kept as sorted runs of addresses; neighbours are one run.
 
-    One sweep over what is taken, in order of address: the candidate moves behind each block that it would touch.
+    To take and to give back costs O(log runs), to find a free block O(runs): a pool that gives its blocks in order has one run.
     """
-    ordered = sorted(map(range_of, taken))
-    for cidr in cidrs:
-        prefix = ip_network(cidr)
-        size = 1 << (prefix.max_prefixlen - prefixlen)
-        candidate, end = range_of(cidr)
-        if prefixlen < prefix.prefixlen:
-            continue
-        for first, last in ordered:
-            if first >= candidate + size:
-                break
-            if last >= candidate:
-                candidate = (last // size + 1) * size
-        if candidate + size - 1 <= end:
-            return str(prefix.__class__((candidate, prefixlen)))
-    return None
+
+    __slots__ = ("_ends", "_starts", "count")
+
+    def __init__(self, cidrs: Iterable[str] = ()) -> None:
+        self._starts: list[int] = []  # of runs; _starts[i] to _ends[i], both included
+        self._ends: list[int] = []
+        self.count = 0  # blocks
+        for cidr in cidrs:
+            self.take(cidr)
+
+    def take(self, cidr: str) -> None:
+        first, last = range_of(cidr)
+        low = high = bisect_left(self._starts, first)
+        if low > 0 and self._ends[low - 1] == first - 1:
+            low, first = low - 1, self._starts[low - 1]
+        if high < len(self._starts) and self._starts[high] == last + 1:
+            high, last = high + 1, self._ends[high]
+        self._starts[low:high] = [first]
+        self._ends[low:high] = [last]
+        self.count += 1
+
+    def release(self, cidr: str) -> None:
+        """Give back a block that was taken."""
+        first, last = range_of(cidr)
+        run = bisect_right(self._starts, first) - 1
+        left = [(a, b) for a, b in ((self._starts[run], first - 1), (last + 1, self._ends[run])) if a <= b]
+        self._starts[run : run + 1] = [a for a, _ in left]
+        self._ends[run : run + 1] = [b for _, b in left]
+        self.count -= 1
+
+    def is_free(self, cidr: str) -> bool:
+        """Nothing of the block is taken."""
+        first, last = range_of(cidr)
+        run = bisect_right(self._starts, last) - 1
+        return run < 0 or self._ends[run] < first
+
+    def first_free(self, cidrs: Iterable[str], prefixlen: int) -> str | None:
+        """The lowest block of this length in `cidrs` that overlaps nothing taken; None where there is none."""
+        for cidr in cidrs:
+            prefix = ip_network(cidr)
+            if prefixlen < prefix.prefixlen:
+                continue
+            size = 1 << (prefix.max_prefixlen - prefixlen)
+            candidate, end = range_of(cidr)
+            run = bisect_left(self._ends, candidate)
+            while run < len(self._starts) and self._starts[run] < candidate + size:
+                candidate = (self._ends[run] // size + 1) * size  # the next of its size behind the run
+                run = bisect_left(self._ends, candidate, run + 1)
+            if candidate + size - 1 <= end:
+                return str(prefix.__class__((candidate, prefixlen)))
+        return None

@@ -1,6 +1,6 @@
 """What planners and compilers may ask of the state: the read side of the store's snapshot, as a protocol."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -30,6 +30,16 @@ class Addresses(Protocol):
     def next_free(self, start: int) -> int | None: ...
 
 
+class Prefixes(Protocol):
+    """What a subnet pool has given."""
+
+    count: int
+
+    def is_free(self, cidr: str) -> bool: ...
+
+    def first_free(self, cidrs: Iterable[str], prefixlen: int) -> str | None: ...
+
+
 class View(Protocol):
     revision: int
     now: datetime  # the moment of the plan, or of the last change that is published
@@ -43,5 +53,7 @@ class View(Protocol):
     def count(self, kind: type[Resource], index: str, key: str) -> int: ...
 
     def addresses(self, subnet_id: str) -> Addresses: ...
+
+    def given_prefixes(self, subnetpool_id: str) -> Prefixes: ...
 
     def segmentation_ids(self, network_type: str, physical_network: str | None) -> Addresses: ...

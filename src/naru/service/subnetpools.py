@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from naru.allocate.prefixes import compact, contains, first_free, overlap, without
+from naru.allocate.prefixes import compact, contains, overlap, without
 from naru.model.attributes import cidr as cidr_text
 from naru.model.errors import Conflict, Invalid, NotFound
 from naru.model.identity import Caller
@@ -100,9 +100,9 @@ def onboard_network_subnets(view: View, caller: Caller, id: str, body: object, c
         raise _invalid_input("network_id must be specified.")
     fetch_own(view, caller, Network, network_id, "update")
     subnets = [subnet for subnet in view.find(Subnet, "network_id", network_id) if subnet.ip_version == pool.ip_version]
-    taken = [subnet.cidr for subnet in view.find(Subnet, "subnetpool_id", id)]
+    given_before = view.given_prefixes(id)
     for subnet in subnets:
-        if overlap([subnet.cidr], taken):
+        if not given_before.is_free(subnet.cidr):
             raise _illegal_update(f"Onboarding subnet {subnet.id}: {subnet.cidr} conflicts with allocated prefixes in subnet pool {id}")
     prefixes = (*pool.prefixes, *(subnet.cidr for subnet in subnets))
     yield from update_subnetpool(view, caller, id, {"prefixes": prefixes}, cloud)
@@ -150,16 +150,15 @@ def _take(view: View, pool: SubnetPool, given: dict[str, Any], prefixlen: int | 
         raise _bad_subnets("allocation_pools allowed only for specific subnet requests")
     length = ip_network(cidr).prefixlen if cidr is not None else pool.default_prefixlen if prefixlen is None else prefixlen
     _check_length(pool, length)
-    subnets = list(view.find(Subnet, "subnetpool_id", pool.id))
-    _check_pool_quota(pool, given["project_id"], subnets, length)
-    taken = [subnet.cidr for subnet in subnets]
+    _check_pool_quota(pool, given["project_id"], view.find(Subnet, "subnetpool_id", pool.id), length)
+    taken = view.given_prefixes(pool.id)
     if cidr is not None:
-        if not contains(pool.prefixes, cidr) or overlap([cidr], taken):
+        if not contains(pool.prefixes, cidr) or not taken.is_free(cidr):
             raise _not_given(f"Cannot allocate requested subnet from the available set of prefixes: pool {pool.id} has no free {cidr}")
         return str(cidr)
-    chosen = first_free(pool.prefixes, taken, length)
+    chosen = taken.first_free(pool.prefixes, length)
     if chosen is None:
-        raise _not_given(f"Insufficient prefix space to allocate subnet size /{length}: pool {pool.id} has given {len(taken)} prefixes")
+        raise _not_given(f"Insufficient prefix space to allocate subnet size /{length}: pool {pool.id} has given {taken.count} prefixes")
     return chosen
 
 

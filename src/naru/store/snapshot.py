@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from naru.allocate.addresses import AddressSpace, Use
+from naru.allocate.prefixes import TakenPrefixes
 from naru.model.picks import NetworkPick, RestingAddresses
 from naru.model.resources import Change, FixedIp, Port, Resource, Subnet
 from naru.model.segments import Segment
@@ -60,7 +61,7 @@ class _Index:
 
 
 class Snapshot:
-    """The resources by kind and id, their indexes, and the address space of each subnet."""
+    """The resources by kind and id, their indexes, the address space of each subnet, and what each subnet pool has given."""
 
     def __init__(self) -> None:
         self.revision = 0
@@ -68,6 +69,7 @@ class Snapshot:
         self._resources: dict[type[Resource], dict[str, Resource]] = {}
         self._indexes: dict[tuple[type[Resource], str], _Index] = {}
         self._spaces: dict[str, AddressSpace] = {}
+        self._given_prefixes: dict[str, TakenPrefixes] = {}
         self._segmentation_ids: dict[tuple[str, str | None], AddressSpace] = {}
 
     # -- reading
@@ -92,6 +94,9 @@ class Snapshot:
 
     def addresses(self, subnet_id: str) -> AddressSpace:
         return self._spaces[subnet_id]
+
+    def given_prefixes(self, subnetpool_id: str) -> TakenPrefixes:
+        return self._given_prefixes.setdefault(subnetpool_id, TakenPrefixes())
 
     def segmentation_ids(self, network_type: str, physical_network: str | None) -> AddressSpace:
         """Those of a type on a physical network, whatever range they may be chosen from; 0 stands for having none."""
@@ -128,6 +133,7 @@ class Snapshot:
             of_kind[resource.id] = after
         if kind is Subnet:
             self._respace(before, after)  # type: ignore[arg-type]
+            self._account_prefix(before, after)  # type: ignore[arg-type]
         elif kind in _TAKERS:
             self._account(before, after, *_TAKERS[kind])
         elif kind is Segment:
@@ -154,6 +160,15 @@ class Snapshot:
                         if ip.subnet_id == after.id:
                             space.take(_number(ip.ip_address), use)
             self._spaces[after.id] = space
+
+    def _account_prefix(self, before: Subnet | None, after: Subnet | None) -> None:
+        old, new = ((subnet.subnetpool_id, subnet.cidr) if subnet is not None else (None, "") for subnet in (before, after))
+        if old == new:
+            return
+        if old[0] is not None:
+            self._given_prefixes[old[0]].release(old[1])
+        if new[0] is not None:
+            self.given_prefixes(new[0]).take(new[1])
 
     def _account(
         self, before: Resource | None, after: Resource | None, use: Use, addresses_of: Callable[[Any], tuple[FixedIp, ...]]
