@@ -74,9 +74,11 @@ class Keystone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    mechanism: Literal["linuxbridge"] = "linuxbridge"
-    physical_interface_mappings: dict[str, str] = {}  # physical network -> device of this host
-    vif_type: Literal["bridge", "tap"] = "bridge"  # how a hypervisor plugs a port where Linux bridges are: into the bridge, or not at all
+    mechanism: Literal["linuxbridge", "openvswitch"] = "linuxbridge"
+    physical_interface_mappings: dict[str, str] = {}  # linuxbridge: physical network -> device of this host
+    bridge_mappings: dict[str, str] = {}  # openvswitch: physical network -> bridge of this host
+    ovs_datapath_type: Literal["system", "netdev"] = "system"  # openvswitch: in the kernel, or in user space
+    vif_type: Literal["bridge", "tap"] = "bridge"  # linuxbridge: a hypervisor puts a tap into the bridge, or only makes it
     local_ip: str = ""  # the VTEP; empty: the address this host reaches the server from
     dhcp: bool = True  # may this host run DHCP servers
     firewall: Literal["nftables", "none"] = "nftables"  # none: whoever may plug a port here may send and receive anything

@@ -6,6 +6,8 @@ Kernel drivers run in a host of the test's own: a thread that has left the machi
 import ctypes
 import functools
 import itertools
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from naru.drivers.base import Action, Driver, plan
 from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.nft import Nft
+from naru.drivers.ovs import OpenVswitch
 from naru.model.hoststate import (
     DhcpState,
     DhcpSubnet,
@@ -100,6 +103,50 @@ def linuxbridge() -> Subject:
     )
 
 
+def ovs() -> Subject:
+    """With a bridge that leads to physnet1 and one that a stranger made; a hypervisor has plugged a tap into br-int."""
+
+    def prepare() -> None:
+        start_open_vswitch()
+        run("ovs-vsctl add-br br-ex -- set Bridge br-ex datapath_type=netdev")
+        run("ovs-vsctl add-br br-int -- set Bridge br-int datapath_type=netdev")
+        run("ip tuntap add tap55555555-55 mode tap")
+        run("ovs-vsctl add-port br-int tap55555555-55 -- set Interface tap55555555-55 external_ids:iface-id=55555555-5555")
+
+    both = NetworkState("22222222-2222", 1500, (SegmentState("vlan", "physnet1", 200), SegmentState("vlan", "physnet1", 201)))
+    geneve = NetworkState("11111111-1111", 1450, (SegmentState("geneve", None, 77),))
+    far = PeerState("p8", "11111111-1111", "fa:16:3e:00:00:08", ("10.7.0.8", "fd00::8"), "10.9.0.2", geneve.segments[0])
+    return Subject(
+        switch,
+        prepare,
+        [
+            state(),
+            state(VXLAN, DHCP_TAP, TAP, PEER),
+            state(SMALL, FLAT, OTHER_TAP, PLUGGED, MOVED),
+            state(both, PLUGGED, geneve, far),
+            state(INSTANCE),
+        ],
+    )
+
+
+def switch() -> OpenVswitch:
+    return OpenVswitch(RUN, {"physnet1": "br-ex"}, "127.0.0.1", "netdev")
+
+
+def start_open_vswitch() -> None:
+    """Its daemons end with the host's: nothing but they keeps the host's namespaces."""
+    Path("/run/openvswitch").mkdir()
+    run("ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema")
+    run("ovsdb-server /run/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --pidfile --detach --no-chdir -vconsole:off")
+    run("ovs-vsctl --no-wait init")
+    run("ovs-vswitchd --pidfile --detach --no-chdir -vconsole:off")
+
+
+def end_open_vswitch() -> None:
+    for file in Path("/run/openvswitch").glob("ov*.pid"):
+        os.kill(int(file.read_text()), signal.SIGKILL)
+
+
 def dnsmasq() -> Subject:
     states = [state(), state(DHCP), state(DHCP, LEASE), state(DHCP, LEASE, LATER), state(TWO, LATER)]
     return Subject(lambda: Dnsmasq(RUN), lambda: bring(links(), state(VXLAN, DHCP_TAP)), states)
@@ -128,7 +175,13 @@ SUBJECTS = [
     fake,
     *(
         pytest.param(subject, marks=pytest.mark.needs("root", "veth", "vxlan", "linux-bridge", *tools))
-        for subject, tools in ((linuxbridge, ()), (dnsmasq, ("dnsmasq",)), (instances, ("udhcpc",)), (nft, ("nft",)))
+        for subject, tools in (
+            (linuxbridge, ()),
+            (ovs, ("ovs-vswitchd", "ethtool")),
+            (dnsmasq, ("dnsmasq",)),
+            (instances, ("udhcpc",)),
+            (nft, ("nft",)),
+        )
     ),
 ]
 
@@ -146,6 +199,7 @@ def in_own_host(test):
                 thread.submit(test, subject).result()
             finally:
                 thread.submit(bring, subject.fresh(), {}).result()
+                thread.submit(end_open_vswitch).result()
 
     return wrapped
 

@@ -52,7 +52,7 @@ def test_a_host_has_no_address_on_the_physical_network():
 
 
 def test_agents_settings_are_settings_that_naru_knows():
-    controller, compute = (load(environ=agent_settings(host, Path("/lab"))) for host in (CONTROLLER, COMPUTE))
+    controller, compute = (load(environ=agent_settings(host, Path("/lab"), "linuxbridge")) for host in (CONTROLLER, COMPUTE))
 
     assert (controller.agent.dhcp, controller.agent.instance_drivers) == (True, ())
     assert (compute.agent.dhcp, compute.agent.instance_drivers) == (False, ("netns",))

@@ -15,18 +15,15 @@ from pathlib import Path
 import httpx
 import structlog
 
-from naru import __version__
 from naru.agent.instances import WAKE, Instances
 from naru.agent.reconcile import Pass, Reconciler
 from naru.agent.report import Ledger
-from naru.agent.start import find_local_address, has_vlan_devices, only_agent
+from naru.agent.start import describe_host, filters_packets, find_local_address, make_switch, only_agent
 from naru.agent.wake import Wake, Why
 from naru.drivers.base import Driver, ToolError
 from naru.drivers.dnsmasq import Dnsmasq
-from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.nft import Nft
 from naru.feed.subscribe import Feed
-from naru.model.hoststate import HostDescription
 from naru.settings import Agent as AgentSettings
 from naru.settings import Settings
 
@@ -43,24 +40,12 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
     tunnel_address = agent.local_ip or await _find_local_address(server, stop)
     if stop.is_set():
         return
-    description = HostDescription(
-        mechanism=agent.mechanism,
-        physical_networks=tuple(agent.physical_interface_mappings),
-        tunnel_address=tunnel_address,
-        dhcp=agent.dhcp,
-        port_filter=agent.firewall != "none",
-        instance_drivers=agent.instance_drivers,
-        version=__version__,
-        availability_zone=agent.availability_zone,
-        vlan=has_vlan_devices(),
-        vif_type=agent.vif_type,
-    )
     with only_agent(run_dir):
-        feed = Feed(server, token, host, description, saved=Path(settings.state_dir) / "agent" / f"{host}.json")
+        feed = Feed(server, token, host, describe_host(agent, tunnel_address), saved=Path(settings.state_dir) / "agent" / f"{host}.json")
         instances = Instances(run_dir)
-        links = LinuxBridge(run_dir, agent.physical_interface_mappings, tunnel_address)
-        firewall: list[Driver] = [Nft()] if agent.firewall == "nftables" else []
-        drivers: list[Driver] = [*firewall, links, Dnsmasq(run_dir), instances]  # filters first: a tap comes into its filter
+        firewall: list[Driver] = [Nft()] if filters_packets(agent) else []
+        switch = make_switch(agent, run_dir, tunnel_address)
+        drivers: list[Driver] = [*firewall, switch, Dnsmasq(run_dir), instances]  # filters first: a tap comes into its filter
         wake = Wake(run_dir / WAKE)
         try:
             log.info("agent started", host=host, server=server, tunnel_address=tunnel_address)

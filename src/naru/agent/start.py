@@ -7,8 +7,14 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from naru import __version__
+from naru.drivers.base import Driver
+from naru.drivers.linuxbridge import LinuxBridge
+from naru.drivers.ovs import INTEGRATION, OpenVswitch
+from naru.model.hoststate import TUNNEL_TYPES, HostDescription
 from naru.settings import Agent
 
 CAPABILITIES = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}  # linux/capability.h; the second: named network namespaces are mounts
@@ -20,9 +26,19 @@ class StartError(Exception):
 
 def check_host(settings: Agent) -> None:
     """Raise StartError with one line that names all that is missing and how to get it."""
+    mapped = {"linuxbridge": settings.bridge_mappings, "openvswitch": settings.physical_interface_mappings}
+    if ignored := mapped[settings.mechanism]:
+        theirs, ours = "bridge_mappings", "physical_interface_mappings"
+        if settings.mechanism == "openvswitch":
+            theirs, ours = ours, theirs
+        raise StartError(f"[agent] {theirs} ({', '.join(ignored)}) says nothing to mechanism {settings.mechanism}; write {ours}")
     needed = {"ip": "iproute2", "bridge": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}
-    if settings.firewall == "nftables":
+    if filters_packets(settings):
         needed["nft"] = "nftables"
+    if settings.mechanism == "openvswitch":
+        needed |= dict.fromkeys(("ovs-vsctl", "ovs-ofctl"), "openvswitch-switch")
+        if settings.ovs_datapath_type == "netdev":
+            needed["ethtool"] = "ethtool"
     if settings.dhcp:
         needed["dnsmasq"] = "dnsmasq-base"
     if "netns" in settings.instance_drivers:
@@ -42,7 +58,39 @@ def _effective_capabilities() -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
 
 
-def has_vlan_devices() -> bool:
+def filters_packets(settings: Agent) -> bool:
+    """Whether what is bound here is filtered; on Open vSwitch nothing is yet."""
+    return settings.mechanism == "linuxbridge" and settings.firewall != "none"
+
+
+def describe_host(settings: Agent, tunnel_address: str | None) -> HostDescription:
+    """What the agent says of its host when it registers."""
+    if settings.mechanism == "openvswitch":
+        details = {"bridge_name": INTEGRATION, "datapath_type": settings.ovs_datapath_type, "ovs_hybrid_plug": False}
+        own: dict[str, Any] = {"tunnel_types": TUNNEL_TYPES, "vif_type": "ovs", "vif_details": details}
+    else:
+        own = {"vlan": _has_vlan_devices(), "vif_type": settings.vif_type}
+    return HostDescription(
+        mechanism=settings.mechanism,
+        physical_networks=tuple(settings.physical_interface_mappings or settings.bridge_mappings),
+        tunnel_address=tunnel_address,
+        dhcp=settings.dhcp,
+        port_filter=filters_packets(settings),
+        instance_drivers=settings.instance_drivers,
+        version=__version__,
+        availability_zone=settings.availability_zone,
+        **own,
+    )
+
+
+def make_switch(settings: Agent, run_dir: Path, tunnel_address: str | None) -> Driver:
+    """The driver of the host's mechanism."""
+    if settings.mechanism == "openvswitch":
+        return OpenVswitch(run_dir, settings.bridge_mappings, tunnel_address, settings.ovs_datapath_type)
+    return LinuxBridge(run_dir, settings.physical_interface_mappings, tunnel_address)
+
+
+def _has_vlan_devices() -> bool:
     """Whether the kernel makes VLAN devices (module 8021q), tried in a namespace that is gone afterwards."""
     probe = "ip link add probe type veth peer name wire && ip link add link probe name probe.1 type vlan id 1"
     return subprocess.run(["unshare", "--net", "sh", "-ec", probe], capture_output=True, check=False).returncode == 0

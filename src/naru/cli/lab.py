@@ -40,15 +40,23 @@ def command() -> None:
 
 @command.command()
 @click.option("--hosts", "host_count", default=3, show_default=True, help="Hosts in all: controller01, then compute01 …")
+@click.option(
+    "--mechanism",
+    default="linuxbridge",
+    show_default=True,
+    type=click.Choice(["linuxbridge", "openvswitch"]),
+    help="How the hosts are wired; Open vSwitch runs in user space.",
+)
 @click.option("--detach", is_flag=True, help="Leave the lab running and return when it is ready.")
 @state_dir_option
-def up(host_count: int, *, detach: bool, state_dir: Path | None) -> None:
+def up(host_count: int, mechanism: str, *, detach: bool, state_dir: Path | None) -> None:
     """Start the hosts, a server on controller01, and an agent on every host.
 
     Runs until Ctrl-C, or until `naru lab down`.
     """
     from naru.lab.hosts import host_names
     from naru.lab.namespaces import INTERRUPTED, run_enclosed
+    from naru.lab.openvswitch import PACKAGES
     from naru.lab.running import claim_state_dir, default_state_dir
     from naru.lab.tools import require_tools
 
@@ -56,11 +64,11 @@ def up(host_count: int, *, detach: bool, state_dir: Path | None) -> None:
         option = f" --state-dir {state_dir}" if state_dir else ""
         state_dir = (state_dir or default_state_dir()).absolute()
         host_names(host_count)
-        require_tools()
+        require_tools(PACKAGES if mechanism == "openvswitch" else {})
         claim_state_dir(state_dir)
         if detach:
             _detach(state_dir)
-        code = run_enclosed(lambda outside_pid: _run_lab(host_count, state_dir, option, outside_pid))
+        code = run_enclosed(lambda outside_pid: _run_lab(host_count, mechanism, state_dir, option, outside_pid))
     if code == INTERRUPTED:
         click.echo(f"the lab is gone; its logs are in {state_dir}/logs", err=True)
     sys.exit(code)
@@ -130,14 +138,14 @@ def _found(state_dir: Path | None) -> Iterator["RunningLab"]:
         yield require_lab((state_dir or default_state_dir()).absolute())
 
 
-def _run_lab(host_count: int, state_dir: Path, option: str, outside_pid: int) -> int:
+def _run_lab(host_count: int, mechanism: str, state_dir: Path, option: str, outside_pid: int) -> int:
     """Inside the lab: start it, say how to use it, and tell of every program that ends."""
     from naru.lab import LabError
     from naru.lab.lab import start_lab
     from naru.lab.running import publish
 
     try:
-        lab = start_lab(host_count, state_dir)
+        lab = start_lab(host_count, state_dir, mechanism)
     except LabError as error:
         raise LabError(f"{error}\nthe logs are in {state_dir}/logs") from error
     click.echo(HOW_TO_USE.format(hosts=", ".join(lab.hosts), url=lab.url, state_dir=state_dir, option=option))

@@ -96,7 +96,8 @@ class Driver(Protocol):
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
         """The facts that `desired` asks for, by name, in the order in which they can be made.
 
-        What this host cannot do (a physical network that is not mapped) is a Failure, not a fact.
+        What this host cannot do (a physical network that is not mapped) is a Failure, not a fact. Where the host keeps a choice that
+        is free (which local VLAN stands for a network), that choice is read and kept.
         """
 
     def read(self) -> dict[str, Fact]:
@@ -121,20 +122,35 @@ def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> 
     """The actions from `have` to `want`: removals in reverse, then changes and additions in `want`'s order, then late removals.
 
     Without `prune`, nothing is removed but to be replaced: an agent that has not heard the whole desired state only adds.
+    What cannot be for a key (a Failure) ends the plan for it: later facts of the key rest on it.
     """
     planned = Plan()
     late: list[Action] = []
     for name in reversed(list(have)):
         if _is_replaced(want[name], have[name]) if name in want else prune:
             (late if have[name].goes_last and name not in want else planned.removals).extend(have[name].remove())
+    failed: set[str] = set()
     for name, fact in want.items():
-        for step in _steps(fact, have.get(name)):
+        for step in _steps(fact, have.get(name)) if fact.key not in failed else ():
             if isinstance(step, Action):
                 planned.additions.append(step)
             else:
                 planned.failures.append(step)
+                failed.add(step.key)
     planned.additions += late
     return planned
+
+
+def by_name(wanted: Iterable[Fact | Failure]) -> tuple[dict[str, Fact], list[Failure]]:
+    """What `want` returns, of its parts: of two facts of one name the first is it, and the second a Failure."""
+    facts: dict[str, Fact] = {}
+    failures: list[Failure] = []
+    for part in wanted:
+        if isinstance(part, Failure):
+            failures.append(part)
+        elif (first := facts.setdefault(part.name, part)) != part:
+            failures.append(Failure(part.key, f"{part.name} already serves {first.key}; one of the two must go"))
+    return facts, failures
 
 
 def _is_replaced(fact: Fact, present: Fact) -> bool:

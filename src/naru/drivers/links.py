@@ -20,6 +20,7 @@ BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0 nf_call_iptables 
 # frames would go in circles. Tunnels: the server says where MACs are, and ARP for peers is answered here.
 ALONE, ISOLATED = "isolated off", "isolated on"
 PHYSICAL_PORT, TUNNEL_PORT = "learning on neigh_suppress off", "learning off neigh_suppress on"
+SUMS = "/sums"  # ends the alias of a tap whose far end computes the checksums of what it sends
 FLOOD_MAC = "00:00:00:00:00:00"  # the entries that broadcasts and unknown addresses follow, one per VTEP
 
 
@@ -121,7 +122,7 @@ class Uplink(Fact, frozen=True):
 class Tap(Fact, frozen=True):
     """A veth pair: this end in the bridge, the far end under the port's MAC in the namespace where the port lives.
 
-    What cannot be seen of the far end from here, its name and its MAC, this end's alias says.
+    What cannot be seen of the far end from here (its name, its MAC, that it sums up) this end's alias says.
     """
 
     device: str
@@ -129,9 +130,10 @@ class Tap(Fact, frozen=True):
     far: str
     mac: str  # of the far end
     netns: str  # of the far end
-    bridge: str
+    bridge: str  # "" where the switch is none of the kernel's
     mtu_bytes: int  # of both ends
     up: bool = True
+    sums: bool = False  # the far end sums up what it sends: a switch in user space gets frames as they are
 
     @property
     def name(self) -> str:
@@ -141,10 +143,13 @@ class Tap(Fact, frozen=True):
         near = f"name {self.device} group {GROUP} address {near_address(self.mac)} mtu {self.mtu_bytes}"
         far = f"name {self.far} address {self.mac} mtu {self.mtu_bytes} netns {self.netns}"
         yield Action(self.key, IP, f"link add {near} type veth peer {far}")
+        if self.sums:
+            yield Action(self.key, ("sh",), f"ip netns exec {self.netns} ethtool --offload {self.far} tx off")
         yield from self._settle()
 
     def replaces(self, have: Fact) -> bool:
-        return not isinstance(have, Tap) or (have.far, have.mac, have.netns) != (self.far, self.mac, self.netns)
+        own = (self.far, self.mac, self.netns, self.sums)
+        return not isinstance(have, Tap) or (have.far, have.mac, have.netns, have.sums) != own or bool(have.bridge and not self.bridge)
 
     def change(self, have: Fact) -> Iterable[Step]:
         yield from self._settle()
@@ -152,8 +157,9 @@ class Tap(Fact, frozen=True):
             yield Action(self.key, ("ip", "-n", self.netns), f"link set dev {self.far} mtu {self.mtu_bytes}")
 
     def _settle(self) -> Iterable[Step]:
-        alias = f"naru:{self.port_id}/{self.far}/{self.mac}"
-        yield Action(self.key, IP, f"link set dev {self.device} alias {alias} mtu {self.mtu_bytes} addrgenmode none master {self.bridge}")
+        alias = f"naru:{self.port_id}/{self.far}/{self.mac}{SUMS if self.sums else ''}"
+        master = f" master {self.bridge}" if self.bridge else ""
+        yield Action(self.key, IP, f"link set dev {self.device} alias {alias} mtu {self.mtu_bytes} addrgenmode none{master}")
         yield Action(self.key, IP, f"link set dev {self.device} {'up' if self.up else 'down'}")
 
     def remove(self) -> Iterable[Action]:

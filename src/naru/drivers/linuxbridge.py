@@ -8,13 +8,11 @@ we adopt can carry neither: for them a file under the run directory, written fir
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from naru.drivers import iproute
-from naru.drivers.base import Action, Fact, Failure, Foreign
+from naru.drivers.base import Action, Fact, Failure, Foreign, by_name
 from naru.drivers.links import (
     ALONE,
-    BRIDGE_OPTIONS,
     FLOOD_MAC,
     GROUP,
     ISOLATED,
@@ -29,11 +27,10 @@ from naru.drivers.links import (
     Trunk,
     Uplink,
 )
+from naru.drivers.observe import file_names, read_links, read_namespaces, vlan_options, vxlan_options, want_namespaces
 from naru.drivers.tools import run_actions
 from naru.model.hoststate import (
-    DhcpState,
     HostState,
-    InstanceState,
     NetworkState,
     PeerState,
     SegmentState,
@@ -57,21 +54,12 @@ class LinuxBridge:
         self._tunnel_address = tunnel_address
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
-        facts: dict[str, Fact] = {}
-        failures: list[Failure] = []
-        for wanted in self._want(desired):
-            if isinstance(wanted, Failure):
-                failures.append(wanted)
-            elif (first := facts.setdefault(wanted.name, wanted)) != wanted:
-                failures.append(Failure(wanted.key, f"{wanted.name} already serves {first.key}; one of the two must go"))
-        return facts, failures
+        return by_name(self._want(desired))
 
     def _want(self, desired: HostState) -> Iterator[Fact | Failure]:
         values = desired.values()
         networks = {value.network_id: value for value in values if isinstance(value, NetworkState)}
-        for value in values:
-            if isinstance(value, TapState | DhcpState | InstanceState) and value.netns:
-                yield self._want_namespace(value.netns)
+        yield from want_namespaces(values, self._netns_marks)
         yield from self._want_trunks(networks.values())
         for network in networks.values():
             yield Bridge(network.key, bridge_name(network.network_id), _alias(network), network.mtu_bytes)
@@ -90,9 +78,6 @@ class LinuxBridge:
         for peer in peers:  # apart from the neighbours: another tool, another batch
             yield from _want_forwards(peer)
 
-    def _want_namespace(self, netns: str) -> Namespace:
-        return Namespace(_namespace_key(netns), netns, str(self._netns_marks / netns))
-
     def _want_trunks(self, networks: Iterable[NetworkState]) -> Iterator[Trunk]:
         keys: dict[str, list[str]] = {}
         for network in networks:
@@ -110,7 +95,7 @@ class LinuxBridge:
             case "vxlan":
                 if self._tunnel_address is None:
                     return Failure(network.key, "this host has no tunnel address, hence no VXLAN; set [agent] local_ip")
-                options, port = _vxlan_options(number, self._tunnel_address), f"{TUNNEL_PORT} {alone}"
+                options, port = vxlan_options(number, self._tunnel_address), f"{TUNNEL_PORT} {alone}"
                 return Uplink(network.key, vxlan_name(number), _alias(network), bridge, network.mtu_bytes, options, port)
             case "flat" | "vlan":
                 device = self._interfaces.get(segment.physical_network or "")
@@ -119,7 +104,7 @@ class LinuxBridge:
                 if segment.network_type == "flat":
                     mark, isolated = str(self._port_marks / device), alone == ISOLATED
                     return Port(network.key, device, bridge, mark, missing=_missing(device), isolated=isolated)
-                options, port = _vlan_options(device, number), f"{PHYSICAL_PORT} {alone}"
+                options, port = vlan_options(device, number), f"{PHYSICAL_PORT} {alone}"
                 return Uplink(network.key, vlan_name(device, number), _alias(network), bridge, network.mtu_bytes, options, port)
         return Failure(network.key, f"a Linux bridge carries flat, VLAN and VXLAN networks, and none of type {segment.network_type}")
 
@@ -141,34 +126,19 @@ class LinuxBridge:
 
     def read(self) -> dict[str, Fact]:
         links = iproute.links()
-        facts = [*self._read_namespaces(), *self._read_links(links)]
+        facts = [*read_namespaces(self._netns_marks), *self._read_links(links)]
         facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)))
         facts += _read_tunnels({fact.device for fact in facts if isinstance(fact, Uplink)})
         return {fact.name: fact for fact in facts}
 
-    def _read_namespaces(self) -> Iterator[Fact]:
-        inodes = iproute.netns_inodes()
-        marked = _file_names(self._netns_marks)
-        for netns in inodes.keys() | marked:
-            if netns in marked:
-                yield Namespace(_namespace_key(netns), netns, str(self._netns_marks / netns), exists=inodes.get(netns, 0) != 0)
-            else:
-                reason = f"network namespace {netns} exists and is not Naru's; delete it (ip netns del {netns}) if nothing uses it"
-                yield Foreign("", f"netns/{netns}", reason)
-
     def _read_links(self, links: list[iproute.Link]) -> Iterator[Fact]:
-        names = iproute.netns_names_by_id() if any(link.link_netnsid is not None for link in links) else {}
         ours = {link.ifname for link in links if link.group == GROUP}
-        marked = _file_names(self._port_marks)
-        for link in links:
-            fact = _observe_our_link(link, names) if link.ifname in ours else None
-            if fact is not None:
-                yield fact
-                continue
-            reason = f"device {link.ifname} exists and is not Naru's; rename or remove it if nothing uses it"
-            yield Foreign("", f"link/{link.ifname}", reason)
-            yield Trunk("", link.ifname, up=link.is_up, foreign_master="" if link.master in ours else link.master)
-            yield self._observe_port(link, ours, marked)
+        marked = file_names(self._port_marks)
+        for link, fact in read_links(links):
+            yield fact
+            if isinstance(fact, Foreign):
+                yield Trunk("", link.ifname, up=link.is_up, foreign_master="" if link.master in ours else link.master)
+                yield self._observe_port(link, ours, marked)
         for device in marked - {link.ifname for link in links}:
             yield Port(f"port/{device}", device, "", str(self._port_marks / device), exists=False)
 
@@ -205,48 +175,12 @@ def _want_forwards(peer: PeerState) -> Iterator[Fact]:
     yield Forward(peer.key, device, peer.mac_address, peer.vtep)
 
 
-def _observe_our_link(link: iproute.Link, netns_names: Mapping[int, str]) -> Fact | None:
-    """A link of our group as a fact; one whose alias is not set yet serves no key and differs from all that is wanted."""
-    kind, port = link.linkinfo.info_data, link.linkinfo.info_slave_data
-    owner, _, far = link.ifalias.removeprefix("naru:").partition("/")
-    match link.linkinfo.info_kind:
-        case "bridge":
-            tuned = [kind.get(option) for option in BRIDGE_OPTIONS.split()[::2]] == [int(value) for value in BRIDGE_OPTIONS.split()[1::2]]
-            return Bridge(f"network/{owner}", link.ifname, link.ifalias, link.mtu, tuned, link.is_up)
-        case "vxlan" | "vlan":
-            options = _options_of_vxlan(kind) if link.linkinfo.info_kind == "vxlan" else _vlan_options(link.link, kind.get("id"))
-            return Uplink(f"network/{owner}", link.ifname, link.ifalias, link.master, link.mtu, options, _port_options(port), link.is_up)
-        case "veth":
-            device, _, mac = far.partition("/")
-            netns = netns_names.get(-1 if link.link_netnsid is None else link.link_netnsid, "")
-            return Tap(f"tap/{owner}", link.ifname, owner, device, mac, netns, link.master, link.mtu, link.is_up)
-    return None
-
-
 def _alias(network: NetworkState) -> str:
     return f"naru:{network.network_id}"
 
 
 def _missing(device: str) -> str:
     return f"device {device} does not exist on this host; create it, or correct [agent] physical_interface_mappings"
-
-
-def _vlan_options(device: str, vlan: int | None) -> str:
-    return f"link {device} type vlan id {vlan}"
-
-
-def _vxlan_options(vni: int | None, local: str) -> str:
-    return f"type vxlan id {vni} local {local} dstport 4789 nolearning proxy"  # RFC 7348's port; the server says where MACs are
-
-
-def _options_of_vxlan(kind: Mapping[str, Any]) -> str:
-    plain = (kind.get("port"), kind.get("learning"), kind.get("proxy")) == (4789, False, True)
-    return _vxlan_options(kind.get("id"), kind.get("local") or kind.get("local6", "")) if plain else ""
-
-
-def _port_options(port: Mapping[str, Any]) -> str:
-    words = {name: "on" if port.get(name) else "off" for name in ("learning", "neigh_suppress", "isolated")}
-    return " ".join(f"{name} {word}" for name, word in words.items())
 
 
 def _read_tunnels(vxlans: set[str]) -> list[Fact]:
@@ -263,12 +197,3 @@ def _read_tunnels(vxlans: set[str]) -> list[Fact]:
         if entry.ifname in vxlans and entry.dst
     ]
     return facts
-
-
-def _namespace_key(netns: str) -> str:
-    kind, _, owner = netns.partition("-")
-    return {"qdhcp": f"dhcp/{owner}", "instance": f"instance/{owner}"}.get(kind, f"netns/{netns}")
-
-
-def _file_names(directory: Path) -> set[str]:
-    return {path.name for path in directory.iterdir() if not path.name.startswith(".")} if directory.is_dir() else set()

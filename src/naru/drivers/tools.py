@@ -1,17 +1,19 @@
 """Where actions turn into effects: the tools, and the one function that runs lines of several of them in order.
 
 ("ip",), ("ip", "-n", NETNS), ("bridge",)   lines of a batch
+("ovs-vsctl",)                              commands of one transaction
+("ovs-ofctl", BRIDGE)                       changes of flows, all at once
 ("sh",)                                     a command line
 ("write", PATH)                             the lines are the whole content of the file, replaced atomically
 ("signal", PID_FILE)                        the name of a signal for the daemon; TERM waits until it has ended
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
-from naru.drivers import daemons, iproute
+from naru.drivers import daemons, iproute, ovsdb
 from naru.drivers.base import Action, Failure
 
 UNLINK = ("unlink",)
@@ -52,30 +54,44 @@ def _batches(actions: list[Action]) -> Iterator[tuple[tuple[str, ...], list[Acti
 
 
 def _run(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
-    if not lines:
-        return {}
-    match tool[0]:
-        case "ip" | "bridge":
-            return iproute.batch(tool, lines)
-        case "sh":
-            with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-                return {index: reason for index, reason in enumerate(threads.map(_run_shell, lines)) if reason}
-        case "write":
-            reason = _write(Path(tool[1]), "".join(f"{line}\n" for line in lines if line))
-            return dict.fromkeys(range(len(lines)), reason) if reason else {}
-        case "unlink":
-            return {index: reason for index, line in enumerate(lines) if (reason := _unlink(Path(line)))}
-        case "signal":
-            for line in lines:
-                daemons.send(Path(tool[1]), line)
-            return {}
-        case _:
-            raise ValueError(f"no such tool: {tool}")
+    """The reason of each line that failed, by its index."""
+    return _TOOLS[tool[0]](tool, lines) if lines else {}
 
 
-def _run_shell(line: str) -> str:
-    ran = iproute.run(("sh", "-c", line))
-    return (ran.stderr.strip() or f"ended with {ran.returncode}: {line}") if ran.returncode else ""
+def _run_shell(_: tuple[str, ...], lines: list[str]) -> dict[int, str]:
+    def why(line: str) -> str:
+        ran = iproute.run(("sh", "-c", line))
+        return (ran.stderr.strip() or f"ended with {ran.returncode}: {line}") if ran.returncode else ""
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+        return {index: reason for index, reason in enumerate(threads.map(why, lines)) if reason}
+
+
+def _write_file(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
+    reason = _write(Path(tool[1]), "".join(f"{line}\n" for line in lines if line))
+    return dict.fromkeys(range(len(lines)), reason) if reason else {}
+
+
+def _unlink_files(_: tuple[str, ...], lines: list[str]) -> dict[int, str]:
+    return {index: reason for index, line in enumerate(lines) if (reason := _unlink(Path(line)))}
+
+
+def _signal(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
+    for line in lines:
+        daemons.send(Path(tool[1]), line)
+    return {}
+
+
+_TOOLS: Mapping[str, Callable[[tuple[str, ...], list[str]], dict[int, str]]] = {
+    "ip": iproute.batch,
+    "bridge": iproute.batch,
+    "ovs-vsctl": lambda _, lines: ovsdb.transact(lines),
+    "ovs-ofctl": lambda tool, lines: ovsdb.bundle(tool[1], lines),
+    "sh": _run_shell,
+    "write": _write_file,
+    "unlink": _unlink_files,
+    "signal": _signal,
+}
 
 
 def _write(path: Path, content: str) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from naru.lab import LabError
 from naru.lab.cloud import connect
 from naru.lab.hosts import Host, create_hosts, host_names
+from naru.lab.openvswitch import BRIDGE_MAPPINGS, start_open_vswitch
 
 CONTROLLER = "controller01"
 _PORT = 9696
@@ -35,9 +36,12 @@ class Lab(msgspec.Struct, frozen=True):
         return self.state_dir / "logs"
 
 
-def start_lab(host_count: int, state_dir: Path) -> Lab:
+def start_lab(host_count: int, state_dir: Path, mechanism: str = "linuxbridge") -> Lab:
     """Make the hosts and start the programs; returns when the server answers and knows every host as alive."""
     hosts = create_hosts(host_names(host_count))
+    if mechanism == "openvswitch":
+        for host in hosts.values():
+            start_open_vswitch(host)
     lab = Lab(hosts, {}, state_dir, f"http://{hosts[CONTROLLER].management}:{_PORT}")
     lab.logs.mkdir(parents=True)
     server_dir = state_dir / "server"
@@ -47,19 +51,23 @@ def start_lab(host_count: int, state_dir: Path) -> Lab:
     _require(lab, "the server has made the agents' token", lambda: token_file.exists() and token_file.stat().st_size > 0)
     for host in hosts.values():
         arguments = ["agent", "--host", host.name, "--server", lab.url, "--token-file", str(token_file)]
-        _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir))
+        _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir, mechanism))
     _require(lab, "the server answers", lambda: _answers(lab.url))
     agents = connect(lab.clouds_yaml, "naru-admin")["network"]
     _require(lab, "every host's agent is alive", lambda: _alive_hosts(agents) >= hosts.keys())
     return lab
 
 
-def agent_settings(host: Host, state_dir: Path) -> dict[str, str]:
+def agent_settings(host: Host, state_dir: Path, mechanism: str) -> dict[str, str]:
     """The environment of a host's agent: the controller runs DHCP servers, the other hosts run instances."""
     is_controller = host.name == CONTROLLER
-    return {
+    if mechanism == "openvswitch":
+        switch = {"NARU_AGENT_BRIDGE_MAPPINGS": BRIDGE_MAPPINGS, "NARU_AGENT_OVS_DATAPATH_TYPE": "netdev"}
+    else:
+        switch = {"NARU_AGENT_PHYSICAL_INTERFACE_MAPPINGS": "physnet2:eth2"}
+    return switch | {
         "NARU_STATE_DIR": str(state_dir / host.name),
-        "NARU_AGENT_PHYSICAL_INTERFACE_MAPPINGS": "physnet2:eth2",
+        "NARU_AGENT_MECHANISM": mechanism,
         "NARU_AGENT_LOCAL_IP": str(host.tunnel),
         "NARU_AGENT_DHCP": str(is_controller).lower(),
         "NARU_AGENT_INSTANCE_DRIVERS": "[]" if is_controller else '["netns"]',

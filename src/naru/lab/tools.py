@@ -22,10 +22,10 @@ PACKAGES = {
 }
 
 
-def require_tools() -> None:
+def require_tools(more: dict[str, str] | None = None) -> None:
     """Raises LabError naming every tool that is missing and its package. From here on PATH has what Debian keeps in sbin."""
     os.environ["PATH"] = path = with_sbin(os.environ.get("PATH", os.defpath))
-    missing = {tool: package for tool, package in PACKAGES.items() if shutil.which(tool, path=path) is None}
+    missing = {tool: package for tool, package in (PACKAGES | (more or {})).items() if shutil.which(tool, path=path) is None}
     if missing:
         install = f"apt-get install {' '.join(sorted(set(missing.values())))}"
         raise LabError(f"missing here: {', '.join(missing)}. As root: {install}")

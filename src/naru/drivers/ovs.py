@@ -1,0 +1,254 @@
+"""Open vSwitch: one switch for all L2 domains of a host, each in a local VLAN of br-int.
+
+    instance --veth-- tap [tag 7]  br-int  int-br-ex.200 [tag 7] ==patch== phy-br-ex.200 [tag 200]  br-ex -- device
+                                           patch-tun [trunk]     ==patch== patch-int  br-tun  tun-vxlan, tun-geneve
+
+A segment is a pair of patch ports between br-int and the operator's bridge of `bridge_mappings`: access ports on both sides, so that the
+switch itself changes the tags, each of the segments of a network has its own, and no flow is needed. All that lead elsewhere are
+`protected`: what comes in by one segment or tunnel never leaves by another. br-tun is ours alone; its flows send each frame to the one
+VTEP that it is for, broadcasts to those with a port of the network, and answer ARP here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from naru.drivers import iproute, ovsdb
+from naru.drivers.base import Action, Fact, Failure, Foreign, by_name
+from naru.drivers.links import Namespace, Tap
+from naru.drivers.observe import read_links, read_namespaces, want_namespaces
+from naru.drivers.switch import ADOPTED, COOKIE, MARK, Flow, LocalVlan, MappedBridge, PluggedPort, SwitchBridge, SwitchPort, spelled
+from naru.drivers.tools import run_actions
+from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState, tap_name
+
+INTEGRATION, TUNNELS = "br-int", "br-tun"
+VLANS = range(1, 4095)  # IEEE 802.1Q reserves 0 and 4095
+MAKING_ORDER = (Foreign, MappedBridge, Namespace, Tap, SwitchBridge, LocalVlan, SwitchPort, PluggedPort, Flow)
+
+Vlans = Mapping[str, int]  # network id -> local VLAN
+
+
+class OpenVswitch:
+    """The driver. `bridges`: physical network -> bridge; `tunnel_address`: this host's VTEP, None for no tunnels."""
+
+    def __init__(self, run_dir: Path, bridges: Mapping[str, str], tunnel_address: str | None, datapath_type: str) -> None:
+        self._netns_marks = run_dir / "netns"
+        self._bridges = bridges
+        self._tunnel_address = tunnel_address
+        self._datapath_type = datapath_type
+
+    def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
+        return self.want_with(desired, ovsdb.read_switch())
+
+    def want_with(self, desired: HostState, switch: ovsdb.Switch) -> tuple[dict[str, Fact], list[Failure]]:
+        """`want`, where the local VLANs of `switch` are taken."""
+        return by_name(self._want(desired, switch))
+
+    def _want(self, desired: HostState, switch: ovsdb.Switch) -> Iterator[Fact | Failure]:
+        networks = {value.network_id: value for value in desired.values() if isinstance(value, NetworkState)}
+        peers: dict[str, list[PeerState]] = {}
+        for value in desired.values():
+            if isinstance(value, PeerState) and value.network_id in networks and value.tunnel in networks[value.network_id].segments:
+                peers.setdefault(value.network_id, []).append(value)
+        taps = [value for value in desired.values() if isinstance(value, TapState)]
+        vlans = choose_vlans(networks, switch)
+        yield from self._want_mapped_bridges(networks.values())
+        yield from want_namespaces(desired.values(), self._netns_marks)
+        for tap in taps:
+            yield from self._want_veth(tap)
+        yield from self._want_bridges(list(networks.values()))
+        for network in networks.values():
+            if network.network_id not in vlans:
+                yield Failure(network.key, "no local VLAN is free on this host: it has 4094 networks")
+                continue
+            yield LocalVlan(network.key, INTEGRATION, network.network_id, vlans[network.network_id])
+            for segment in network.segments:
+                yield from self._want_segment(network, segment, vlans[network.network_id])
+        for tap in taps:
+            yield _want_port(tap, vlans.get(tap.network_id))
+        for network in networks.values():
+            yield from _want_tunnel_flows(network, peers.get(network.network_id, []), vlans)
+
+    def _want_mapped_bridges(self, networks: Iterable[NetworkState]) -> Iterator[MappedBridge]:
+        keys: dict[str, list[str]] = {}
+        for network in networks:
+            for segment in network.segments:
+                if bridge := self._bridges.get(segment.physical_network or ""):
+                    keys.setdefault(bridge, []).append(network.key)
+        for bridge, of_networks in keys.items():
+            yield MappedBridge(of_networks[0], bridge, self._datapath_type, tuple(of_networks))
+
+    def _want_veth(self, tap: TapState) -> Iterator[Tap]:
+        if tap.netns is not None:
+            far, sums = tap.device or "eth0", self._datapath_type == "netdev"
+            ends = (tap_name(tap.port_id), tap.port_id, far, tap.mac_address, tap.netns)
+            yield Tap(tap.key, *ends, bridge="", mtu_bytes=tap.mtu_bytes, up=tap.admin_state_up, sums=sums)
+
+    def _want_bridges(self, networks: list[NetworkState]) -> Iterator[Fact]:
+        if not networks:
+            return
+        keys = tuple(network.key for network in networks)
+        yield SwitchBridge(keys[0], INTEGRATION, self._datapath_type, keys, may_be_foreign=True)
+        tunnels = {segment.network_type: network for network in networks for segment in network.segments if segment.is_tunnel}
+        if not tunnels or self._tunnel_address is None:
+            return
+        keys = tuple(network.key for network in networks if any(segment.is_tunnel for segment in network.segments))
+        yield SwitchBridge(keys[0], TUNNELS, self._datapath_type, keys, secure=True)
+        yield SwitchPort(keys[0], INTEGRATION, "patch-tun", protected=True, type="patch", options="peer=patch-int")
+        yield SwitchPort(keys[0], TUNNELS, "patch-int", type="patch", options="peer=patch-tun")
+        for kind, network in tunnels.items():
+            options = f"key=flow local_ip={self._tunnel_address} remote_ip=flow"
+            yield SwitchPort(network.key, TUNNELS, _tunnel_port(kind), type=kind, options=options)
+
+    def _want_segment(self, network: NetworkState, segment: SegmentState, vlan: int) -> Iterator[Fact | Failure]:
+        if segment.is_tunnel:
+            if self._tunnel_address is None:
+                yield Failure(network.key, "this host has no tunnel address, hence no tunnels; set [agent] local_ip")
+            return
+        if segment.network_type not in ("flat", "vlan"):
+            yield Failure(
+                network.key, f"Open vSwitch carries flat, VLAN, VXLAN and Geneve networks, and none of type {segment.network_type}"
+            )
+            return
+        bridge = self._bridges.get(segment.physical_network or "")
+        if bridge is None:
+            mapped = ", ".join(sorted(self._bridges)) or "none"
+            reason = f"physical network {segment.physical_network} is not mapped to a bridge of this host (mapped: {mapped})"
+            yield Failure(network.key, f"{reason}; add it to [agent] bridge_mappings")
+            return
+        here, there = patch_names(bridge, segment.segmentation_id)
+        yield SwitchPort(network.key, INTEGRATION, here, tag=vlan, protected=True, type="patch", options=f"peer={there}")
+        yield SwitchPort(network.key, bridge, there, tag=segment.segmentation_id, type="patch", options=f"peer={here}")
+
+    def read(self) -> dict[str, Fact]:
+        switch, links = ovsdb.read_switch(), iproute.links()
+        facts = [*read_namespaces(self._netns_marks), *_read_links(links), *_read_switch(switch, links)]
+        facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)) if type(fact) in MAKING_ORDER else 0)  # others: of Linux bridges, before
+        return {fact.name: fact for fact in facts}
+
+    def apply(self, actions: list[Action]) -> list[Failure]:
+        return run_actions(actions)
+
+    def pids(self) -> list[int]:
+        """Those of Open vSwitch itself: where it is started anew, its flows are gone."""
+        return [int(file.read_text()) for file in ovsdb.RUN_DIR.glob("ovs*.pid")]
+
+
+def choose_vlans(networks: Iterable[str], switch: ovsdb.Switch) -> dict[str, int]:
+    """A local VLAN for each network: the one that br-int remembers, else the lowest that nobody in br-int uses."""
+    remembered = _remembered(switch)
+    ports = (port for port in switch.ports if port.bridge == INTEGRATION)
+    taken = set(remembered.values()) | {port.tag for port in ports if MARK not in port.external_ids}
+    free = (vlan for vlan in VLANS if vlan not in taken)
+    chosen = {network: remembered.get(network) or next(free, None) for network in networks}
+    return {network: vlan for network, vlan in chosen.items() if vlan is not None}
+
+
+def patch_names(bridge: str, vlan: int | None) -> tuple[str, str]:
+    """The ends of a segment in br-int and in the mapped bridge: `int-br-ex.200` and `phy-br-ex.200`; of a flat one, without a number."""
+    end = bridge if vlan is None else f"{bridge}.{vlan}"
+    return f"int-{end}", f"phy-{end}"
+
+
+def _want_port(tap: TapState, vlan: int | None) -> Fact:
+    if tap.netns is None:
+        return PluggedPort(tap.key, tap.port_id, vlan, tap.admin_state_up, tap.mtu_bytes)
+    ids = spelled({"attached-mac": tap.mac_address, "iface-id": tap.port_id, "iface-status": "active"})
+    return SwitchPort(tap.key, INTEGRATION, tap_name(tap.port_id), tag=vlan, iface=ids)
+
+
+def _tunnel_port(network_type: str) -> str:
+    return f"tun-{network_type}"
+
+
+def _want_tunnel_flows(network: NetworkState, peers: list[PeerState], vlans: Vlans) -> Iterator[Flow]:
+    vlan = vlans.get(network.network_id)
+    tunnels = [segment for segment in network.segments if segment.is_tunnel]
+    if vlan is None or not tunnels:
+        return
+    outbound = f"in_port=patch-int,dl_vlan={vlan}"
+    for tunnel in tunnels:
+        match = f"tun_id={tunnel.segmentation_id or 0:#x},in_port={_tunnel_port(tunnel.network_type)}"
+        inbound = f"push_vlan:0x8100,set_field:{4096 + vlan}->vlan_vid,output:patch-int"  # 4096: the bit that says "has a tag"
+        yield Flow(network.key, TUNNELS, 1, match, inbound)
+    if peers:
+        ways = sorted({_send(peer) for peer in peers})
+        yield Flow(network.key, TUNNELS, 1, outbound, ",".join(["pop_vlan", *ways]))
+    for peer in peers:
+        yield Flow(peer.key, TUNNELS, 2, f"{outbound},dl_dst={peer.mac_address}", f"pop_vlan,{_send(peer)}")
+        for address in peer.ip_addresses:
+            if ":" not in address:  # neighbour solicitations go where broadcasts go: to hosts with a port of the network, no others
+                yield Flow(peer.key, TUNNELS, 3, f"arp,{outbound},arp_tpa={address},arp_op=1", _answer_arp(peer.mac_address, address))
+
+
+def _send(peer: PeerState) -> str:
+    tunnel, destination = peer.tunnel, "tun_ipv6_dst" if ":" in peer.vtep else "tun_dst"
+    to = f"set_field:{tunnel.segmentation_id or 0:#x}->tun_id,set_field:{peer.vtep}->{destination}"
+    return f"{to},output:{_tunnel_port(tunnel.network_type)}"
+
+
+def _answer_arp(mac: str, address: str) -> str:
+    return ",".join(
+        (
+            "set_field:2->arp_op",
+            "move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[]",
+            "move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[]",
+            f"set_field:{mac}->arp_sha",
+            f"set_field:{address}->arp_spa",
+            "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]",
+            f"set_field:{mac}->eth_src",
+            "IN_PORT",
+        )
+    )
+
+
+def _remembered(switch: ovsdb.Switch) -> dict[str, int]:
+    ids = switch.bridges[INTEGRATION].external_ids if INTEGRATION in switch.bridges else {}
+    return {key.removeprefix(f"{MARK}-"): int(value) for key, value in ids.items() if key.startswith(f"{MARK}-") and value.isdecimal()}
+
+
+def _read_links(links: list[iproute.Link]) -> Iterator[Fact]:
+    """A device that is in a switch of the kernel's has the switch's datapath as its master."""
+    for link, fact in read_links(links):
+        yield replace(fact, bridge="") if isinstance(fact, Tap) and link.master == "ovs-system" else fact
+
+
+def _read_switch(switch: ovsdb.Switch, links: list[iproute.Link]) -> Iterator[Fact]:
+    link_of = {link.ifname: link for link in links}
+    for bridge in switch.bridges.values():
+        datapath_type = bridge.datapath_type or "system"
+        yield MappedBridge("", bridge.name, datapath_type)
+        if bridge.name in (INTEGRATION, TUNNELS):
+            ours, secure = MARK in bridge.external_ids, bridge.fail_mode == "secure"
+            shared = any(port.bridge == bridge.name and MARK not in port.external_ids for port in switch.ports)
+            yield SwitchBridge(f"bridge/{bridge.name}", bridge.name, datapath_type, secure=secure, ours=ours, shared=shared)
+    for network_id, vlan in _remembered(switch).items():
+        yield LocalVlan(f"network/{network_id}", INTEGRATION, network_id, vlan)
+    for port in switch.ports:
+        yield from _read_port(port, link_of)
+    if TUNNELS in switch.bridges and MARK in switch.bridges[TUNNELS].external_ids:
+        yield from map(_read_flow, ovsdb.read_flows(TUNNELS, COOKIE))
+
+
+def _read_port(port: ovsdb.Port, link_of: Mapping[str, iproute.Link]) -> Iterator[Fact]:
+    ids = port.interface_ids
+    if MARK in port.external_ids:
+        iface = spelled({name: ids[name] for name in ("attached-mac", "iface-id", "iface-status") if name in ids})
+        shape = (port.tag, port.protected, port.type, spelled(port.options))
+        yield SwitchPort(port.external_ids[MARK], port.bridge, port.name, *shape, iface, port.error)
+        return
+    reason = f"port {port.name} of bridge {port.bridge} exists and is not Naru's; ovs-vsctl del-port {port.name}, if nothing uses it"
+    yield Foreign("", f"port/{port.name}", reason)
+    if port.bridge == INTEGRATION and "iface-id" in ids:
+        link, port_id = link_of.get(port.name, iproute.Link(port.name)), ids["iface-id"]
+        marked = ADOPTED in port.external_ids
+        yield PluggedPort(f"tap/{port_id}", port_id, port.tag, link.is_up, link.mtu, port.name, marked)
+
+
+def _read_flow(line: str) -> Flow:
+    """Of "cookie=0x6278, table=0, priority=1,in_port=patch-int actions=drop"; table 0, where all of ours are, is left out."""
+    match, _, actions = line.partition(" actions=")
+    priority, _, rest = match.rpartition(", ")[2].partition(",")
+    flow = Flow("", TUNNELS, int(priority.removeprefix("priority=")), rest, actions)
+    return replace(flow, key=flow.name)

@@ -1,0 +1,141 @@
+"""Open vSwitch's own tools: the configuration database as values, `ovs-vsctl` in transactions, `ovs-ofctl` in bundles.
+
+Sources: ovs-vsctl(8), ovs-ofctl(8), ovs-vswitchd.conf.db(5), ovsdb-server(7) for the JSON of values (RFC 7047, section 5.1).
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from naru.drivers import iproute
+from naru.drivers.base import ToolError
+
+RUN_DIR = Path("/run/openvswitch")
+ANSWER_S = 10  # so long ovs-vsctl waits for ovs-vswitchd to have done what it was told
+LINES_AT_ONCE = 1000  # a command line has an end
+OPENFLOW = ("ovs-ofctl", "--protocols=OpenFlow14")  # the first version with bundles
+
+
+class Bridge(msgspec.Struct, frozen=True):
+    name: str
+    datapath_type: str  # "" is the default, the kernel's
+    fail_mode: str  # "" is the default, standalone
+    external_ids: dict[str, str]
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A port of a bridge, with its interface; of a bond, the first one."""
+
+    bridge: str
+    name: str
+    tag: int | None  # VLAN of an access port; None: a trunk
+    protected: bool
+    external_ids: dict[str, str]
+    type: str  # "" for a device of the kernel
+    options: dict[str, str]
+    interface_ids: dict[str, str]  # external_ids of the interface, where hypervisors say whose it is
+    error: str  # why Open vSwitch cannot use it
+
+
+class Switch(msgspec.Struct, frozen=True):
+    """What the database says."""
+
+    bridges: dict[str, Bridge]
+    ports: list[Port]
+
+
+def read_switch() -> Switch:
+    """Raises ToolError where there is no database."""
+    columns = {
+        "Bridge": "name,datapath_type,fail_mode,external_ids,ports",
+        "Port": "_uuid,name,tag,protected,external_ids,interfaces",
+        "Interface": "_uuid,type,options,external_ids,error",
+    }
+    commands = [word for table, names in columns.items() for word in ("--", f"--columns={names}", "list", table)]
+    ran = iproute.run(("ovs-vsctl", f"--timeout={ANSWER_S}", "--format=json", *commands))
+    if ran.returncode:
+        raise ToolError(f"the database of Open vSwitch does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
+    bridges, ports, interfaces = (_rows(line) for line in ran.stdout.splitlines())
+    bridge_of = {uuid: row["name"] for row in bridges for uuid in _several(row["ports"])}
+    interface_of = {row["_uuid"]: row for row in interfaces}
+    return Switch(
+        {row["name"]: Bridge(row["name"], row["datapath_type"], _optional(row["fail_mode"]), row["external_ids"]) for row in bridges},
+        [
+            _port(bridge_of[row["_uuid"]], row, interface_of[_several(row["interfaces"])[0]])
+            for row in ports
+            if row["_uuid"] in bridge_of and row["name"] != bridge_of[row["_uuid"]]  # the port of its own name is the bridge itself
+        ],
+    )
+
+
+def _port(bridge: str, row: dict[str, Any], interface: dict[str, Any]) -> Port:
+    tag = row["tag"] if isinstance(row["tag"], int) else None
+    own, of_interface = (row["protected"], row["external_ids"]), (interface["type"], interface["options"], interface["external_ids"])
+    return Port(bridge, row["name"], tag, *own, *of_interface, _optional(interface["error"]))
+
+
+def _rows(line: str) -> list[dict[str, Any]]:
+    table = msgspec.json.decode(line)
+    return [dict(zip(table["headings"], map(_plain, row), strict=True)) for row in table["data"]]
+
+
+def _plain(value: Any) -> Any:
+    """A value of RFC 7047 as Python has it; a set of one is written as its member."""
+    match value:
+        case ["uuid", uuid]:
+            return uuid
+        case ["set", members]:
+            return [_plain(member) for member in members]
+        case ["map", pairs]:
+            return dict(pairs)
+    return value
+
+
+def _optional(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def read_flows(bridge: str, cookie: int) -> list[str]:
+    """The flows with this cookie, as `ovs-ofctl` writes them, names of ports without quotes. Raises ToolError where nobody answers."""
+    ran = iproute.run((*OPENFLOW, "--names", "--no-stats", "dump-flows", bridge, f"cookie={cookie:#x}/-1"))
+    if ran.returncode:
+        raise ToolError(f"ovs-vswitchd does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
+    return [line.strip().replace('"', "") for line in ran.stdout.splitlines() if "actions=" in line]
+
+
+def transact(lines: list[str]) -> dict[int, str]:
+    """Run `ovs-vsctl` commands in one transaction; where it is refused, one by one. Return the reason of each that failed, by its index."""
+    failed: dict[int, str] = {}
+    for start in range(0, len(lines), LINES_AT_ONCE):
+        part = lines[start : start + LINES_AT_ONCE]
+        failed |= {start + index: reason for index, reason in _transact(part).items()}
+    return failed
+
+
+def _transact(lines: list[str]) -> dict[int, str]:
+    words = " -- ".join(lines).split()
+    ran = iproute.run(("ovs-vsctl", f"--timeout={ANSWER_S}", "--", *words))
+    if ran.returncode and "Alarm clock" in ran.stderr:
+        raise ToolError("ovs-vswitchd does not answer; is the service openvswitch-switch running?")
+    if ran.returncode and len(lines) > 1:
+        return {index: reason for index, line in enumerate(lines) for reason in _transact([line]).values()}
+    if ran.returncode:
+        return {0: ran.stderr.strip().removeprefix("ovs-vsctl: ")}
+    refused = re.findall(r"Error detected while setting up '(\S+?)': (.*?)\.?\s+See ovs-vswitchd log", ran.stderr)
+    return {index: reason for port, reason in refused for index, line in enumerate(lines) if f" {port} " in f"{line} "}
+
+
+def bundle(bridge: str, lines: list[str]) -> dict[int, str]:
+    """Change flows all at once or, where one is refused, one by one. Return the reason of each that failed, by its index."""
+    ran = iproute.run((*OPENFLOW, "--bundle", "add-flows", bridge, "-"), "".join(f"{line}\n" for line in lines))
+    if not ran.returncode or ("is not a bridge" in ran.stderr and all(line.startswith("delete") for line in lines)):
+        return {}
+    if len(lines) > 1:
+        return {index: reason for index, line in enumerate(lines) for reason in bundle(bridge, [line]).values()}
+    return {0: ran.stderr.strip().removeprefix("ovs-ofctl: ")}

@@ -1,0 +1,234 @@
+"""The facts of Open vSwitch that Naru makes: bridges, local VLANs, ports, flows; each with its `ovs-vsctl` or `ovs-ofctl` line.
+
+What is ours says so in the database: `external_ids:naru` of a bridge or a port is the key that it serves. Flows have a cookie.
+"""
+
+from collections.abc import Iterable
+
+from naru.drivers.base import Action, Fact, Failure, Step
+from naru.drivers.links import IP
+
+VSCTL = ("ovs-vsctl",)
+COOKIE = 0x6278  # as the group of our links
+MARK, ADOPTED = "naru", "naru-adopted"  # made by us; made by a hypervisor and put into its VLAN by us
+
+
+class SwitchBridge(Fact, frozen=True):
+    """A bridge of ours: br-int, br-tun. br-int may also be made by others, who plug into it (a hypervisor does)."""
+
+    bridge: str
+    datapath_type: str
+    keys: tuple[str, ...] = ()  # of all that need it
+    secure: bool = False  # without flows it carries nothing
+    may_be_foreign: bool = False  # wanted: made by others, it will do
+    ours: bool = True
+    shared: bool = False  # read: somebody else's port is in it
+
+    @property
+    def name(self) -> str:
+        return f"bridge/{self.bridge}"
+
+    def is_met_by(self, have: Fact) -> bool:
+        return (
+            isinstance(have, SwitchBridge)
+            and have.datapath_type == self.datapath_type
+            and (have.ours or self.may_be_foreign)
+            and (not have.ours or have.secure == self.secure)
+        )
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, VSCTL, f"--may-exist add-br {self.bridge} -- {self._settings()}")
+
+    def replaces(self, have: Fact) -> bool:
+        return False
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        if isinstance(have, SwitchBridge) and have.ours:
+            yield Action(self.key, VSCTL, self._settings())
+            return
+        wrong = "has another datapath_type" if self.may_be_foreign else "is not Naru's"
+        help_ = f"ovs-vsctl del-br {self.bridge}, if nothing uses it"
+        for key in self.keys:
+            yield Failure(key, f"bridge {self.bridge} of Open vSwitch exists and {wrong} (wanted: {self.datapath_type}); {help_}")
+
+    def _settings(self) -> str:
+        mode = "fail_mode=secure" if self.secure else "fail_mode=standalone"
+        return f"set Bridge {self.bridge} datapath_type={self.datapath_type} {mode} external_ids:{MARK}={self.bridge}"
+
+    def remove(self) -> Iterable[Action]:
+        if self.ours and not self.shared:
+            yield Action(self.key, VSCTL, f"--if-exists del-br {self.bridge}")
+
+
+class MappedBridge(Fact, frozen=True):
+    """A bridge of the operator's that leads to a physical network: it is there, and on our datapath. Only our ports in it are changed."""
+
+    bridge: str
+    datapath_type: str
+    keys: tuple[str, ...] = ()  # of all networks that it carries
+
+    @property
+    def name(self) -> str:
+        return f"mapped/{self.bridge}"
+
+    def is_met_by(self, have: Fact) -> bool:
+        return isinstance(have, MappedBridge) and have.datapath_type == self.datapath_type
+
+    def add(self) -> Iterable[Step]:
+        reason = (
+            f"bridge {self.bridge} does not exist on this host; create it with the physical device in it "
+            f"(ovs-vsctl add-br {self.bridge} -- add-port {self.bridge} DEVICE), or correct [agent] bridge_mappings"
+        )
+        return (Failure(key, reason) for key in self.keys)
+
+    def replaces(self, have: Fact) -> bool:
+        return False
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        has = have.datapath_type if isinstance(have, MappedBridge) else "none"
+        reason = (
+            f"bridge {self.bridge} has datapath_type {has}, and [agent] ovs_datapath_type is {self.datapath_type}: "
+            "patch ports do not lead from one to the other; make the two the same"
+        )
+        return (Failure(key, reason) for key in self.keys)
+
+    def remove(self) -> Iterable[Action]:
+        return ()
+
+
+class LocalVlan(Fact, frozen=True):
+    """The VLAN that stands for an L2 domain inside br-int; br-int itself remembers it."""
+
+    bridge: str
+    network_id: str
+    tag: int
+
+    @property
+    def name(self) -> str:
+        return f"vlan/{self.network_id}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, VSCTL, f"set Bridge {self.bridge} external_ids:{MARK}-{self.network_id}={self.tag}")
+
+    def replaces(self, have: Fact) -> bool:
+        return False
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        return self.add()
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, VSCTL, f"--if-exists remove Bridge {self.bridge} external_ids {MARK}-{self.network_id}")
+
+
+class SwitchPort(Fact, frozen=True):
+    """A port of ours: a patch port, the tunnels of one type, or the near end of a tap that we made."""
+
+    bridge: str
+    device: str
+    tag: int | None = None  # an access port of this VLAN; None: a trunk
+    protected: bool = False  # exchanges no frames with others that are: see `ISOLATED` in links.py
+    type: str = ""
+    options: str = ""  # "key=flow remote_ip=flow": in the order of their names
+    iface: str = ""  # "attached-mac=… iface-id=…", as hypervisors set them; in the order of their names
+    error: str = ""  # read: why Open vSwitch cannot use it
+
+    @property
+    def name(self) -> str:
+        return f"port/{self.device}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, VSCTL, f"add-port {self.bridge} {self.device} -- {self._settings()}")
+
+    def replaces(self, have: Fact) -> bool:
+        return not isinstance(have, SwitchPort) or have.error != "" or (have.bridge, have.type) != (self.bridge, self.type)
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        yield Action(self.key, VSCTL, self._settings())
+
+    def _settings(self) -> str:
+        tag = "[]" if self.tag is None else self.tag
+        port = f"set Port {self.device} tag={tag} protected={str(self.protected).lower()} external_ids:{MARK}={self.key}"
+        kind = f"type={self.type}" if self.type else 'type=""'
+        options = [*prefixed("options", self.options), *prefixed("external_ids", self.iface)]
+        return f"{port} -- set Interface {self.device} {' '.join([kind, *options])}"
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, VSCTL, f"--if-exists del-port {self.bridge} {self.device}")
+
+
+class PluggedPort(Fact, frozen=True):
+    """A port that a hypervisor plugged into br-int, found by its `iface-id`: in the VLAN of its domain, and up or down."""
+
+    port_id: str
+    tag: int | None
+    up: bool = True
+    mtu_bytes: int = 0
+    device: str = ""  # read: how the hypervisor called it
+    marked: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"plugged/{self.port_id}"
+
+    def is_met_by(self, have: Fact) -> bool:
+        return (
+            isinstance(have, PluggedPort)
+            and have.marked
+            and (have.tag, have.up, have.mtu_bytes) == (self.tag, self.up, self.mtu_bytes)
+        )  # fmt: skip
+
+    def add(self) -> Iterable[Step]:
+        words = f"no port of br-int has external_ids:iface-id={self.port_id}; the hypervisor makes it when it starts the instance"
+        yield Failure(self.key, f"not plugged yet: {words}")
+
+    def replaces(self, have: Fact) -> bool:
+        return False
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        assert isinstance(have, PluggedPort)
+        yield Action(self.key, VSCTL, f"set Port {have.device} tag={self.tag} external_ids:{ADOPTED}={self.key}")
+        yield Action(self.key, IP, f"link set dev {have.device} mtu {self.mtu_bytes} {'up' if self.up else 'down'}")
+
+    def remove(self) -> Iterable[Action]:
+        if self.marked:
+            let_go = f"--if-exists clear Port {self.device} tag -- --if-exists remove Port {self.device} external_ids {ADOPTED}"
+            yield Action(self.key, VSCTL, let_go)
+
+
+class Flow(Fact, frozen=True):
+    """A flow, in the very words in which `ovs-ofctl` writes it down, names of ports without quotes."""
+
+    bridge: str
+    priority: int
+    match: str
+    actions: str
+
+    @property
+    def name(self) -> str:
+        return f"flow/{self.bridge}/{self.priority},{self.match}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, self._tool(), f"add cookie={COOKIE:#x},priority={self.priority},{self.match},actions={self.actions}")
+
+    def replaces(self, have: Fact) -> bool:
+        return False
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        return self.add()
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, self._tool(), f"delete_strict cookie={COOKIE:#x}/-1,priority={self.priority},{self.match}")
+
+    def _tool(self) -> tuple[str, str]:
+        return ("ovs-ofctl", self.bridge)
+
+
+def prefixed(column: str, words: str) -> list[str]:
+    """`a=1 b=2` as `ovs-vsctl` sets them one by one; in quotes, because an address has colons."""
+    pairs = (word.split("=", 1) for word in words.split())
+    return [f'{column}:{key}="{value}"' for key, value in pairs]
+
+
+def spelled(pairs: dict[str, str]) -> str:
+    """The reverse of `prefixed`."""
+    return " ".join(f"{key}={value}" for key, value in sorted(pairs.items()))
