@@ -16,13 +16,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from databases import Databases
+from databases import Databases, find_servers
 
 hypothesis.settings.register_profile("naru", deadline=None, print_blob=True)  # a busy machine is not a bug
 hypothesis.settings.load_profile("naru")
 
-# Where Debian keeps ip, nft, dnsmasq and database servers, and a user's PATH may not look.
-os.environ["PATH"] = ":".join([os.environ["PATH"], "/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+find_servers()  # and ip, nft and dnsmasq, where a user's PATH may not look
 
 FOLDERS = {"keystone": ("keystone",), "kernel": ("namespaces", "vxlan", "ip", "bridge", "dnsmasq", "udhcpc", "ping")}
 

@@ -59,6 +59,11 @@ ENGINES = [pytest.param(name, marks=pytest.mark.needs(*needs)) for name, needs i
 _AS_NOBODY = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
 
 
+def find_servers() -> None:
+    """Look where Debian keeps database servers and what only root needs, too."""
+    os.environ["PATH"] = ":".join([os.environ["PATH"], "/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+
+
 class DatabaseServer:
     """One of `KINDS` from start to stop."""
 

@@ -19,6 +19,7 @@ from load import Connection, Load, drive, request
 from report import Figure, show
 
 sys.path.append(str(Path(__file__).parents[1]))  # as pytest does
+from databases import NEEDS, DatabaseServer, find_servers
 from serving import Serving
 
 FEW, LISTED, MANY = 100, 10_000, 20_000  # ports
@@ -49,6 +50,9 @@ class Bench:
                 self._compare(clouds if number % 2 else dict(reversed(clouds.items())))
         for _ in range(self.rounds):
             self._start_twice()
+        for engine, needs in NEEDS.items():
+            if engine != "sqlite" and all(map(shutil.which, needs)):
+                self._compare_database(engine)
 
     def _compare(self, clouds: dict[str, "LoadedCloud"]) -> None:
         """One client, then eight, each on both; the subnet of the cloud with few ports is a new one."""
@@ -62,6 +66,18 @@ class Bench:
                 self._note(f"{name} {clients} per s", load.per_s)
                 self._note(f"{name} {clients} p99 ms", percentile(load, 99) * 1000)
             self._note(f"ratio {clients}", rates["full"] / rates["few"])
+
+    def _compare_database(self, engine: str) -> None:
+        """The same few ports, kept elsewhere: its server and ours share the machine, and its files are on a disk too."""
+        with DatabaseServer(engine, Path("/var/tmp")) as database, self._started(NARU_DATABASE_URL=database.new_database()) as serving:
+            cloud = LoadedCloud(serving)
+            cloud.fill(FEW + WARMING)
+            for number in range(1, self.rounds + 1):
+                print(f"{engine}, round {number} of {self.rounds}", flush=True)
+                cloud.begin_network()
+                cloud.fill(FEW)
+                for clients in CLIENTS:
+                    self._note(f"{engine} {clients} per s", cloud.create(self.creates * min(clients, 2), clients).per_s)
 
     def _read(self, cloud: "LoadedCloud") -> None:
         port = cloud.ask("GET", "/ports?fields=id&fields=device_id")["ports"][0]
@@ -87,11 +103,11 @@ class Bench:
                 self._note_start("second", again)
 
     @contextmanager
-    def _started(self) -> Iterator[Serving]:
+    def _started(self, **environ: str) -> Iterator[Serving]:
         """A server on a new database, on the disk that holds the working directory: /tmp may be memory."""
         state_dir = Path(tempfile.mkdtemp(prefix=".bench-", dir=Path.cwd()))
         try:
-            with Serving(state_dir, self.command) as serving:
+            with Serving(state_dir, self.command, **environ) as serving:
                 yield serving
         finally:
             shutil.rmtree(state_dir)
@@ -179,6 +195,17 @@ def report(found: Callable[[str], float]) -> list[Figure]:
     ]
 
 
+def report_databases(found: dict[str, list[float]]) -> list[Figure]:
+    """Of those that are installed here."""
+    names = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
+    return [
+        Figure(f"create a port, {names[engine]}, {clients} client{'s' * (clients > 1)}", statistics.median(found[key]), "/s")
+        for engine in names
+        for clients in CLIENTS
+        if (key := f"{engine} {clients} per s") in found
+    ]
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--command", default="up --no-dataplane", help="what is measured, as in `naru COMMAND`  [up --no-dataplane]")
@@ -187,8 +214,10 @@ def main() -> None:
     options.add_argument("--json", type=Path, metavar="FILE", help="write the figures of every round there as well")
     asked = options.parse_args()
     bench = Bench(asked.command, asked.rounds, asked.creates)
+    find_servers()
     bench.run()
-    show(f"naru {asked.command}, median of {asked.rounds} rounds", report(lambda name: statistics.median(bench.figures[name])))
+    figures = [*report(lambda name: statistics.median(bench.figures[name])), *report_databases(bench.figures)]
+    show(f"naru {asked.command}, median of {asked.rounds} rounds", figures)
     if asked.json:
         asked.json.write_text(json.dumps(bench.figures, indent=1) + "\n")
 
