@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Executable, LargeBinary, delete, insert, select, update
+from sqlalchemy import Executable, LargeBinary, delete, insert, make_url, select, update
 
 from databases import ENGINES, Databases
 from naru.model.resources import Change, FixedIp, Network, Port, Subnet, put
 from naru.model.segments import Segment
 from naru.store.check import check_database
-from naru.store.database import DatabaseError, open_database, upgrade
+from naru.store.database import DatabaseError, durability_gaps, open_database, upgrade
 from naru.store.store import Store
 from naru.store.tables import changes, claims, metadata, resources
+from serving import Serving
 
 RESOURCES = (
     Network(id="n1", provider_network_type="vxlan", provider_segmentation_id=7),
@@ -156,6 +157,28 @@ def test_the_tables_are_what_the_migrations_make(engine: str, databases: Databas
     with opened.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
     opened.dispose()
+
+
+UNSAFE = {
+    "postgresql": ({"options": "-c synchronous_commit=off"}, "synchronous_commit=off"),
+    "mariadb": ({"init_command": "SET GLOBAL innodb_flush_log_at_trx_commit=2"}, "innodb_flush_log_at_trx_commit=2"),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_a_server_warns_of_a_database_that_may_lose_what_it_confirmed(engine: str, databases: Databases, tmp_path: Path):
+    url, (query, gap) = databases.new(engine, tmp_path), UNSAFE[engine]
+    opened = open_database(url)
+    assert list(durability_gaps(opened)) == []
+    try:
+        unsafe = make_url(url).update_query_dict(query).render_as_string(hide_password=False)
+        with Serving(tmp_path, NARU_DATABASE_URL=unsafe) as serving:
+            assert f"settings=['{gap}']" in serving.log()
+    finally:
+        if engine == "mariadb":  # the server is everybody's
+            with opened.connect() as connection:
+                connection.exec_driver_sql("SET GLOBAL innodb_flush_log_at_trx_commit=1")
+        opened.dispose()
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mariadb", "mysql", "postgresql+psycopg"])

@@ -277,6 +277,28 @@ def test_nothing_that_was_answered_is_lost_to_the_next_leader(engine: str, datab
     assert check_database(url)[1] == []
 
 
+def test_a_check_sees_one_moment_though_a_server_writes(engine: str, databases: Databases, tmp_path: Path):
+    def come_and_go(view: View) -> Changes[None]:
+        yield from new_agent(view)
+        for agent in list(view.all(Agent))[:-5]:
+            yield remove(agent)
+
+    async def scenario(store: Store) -> None:
+        async def keep_writing() -> None:
+            while True:
+                await store.write(come_and_go)
+
+        writers = [asyncio.ensure_future(keep_writing()) for _ in range(4)]
+        for _ in range(10):
+            assert (await asyncio.to_thread(check_database, url))[1] == []
+        assert not any(writer.done() for writer in writers)
+        for writer in writers:
+            writer.cancel()
+
+    url = databases.new(engine, tmp_path)
+    run(scenario, url)
+
+
 @pytest.mark.needs(*NEEDS["mariadb"])
 def test_many_rows_take_few_round_trips_on_mariadb(databases: Databases, tmp_path: Path):
     """PyMySQL sends the rows of most statements one by one; a batch must not cost a round trip for each."""
