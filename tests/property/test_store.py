@@ -20,6 +20,7 @@ from naru.model.network_pools import POLICIES, Member
 from naru.model.picks import NetworkPick, RestingAddresses
 from naru.model.resources import AllocationPool, Change, Changes, Network, Port, Resource, Subnet, WantedIp
 from naru.model.view import View
+from naru.service.candidates import facts_of
 from naru.service.holds import sweep_holds
 from naru.service.network_pools import create_network_pool
 from naru.service.networks import create_network, delete_network, update_network
@@ -234,6 +235,13 @@ def rebuilt(view: Snapshot) -> Snapshot:
     return fresh
 
 
+def assert_notes_are_true(view: View) -> None:
+    """What was noted of a network before it changed is not believed after."""
+    notes = view.notes("facts", lambda network_id: facts_of(view, view.get(Network, network_id)))
+    for network in view.all(Network):
+        assert notes[network.id] == facts_of(view, network)
+
+
 def assert_no_address_twice(view: View) -> None:
     takers = [port.fixed_ips for port in view.all(Port)] + [pick.held for pick in view.all(NetworkPick)]
     takers += [at_rest.fixed_ips for at_rest in view.all(RestingAddresses)]
@@ -254,10 +262,12 @@ def test_a_batch_taken_back_leaves_what_was_there(batches):
             with contextlib.suppress(NaruError):
                 cloud.run(plan(cloud.view, step))
             assert_no_address_twice(cloud.view)
+            assert_notes_are_true(cloud.view)
         if is_taken_back:
             cloud.view.undo(cloud.changes[done:])
             del cloud.changes[done:]
             assert content(cloud.view) == before
+            assert_notes_are_true(cloud.view)
         assert content(cloud.view) == content(rebuilt(cloud.view))
 
 

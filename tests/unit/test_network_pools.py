@@ -1,5 +1,6 @@
 """Pools over a plain snapshot: which networks a pick looks at, whose they are, and what would help where it is refused."""
 
+from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -7,8 +8,9 @@ from msgspec.structs import replace
 
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
+from naru.model.kinds import KINDS
 from naru.model.network_pools import Member, NetworkPool, PoolTurn
-from naru.model.resources import AllocationPool, Network, Port, Subnet, new_id
+from naru.model.resources import AllocationPool, Change, Network, Port, Subnet, new_id
 from naru.model.sharing import RbacPolicy
 from naru.schedule.candidates import Wish
 from naru.schedule.fixes import PROPOSALS, Means, nearest_fixes
@@ -16,6 +18,7 @@ from naru.schedule.networks import Placement, place
 from naru.schedule.reasons import FIXES
 from naru.service.candidates import candidates_for
 from naru.service.fixes import fixes_for
+from naru.service.hosts import mark_silent_hosts
 from naru.service.network_pools import create_network_pool, delete_network_pool, pass_turn, update_network_pool
 from naru.service.networks import delete_network, update_network
 from naru.service.policy import can_see, visible
@@ -23,7 +26,7 @@ from naru.service.ports import delete_port, update_port
 from naru.service.sharing import create_policy, delete_policy
 from naru.service.subnets import update_subnet
 from placing import candidate
-from planning import ADMIN, CLOUD, MEMBER, PlainCloud
+from planning import ADMIN, CLOUD, MEMBER, NOW, PlainCloud
 
 BOB = Caller("bob", "other", frozenset({"member"}))
 
@@ -354,3 +357,34 @@ def test_every_fix_has_words_in_both_languages():
     described = nearest_fixes([candidate("a", cordoned="", pool="p")], Wish(), {})[0].described()
     assert described["text_en"] == "uncordon network a in pool p"
     assert described["text_ko"] == "풀 p에서 네트워크 a의 배정 차단을 풀면 됩니다"
+
+
+# -- what is noted between picks
+
+
+def test_no_change_is_overlooked_though_candidates_are_noted(cloud):
+    """Each step is asked for twice, and with a view that never noted anything."""
+    a, b = cloud.net("a", 11), cloud.net("b", shared=True)
+    pool = cloud.pool(a, b, shared=True, floor_count=1)
+    steps = [
+        lambda: cloud.port(a, MEMBER),
+        lambda: cloud.run(update_network(cloud.view, ADMIN, b.id, {"admin_state_up": False}, CLOUD)),
+        lambda: cloud.run(update_network_pool(cloud.view, ADMIN, pool.id, {"floor_count": 0}, CLOUD)),
+        lambda: cloud.run(update_network(cloud.view, ADMIN, b.id, {"admin_state_up": True}, CLOUD)),
+        lambda: cloud.run(mark_silent_hosts(cloud.view, CLOUD, NOW + timedelta(hours=1))),
+        lambda: cloud.host("compute02", "172.18.0.32"),
+        lambda: cloud.run(tagged(cloud, a, ("x",))),
+        lambda: cloud.run(update_network_pool(cloud.view, ADMIN, pool.id, {"members": (), "member_tags": {"tags": ("x",)}}, CLOUD)),
+        lambda: cloud.run(tagged(cloud, b, ("x",))),
+        lambda: cloud.run(delete_network(cloud.view, ADMIN, b.id, CLOUD)),
+    ]
+    answers = []
+    for step in steps:
+        step()
+        again = PlainCloud()
+        again.view.apply(Change(None, resource) for kind in KINDS.values() for resource in cloud.view.all(kind))
+        wish = Wish(pool_id=pool.id)
+        told = candidates_for(cloud.view, MEMBER, wish).place(wish)
+        assert told == candidates_for(again.view, MEMBER, wish).place(wish)
+        answers.append(tuple(reasons(told).items()))
+    assert len(set(answers)) >= 6

@@ -1,12 +1,13 @@
 """What planners and compilers may ask of the state: the read side of the store's snapshot, as a protocol."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from naru.model.resources import Resource
 
 R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
 
 
 class Addresses(Protocol):
@@ -55,5 +56,13 @@ class View(Protocol):
     def addresses(self, subnet_id: str) -> Addresses: ...
 
     def given_prefixes(self, subnetpool_id: str) -> Prefixes: ...
+
+    def notes(self, subject: Hashable, note: Callable[[str], T]) -> Mapping[str, T]:
+        """Network id -> what `note` makes of it, made when it is first asked for.
+
+        It is kept until the network, or a subnet, a port or an address of it changes. All notes go when a pool changes, or what a host
+        can carry. Of a subject the same is made each time, of nothing else.
+        """
+        ...
 
     def segmentation_ids(self, network_type: str, physical_network: str | None) -> Addresses: ...

@@ -1,6 +1,6 @@
 """What a pick asks for, and what it knows of each network that it might be given: values, nothing is decided here."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -143,14 +143,21 @@ class Weight(msgspec.Struct, frozen=True, gc=False):
     multiplier: float
 
 
+NO_WEIGHTS: Mapping[str, Weight] = {}
+
+Became = Literal["chosen", "passed", "refused"]
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What became of a candidate. `reason` is a code of `reasons.REASONS`, `values` complete its words."""
+    """What became of a candidate, as the API shows it. `reason` is a code of `reasons.REASONS`, `values` complete its words."""
 
     network_id: str
     name: str
-    verdict: Literal["chosen", "passed", "refused"]
+    verdict: Became
     reason: str
+    text_en: str
+    text_ko: str
     values: dict[str, Any]
     sum: Counts
-    weights: dict[str, Weight] = {}
-    score: float = 0.0
+    weights: Mapping[str, Weight]
+    score: float

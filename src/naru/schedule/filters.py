@@ -1,6 +1,7 @@
 """Filters: why a network cannot be had. The first that refuses gives the reason; its code is a row of `reasons.REASONS`."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from naru.schedule.candidates import Candidate, Counts, Wish
@@ -66,6 +67,7 @@ FILTERS: Sequence[Filter] = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=8)
 def filters_of(wish: Wish) -> list[Filter]:
     return [row for row in FILTERS if row.asked(wish)]
 

@@ -7,15 +7,17 @@ before others, then names. Addresses are placed one after the other, and each co
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 
 import msgspec
 
-from naru.schedule.candidates import Candidate, Verdict, Wish
-from naru.schedule.filters import Filter, Values, filters_of
+from naru.schedule.candidates import NO_WEIGHTS, Became, Candidate, Verdict, Weight, Wish
+from naru.schedule.filters import Values, filters_of
+from naru.schedule.reasons import words
 from naru.schedule.weighers import Weighing
 
-Refusal = tuple[str, Values]
+Told = tuple[str, str, str, Values]  # a code, its words in English and in Korean, and the values that complete them
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -32,16 +34,30 @@ class Placement(msgspec.Struct, frozen=True):
         return not self.assignments
 
 
-def place(candidates: Sequence[Candidate], wish: Wish, policy: str = "sequential", weights: Mapping[str, float] | None = None) -> Placement:
+def judge(candidate: Candidate, wish: Wish) -> Told | None:
+    """Why a network cannot be had; None where it can."""
+    for row in filters_of(wish):
+        if row.refuses(candidate, wish):
+            return _told(row.code, row.values(candidate, wish))
+    return None
+
+
+def place(
+    candidates: Sequence[Candidate],
+    wish: Wish,
+    policy: str = "sequential",
+    weights: Mapping[str, float] | None = None,
+    refusals: Sequence[Told | None] | None = None,
+) -> Placement:
     """Networks for `wish.count` addresses, or for as many as there is room for; but where that is less than `wish.least`, for none.
 
     `weights` are multipliers beside, or instead of, those of the policy. No network stands twice among the candidates, whose order
-    means nothing.
+    means nothing. `refusals`: what `judge` says of each, where that is known.
     """
-    ordered = sorted(candidates, key=_tie)
-    filters = filters_of(wish)
-    refusals = [_refusal(candidate, wish, filters) for candidate in ordered]
-    fit = [candidate for candidate, refusal in zip(ordered, refusals, strict=True) if refusal is None]
+    if refusals is None:
+        refusals = [judge(candidate, wish) for candidate in candidates]
+    judged = sorted(zip(candidates, refusals, strict=True), key=_tie)
+    fit = [candidate for candidate, refusal in judged if refusal is None]
     weighing = Weighing(fit, policy, weights or {})
     ranking = sorted(range(len(fit)), key=weighing.scores.__getitem__, reverse=True)  # stable: of the same score the first in order
     if wish.mode == "one_network":
@@ -55,24 +71,14 @@ def place(candidates: Sequence[Candidate], wish: Wish, policy: str = "sequential
         assignments=tuple(fit[index].facts.network_id for index in chosen) if is_enough else (),
         verdicts=(
             *_fit_verdicts(fit, ranking, weighing, wish, chosen, is_enough=is_enough),
-            *(
-                Verdict(candidate.facts.network_id, candidate.facts.name, "refused", *refusal, candidate.counts)
-                for candidate, refusal in zip(ordered, refusals, strict=True)
-                if refusal is not None
-            ),
+            *(_verdict(candidate, "refused", refusal) for candidate, refusal in judged if refusal is not None),
         ),
     )
 
 
-def _tie(candidate: Candidate) -> tuple[int, bool, str, str]:
+def _tie(judged: tuple[Candidate, Told | None]) -> tuple[int, bool, str, str]:
+    candidate = judged[0]
     return candidate.priority, not candidate.own, candidate.facts.name, candidate.facts.network_id
-
-
-def _refusal(candidate: Candidate, wish: Wish, filters: Sequence[Filter]) -> Refusal | None:
-    for row in filters:
-        if row.refuses(candidate, wish):
-            return row.code, row.values(candidate, wish)
-    return None
 
 
 def _on_one(fit: Sequence[Candidate], ranking: Sequence[int], wish: Wish) -> list[int]:
@@ -118,16 +124,30 @@ def _one_by_one(fit: Sequence[Candidate], weighing: Weighing, wish: Wish) -> lis
 def _fit_verdicts(
     fit: Sequence[Candidate], ranking: Sequence[int], weighing: Weighing, wish: Wish, chosen: Sequence[int], *, is_enough: bool
 ) -> Iterator[Verdict]:
-    taken = Counter(chosen)
-    for index in sorted(ranking, key=lambda index: index not in taken) if is_enough else ranking:
-        facts, counts = fit[index].facts, fit[index].counts
-        told = weighing.weights(index), weighing.scores[index]
-        values: Values = {"free": counts.free, "usable": counts.usable}
-        if not is_enough:
-            values = {"possible": len(chosen), "least": wish.least}
-            yield Verdict(facts.network_id, facts.name, "refused", "no_quorum", values, counts, *told)
-        elif index in taken:
-            values |= {"taken": taken[index], "count": len(chosen)}
-            yield Verdict(facts.network_id, facts.name, "chosen", "chosen", values, counts, *told)
-        else:
-            yield Verdict(facts.network_id, facts.name, "passed", "not_needed", values, counts, *told)
+    taken = Counter(chosen) if is_enough else Counter()
+    weights, scores = weighing.weights(), weighing.scores
+    for index in [index for index in ranking if index in taken]:
+        counts = fit[index].counts
+        told = _told("chosen", {"free": counts.free, "usable": counts.usable, "taken": taken[index], "count": len(chosen)})
+        yield _verdict(fit[index], "chosen", told, weights[index], scores[index])
+    too_few = _told("no_quorum", {"possible": len(chosen), "least": wish.least})
+    became: Became = "passed" if is_enough else "refused"
+    for index in [index for index in ranking if index not in taken]:
+        counts = fit[index].counts
+        told = _not_needed(counts.free, counts.usable) if is_enough else too_few
+        yield _verdict(fit[index], became, told, weights[index], scores[index])
+
+
+def _verdict(candidate: Candidate, became: Became, told: Told, weights: Mapping[str, Weight] = NO_WEIGHTS, score: float = 0.0) -> Verdict:
+    facts = candidate.facts
+    return Verdict(facts.network_id, facts.name, became, *told, candidate.counts, weights, score)
+
+
+def _told(code: str, values: Values) -> Told:
+    return code, words(code, values, "en"), words(code, values, "ko"), values
+
+
+@lru_cache(maxsize=8192)
+def _not_needed(free: int, usable: int) -> Told:
+    """What most candidates of a large pool have to say, and many the same."""
+    return _told("not_needed", {"free": free, "usable": usable})

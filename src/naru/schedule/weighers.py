@@ -52,9 +52,6 @@ class _Column(NamedTuple):
     least: float
     span: float  # 0: all are the same
 
-    def normalised(self, value: float) -> float:
-        return (value - self.least) / self.span if self.span else 0.0
-
 
 class Weighing:
     """The scores of some candidates. Their scale stays that of the beginning while addresses are placed."""
@@ -80,5 +77,11 @@ class Weighing:
         values = ((column, WEIGHERS[column.name].raw(candidate, taken)) for column in self._columns)
         return sum(column.multiplier * (value - column.least) / (column.span or 1.0) for column, value in values)
 
-    def weights(self, index: int) -> dict[str, Weight]:
-        return {column.name: Weight(column.raw[index], column.normalised(column.raw[index]), column.multiplier) for column in self._columns}
+    def weights(self) -> list[dict[str, Weight]]:
+        """What each weigher said, of every candidate."""
+        told: list[dict[str, Weight]] = [{} for _ in self._candidates]
+        for column in self._columns:
+            name, multiplier, least, span = column.name, column.multiplier, column.least, column.span or 1.0
+            for weights, raw in zip(told, column.raw, strict=True):
+                weights[name] = Weight(raw, (raw - least) / span, multiplier)
+        return told

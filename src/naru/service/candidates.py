@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from naru.model.agents import Agent
 from naru.model.identity import Caller
@@ -11,19 +12,26 @@ from naru.model.provider import ProviderSegment, why_not_carried
 from naru.model.resources import Network, Port, Subnet, use
 from naru.model.view import View
 from naru.schedule.candidates import Candidate, Counts, Facts, Share, Wish
+from naru.schedule.networks import Placement, Told, judge, place
+from naru.schedule.weighers import POLICIES
 from naru.service.policy import can_see, fetch
 from naru.service.pool_reach import may_use, opens, selects
 
 Wire = tuple[tuple[str, str | None], ...]
+Judged = tuple[Candidate, Told | None]
 
 
 class Shortlist(msgspec.Struct, frozen=True):
-    """What `place` needs. `pool`: the one whose policy counts, if there is one."""
+    """What `place` needs. `pool`: the one whose policy counts, if there is one. `refusals`: of each candidate, what `judge` says of it."""
 
     candidates: tuple[Candidate, ...]
+    refusals: tuple[Told | None, ...]
     policy: str = "sequential"
     weights: Mapping[str, float] = {}
     pool: NetworkPool | None = None
+
+    def place(self, wish: Wish) -> Placement:
+        return place(self.candidates, wish, self.policy, self.weights, self.refusals)
 
 
 def candidates_for(
@@ -35,8 +43,7 @@ def candidates_for(
     """
     look = _Look(view, caller, project_id or caller.project_id, wish, days_left or {})
     if wish.network_id is not None:
-        network = fetch(view, caller, Network, wish.network_id)
-        return Shortlist((look.candidate(network, None, 0, allowed=True),))
+        return _shortlist(None, [look.judged(fetch(view, caller, Network, wish.network_id))])
     if wish.pool_id is not None:
         pool = fetch(view, caller, NetworkPool, wish.pool_id)
         return _shortlist(pool, look.members(pool, is_kept=False))
@@ -46,20 +53,19 @@ def candidates_for(
         if default is not None:
             return _shortlist(default, look.members(default, is_kept=False))
     asked = [pool for pool in usable if (wish.takes_purposes(pool.purposes) if wish.purposes else not pool.purposes)]
-    found = {candidate.facts.network_id: candidate for candidate in look.loose(wish)}
+    found = {judged[0].facts.network_id: judged for judged in look.loose()}
     for pool in reversed([*asked, *(pool for pool in usable if pool not in asked)]):  # of several pools the first has the word
-        found |= {candidate.facts.network_id: candidate for candidate in look.members(pool, is_kept=pool not in asked)}
-    return _shortlist(asked[0] if asked else None, found.values())
+        found |= {judged[0].facts.network_id: judged for judged in look.members(pool, is_kept=pool not in asked)}
+    return _shortlist(asked[0] if asked else None, list(found.values()))
 
 
-def _shortlist(pool: NetworkPool | None, candidates: Iterable[Candidate]) -> Shortlist:
-    if pool is None:
-        return Shortlist(tuple(candidates))
-    return Shortlist(tuple(candidates), pool.policy, pool.weights, pool)
+def _shortlist(pool: NetworkPool | None, judged: Sequence[Judged]) -> Shortlist:
+    candidates, refusals = zip(*judged, strict=True) if judged else ((), ())
+    return Shortlist(candidates, refusals) if pool is None else Shortlist(candidates, refusals, pool.policy, pool.weights, pool)
 
 
 class _Look:
-    """What is the same for all candidates of a pick is found once."""
+    """What is the same for all candidates of a pick is found once; what is the same for many picks is noted in the view."""
 
     def __init__(self, view: View, caller: Caller, project_id: str, wish: Wish, days_left: Mapping[str, float]) -> None:
         self.view = view
@@ -68,9 +74,9 @@ class _Look:
         self.days_left = days_left
         self.as_project = Caller(caller.user_id, project_id)  # an administrator's right to see all does not make networks the project's
         self.may_all = caller.is_admin and wish.pool_id is not None
-        self.agents = list(view.all(Agent))
-        self.silent = {agent.host for agent in self.agents if not agent.alive}
-        self.why_not = _reachability(self.agents, wish)
+        agents = list(view.all(Agent))
+        self.silent = {agent.host for agent in agents if not agent.alive}
+        self.why_not = _reachability(agents, wish)
         self.near, self.avoided, self.peers = (
             _networks_of(view, caller, ports) for ports in (wish.affinity, wish.anti_affinity, wish.same_network_as)
         )
@@ -78,46 +84,44 @@ class _Look:
     def preference(self, pool: NetworkPool) -> tuple[bool, str, str]:
         return pool.project_id != self.project_id, pool.name, pool.id
 
-    def members(self, pool: NetworkPool, *, is_kept: bool) -> Iterator[Candidate]:
-        networks = list(_members(self.view, pool))
-        share = self._share(pool, [network for network, _ in networks])
-        last = self.view.get(PoolTurn, pool.id)
-        ids = [network.id for network, _ in networks]
-        start = ids.index(last.network_id) + 1 if last is not None and last.network_id in ids else 0
-        for position, (network, member) in enumerate(networks):
-            allowed = (
-                self.may_all or (may_use(pool, self.project_id) and opens(pool, network)) or can_see(self.view, self.as_project, network)
-            )
-            turn = (position - start) % len(networks)
-            yield self.candidate(network, pool, position, member, share, turn, allowed=allowed, is_kept=is_kept)
+    def members(self, pool: NetworkPool, *, is_kept: bool) -> list[Judged]:
+        rows = _rows(self.view, pool)
+        share = self._share(pool, rows) if pool.project_share is not None else None
+        turns = _turns(self.view, pool, rows) if _weighs(pool, "least_recently_picked") else {}
 
-    def loose(self, wish: Wish) -> Iterator[Candidate]:
+        def note(id: str) -> Judged:
+            return self.judged(_network(self.view, id), pool, *rows[id], share, turns.get(id, 0), is_kept=is_kept)
+
+        names_ports = self.near or self.avoided or self.peers
+        if names_ports or share is not None or turns or (self.days_left and _weighs(pool, "days_left")):
+            return [note(id) for id in rows]
+        wish = replace(self.wish, count=self.wish.needed, min_count=None, max_skew=None)  # what `judge` looks at
+        notes = self.view.notes((pool.id, self.project_id, self.may_all, is_kept, wish), note)
+        return [notes[id] for id in rows]
+
+    def loose(self) -> Iterator[Judged]:
         """Networks of no pool, where they are not asked for by a purpose."""
-        if wish.purposes_any or wish.purposes_all:
-            return
-        for network in self.view.all(Network):
-            if can_see(self.view, self.as_project, network):
-                yield self.candidate(network, None, 0, allowed=True)
+        if not self.wish.purposes_any and not self.wish.purposes_all:
+            yield from (self.judged(network) for network in self.view.all(Network) if can_see(self.view, self.as_project, network))
 
-    def candidate(
+    def judged(
         self,
         network: Network,
-        pool: NetworkPool | None,
-        position: int,
+        pool: NetworkPool | None = None,
+        position: int = 0,
         member: Member | None = None,
         share: Share | None = None,
         turn: int = 0,
         *,
-        allowed: bool,
         is_kept: bool = False,
-    ) -> Candidate:
+    ) -> Judged:
         facts = facts_of(self.view, network)
         counts = facts.counts(self.wish.ip_version)
-        return Candidate(
+        candidate = Candidate(
             facts=facts,
             counts=counts,
             own=network.project_id == self.project_id,
-            allowed=allowed,
+            allowed=pool is None or self._may_have(pool, network),
             pool=(pool.name or pool.id) if pool is not None else "",
             pool_id=pool.id if pool is not None else None,
             priority=position if member is None or member.priority is None else member.priority,
@@ -136,26 +140,44 @@ class _Look:
             project_ports=self.view.count(Port, "use", use(self.project_id, network.id)),
             days_left=self.days_left.get(network.id),
         )
+        return candidate, judge(candidate, self.wish)
 
-    def _share(self, pool: NetworkPool, networks: Sequence[Network]) -> Share | None:
-        if pool.project_share is None:
-            return None
-        usable = sum(facts_of(self.view, network).counts(self.wish.ip_version).usable for network in networks)
-        used = sum(self.view.count(Port, "use", use(self.project_id, network.id)) for network in networks)
-        return Share(pool.id, int(pool.project_share * usable), used)
+    def _may_have(self, pool: NetworkPool, network: Network) -> bool:
+        is_opened = may_use(pool, self.project_id) and opens(pool, network)
+        return self.may_all or is_opened or can_see(self.view, self.as_project, network)
+
+    def _share(self, pool: NetworkPool, rows: Mapping[str, object]) -> Share:
+        usable = sum(facts_of(self.view, _network(self.view, id)).counts(self.wish.ip_version).usable for id in rows)
+        used = sum(self.view.count(Port, "use", use(self.project_id, id)) for id in rows)
+        return Share(pool.id, int((pool.project_share or 0.0) * usable), used)
 
 
-def _members(view: View, pool: NetworkPool) -> Iterator[tuple[Network, Member | None]]:
-    """In their order; those that the tags select come last, by name, all with the priority of the first of them."""
-    named = {member.network_id for member in pool.members}
-    for member in pool.members:
-        network = view.get(Network, member.network_id)
-        if network is not None:
-            yield network, member
+def _rows(view: View, pool: NetworkPool) -> dict[str, tuple[int, Member]]:
+    """Network -> its place and its row. Those that the tags select come last, by name, all in the same place."""
+    rows = {member.network_id: (position, member) for position, member in enumerate(pool.members)}
     if pool.member_tags:
-        selected = (network for network in view.all(Network) if network.id not in named and selects(pool, network))
-        for network in sorted(selected, key=lambda network: (network.name, network.id)):
-            yield network, Member(network.id, priority=len(pool.members))
+        is_selected = view.notes(("selected", pool.id), lambda network_id: selects(pool, _network(view, network_id)))
+        selected = [network for network in view.all(Network) if is_selected[network.id] and network.id not in rows]
+        selected.sort(key=lambda network: (network.name, network.id))
+        rows |= {network.id: (len(pool.members), Member(network.id)) for network in selected}
+    return rows
+
+
+def _turns(view: View, pool: NetworkPool, rows: Iterable[str]) -> dict[str, int]:
+    """Network -> how many have their turn before it."""
+    ids, last = list(rows), view.get(PoolTurn, pool.id)
+    start = ids.index(last.network_id) + 1 if last is not None and last.network_id in ids else 0
+    return {id: (position - start) % len(ids) for position, id in enumerate(ids)}
+
+
+def _weighs(pool: NetworkPool, name: str) -> bool:
+    return name in POLICIES[pool.policy] or name in pool.weights
+
+
+def _network(view: View, id: str) -> Network:
+    network = view.get(Network, id)
+    assert network is not None, f"a network that is gone has left its pools: {id}"
+    return network
 
 
 def facts_of(view: View, network: Network) -> Facts:
@@ -186,9 +208,7 @@ def _counts(view: View, subnets: Sequence[Subnet]) -> Counts | None:
     if not subnets:
         return None
     spaces = [view.addresses(subnet.id) for subnet in subnets]
-    usable, allocated, free = (sum(getattr(space, part) for space in spaces) for part in ("usable", "allocated", "free"))
-    held, quarantined = (sum(getattr(space, part, 0) for space in spaces) for part in ("held", "quarantined"))
-    return Counts(usable, allocated, held, quarantined, free)
+    return Counts(*(sum(getattr(space, part) for space in spaces) for part in Counts.__struct_fields__))
 
 
 def _networks_of(view: View, caller: Caller, ports: Iterable[str]) -> dict[str, int]:

@@ -16,7 +16,6 @@ from naru.model.resources import Changes, Port, Subnet, new_id, put
 from naru.model.view import View
 from naru.schedule.candidates import Verdict, Wish
 from naru.schedule.fixes import Fix
-from naru.schedule.networks import place
 from naru.schedule.reasons import words
 from naru.service.addressing import choose_ahead
 from naru.service.candidates import Shortlist, candidates_for
@@ -79,7 +78,7 @@ def create_pick(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     if not choice.placements:
         raise refusal(view, caller, wish, choice)
     pick, token = pick_of(caller, given, choice), secrets.token_urlsafe(32)
-    candidates = tuple(described(choice.verdicts))
+    candidates: tuple[Any, ...] = choice.verdicts if pick.considered > _KEPT_CANDIDATES else pick.candidates
     if pick.dry_run:
         return replace(pick, status="dry_run", candidates=candidates)
     yield put(replace(pick, expires_at=expiry(view.now, pick.hold_s), token_digest=digest(token), request_digest=request))
@@ -95,7 +94,7 @@ def pick_of(caller: Caller, given: Mapping[str, Any], choice: Choice) -> Network
         | {
             "pool_id": choice.pool.id if choice.pool is not None else None,
             "placements": choice.placements,
-            "candidates": tuple(described(choice.verdicts[:_KEPT_CANDIDATES])),
+            "candidates": tuple(msgspec.to_builtins(choice.verdicts[:_KEPT_CANDIDATES])),  # as a restart reads them
             "considered": len(choice.verdicts),
             "user_id": caller.user_id,
         },
@@ -175,7 +174,7 @@ def within_quota(view: View, cloud: Cloud, project_id: str, wish: Wish) -> Wish:
 def choose_networks(view: View, caller: Caller, project_id: str, wish: Wish) -> Choice:
     """The networks that the scheduler chooses now, and their next free addresses. Without placements where there is no room."""
     found = candidates_for(view, caller, wish, project_id)
-    decision = place(found.candidates, wish, found.policy, found.weights)
+    decision = found.place(wish)
     wanted = Counter(decision.assignments)
     addresses = {id: iter(choose_ahead(view, id, count, wish.ip_version, wish.host or "")) for id, count in wanted.items()}
     placements = tuple(_placement(view, index, id, addresses) for index, id in enumerate(decision.assignments))
@@ -190,19 +189,11 @@ def _placement(view: View, index: int, network_id: str, addresses: Mapping[str, 
     return Placement(index, network_id, subnet.id, subnet.segment_id, fixed_ips)
 
 
-def described(verdicts: Iterable[Verdict]) -> Iterator[dict[str, Any]]:
-    """Candidates as the API shows them."""
-    for verdict in verdicts:
-        shown: dict[str, Any] = msgspec.to_builtins(verdict)
-        del shown["values"]
-        yield shown | {f"text_{language}": words(verdict.reason, verdict.values, language) for language in ("en", "ko")}
-
-
 def refusal(view: View, caller: Caller, wish: Wish, choice: Choice) -> NetworkPickRefused:
     named = f"pool {choice.pool.name or choice.pool.id}" if choice.pool is not None else "any network"
     why = choice.explain() or "there is no network that the project may use"
     fixes = fixes_for(view, caller, wish, choice.found, _rests_s(view, choice.verdicts))
-    network_pick = {"candidates": list(described(choice.verdicts)), "fixes": [fix.described() for fix in fixes]}
+    network_pick = {"candidates": msgspec.to_builtins(choice.verdicts), "fixes": [fix.described() for fix in fixes]}
     return NetworkPickRefused(f"No room for {wish.least} in {named}: {why}.", network_pick)
 
 

@@ -6,18 +6,21 @@ a batch that could not be committed is undone on the draft by applying its chang
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from naru.allocate.addresses import AddressSpace, Use
 from naru.allocate.prefixes import TakenPrefixes
+from naru.model.agents import Agent
+from naru.model.network_pools import NetworkPool
 from naru.model.picks import NetworkPick, RestingAddresses
-from naru.model.resources import Change, FixedIp, Port, Resource, Subnet
+from naru.model.resources import Change, FixedIp, Network, Port, Resource, Subnet
 from naru.model.segments import Segment
 
 R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
 
 AddressesOf = Callable[[Any], tuple[FixedIp, ...]]
 
@@ -60,6 +63,30 @@ class _Index:
         return () if present is None else (present,) if isinstance(present, str) else present
 
 
+_MOST_SUBJECTS = 32  # that notes are kept of
+
+# The networks that such a resource is on: when it changes, notes of these are worthless.
+_NOTED: Mapping[type[Resource], Callable[["Snapshot", Any], Iterable[str]]] = {
+    Network: lambda _, network: (network.id,),
+    Subnet: lambda _, subnet: (subnet.network_id,),
+    Port: lambda _, port: (port.network_id,),
+    NetworkPick: lambda _, pick: {place.network_id for place in pick.placements},
+    RestingAddresses: lambda view, resting: {
+        subnet.network_id for ip in resting.fixed_ips if (subnet := view.get(Subnet, ip.subnet_id)) is not None
+    },
+}
+
+
+class _Notes(dict[str, Any]):
+    def __init__(self, note: Callable[[str], Any]) -> None:
+        super().__init__()
+        self.note = note
+
+    def __missing__(self, network_id: str) -> Any:
+        made = self[network_id] = self.note(network_id)
+        return made
+
+
 class Snapshot:
     """The resources by kind and id, their indexes, the address space of each subnet, and what each subnet pool has given."""
 
@@ -71,6 +98,7 @@ class Snapshot:
         self._spaces: dict[str, AddressSpace] = {}
         self._given_prefixes: dict[str, TakenPrefixes] = {}
         self._segmentation_ids: dict[tuple[str, str | None], AddressSpace] = {}
+        self._notes: dict[Hashable, _Notes] = {}
 
     # -- reading
 
@@ -97,6 +125,14 @@ class Snapshot:
 
     def given_prefixes(self, subnetpool_id: str) -> TakenPrefixes:
         return self._given_prefixes.setdefault(subnetpool_id, TakenPrefixes())
+
+    def notes(self, subject: Hashable, note: Callable[[str], T]) -> Mapping[str, T]:
+        found = self._notes.pop(subject, None) or _Notes(note)
+        found.note = note
+        self._notes[subject] = found  # the one that was asked for last is the last
+        if len(self._notes) > _MOST_SUBJECTS:
+            del self._notes[next(iter(self._notes))]
+        return found
 
     def segmentation_ids(self, network_type: str, physical_network: str | None) -> AddressSpace:
         """Those of a type on a physical network, whatever range they may be chosen from; 0 stands for having none."""
@@ -138,6 +174,17 @@ class Snapshot:
             self._account(before, after, *_TAKERS[kind])
         elif kind is Segment:
             self._account_segment(before, after)  # type: ignore[arg-type]
+        self._forget(kind, before, after)
+
+    def _forget(self, kind: type[Resource], before: Resource | None, after: Resource | None) -> None:
+        """Notes that were made of what was before."""
+        if kind is NetworkPool or (kind is Agent and _abilities(before) != _abilities(after)):
+            self._notes.clear()
+        elif kind in _NOTED:
+            ids = {id for resource in (before, after) if resource is not None for id in _NOTED[kind](self, resource)}
+            for notes in self._notes.values():
+                for id in ids:
+                    notes.pop(id, None)
 
     def _index(self, kind: type[Resource], index: str) -> _Index:
         entries = self._indexes.get((kind, index))
@@ -190,6 +237,11 @@ class Snapshot:
             if segment is not None and segment.claims():
                 ids = self.segmentation_ids(segment.network_type, segment.physical_network)
                 (ids.take if is_taken else ids.release)(segment.segmentation_id or 0)
+
+
+def _abilities(agent: Any) -> object:
+    """What an agent's heartbeat does not change."""
+    return agent and (agent.host, agent.alive, agent.admin_state_up, agent.availability_zone, agent.configurations)
 
 
 @lru_cache(maxsize=4096)
