@@ -12,6 +12,7 @@ SINGULAR |= {"subnetpools": "subnetpool", "address-scopes": "address_scope", "se
 SINGULAR |= {"security-groups": "security_group", "security-group-rules": "security_group_rule", "address-groups": "address_group"}
 SINGULAR |= {"default-security-group-rules": "default_security_group_rule"}
 SINGULAR |= {"security-groups-default-statefulness": "security_group_default_statefulness"}
+SINGULAR |= {"network-picks": "network_pick", "network-pools": "network_pool"}
 _names = itertools.count(1)
 
 

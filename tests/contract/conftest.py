@@ -1,10 +1,12 @@
 """A server for each module, and the clients that reach it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from clients import Clients
+from databases import ENGINES, Databases
 from networking import Networking
 from serving import Serving
 
@@ -32,3 +34,13 @@ def demo(clients: Clients) -> Iterator[Networking]:
     """The same as a member of the project demo."""
     with clients.http("demo") as http:
         yield Networking(http)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def url(engine: str, databases: Databases, tmp_path: Path) -> str:
+    return databases.new(engine, tmp_path)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bench.load import Answer, Connection, drive, request
-from databases import ENGINES, Databases
+from databases import Databases
 from naru.store.check import check_database
 from serving import Serving
 
@@ -35,16 +35,6 @@ PORTS = Road(
     "IpAddressGenerationFailure",
 )
 ROADS = [pytest.param(PORTS, id="ports")]
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def url(engine: str, databases: Databases, tmp_path: Path) -> str:
-    return databases.new(engine, tmp_path)
 
 
 def half_full_network(client: httpx.Client) -> str:
