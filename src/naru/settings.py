@@ -81,6 +81,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vif_type: Literal["bridge", "tap"] = "bridge"  # linuxbridge: a hypervisor puts a tap into the bridge, or only makes it
     local_ip: str = ""  # the VTEP; empty: the address this host reaches the server from
     dhcp: bool = True  # may this host run DHCP servers
+    l3: bool = True  # may this host run routers
     firewall: Literal["nftables", "none"] = "nftables"  # none: whoever may plug a port here may send and receive anything
     availability_zone: str = "nova"  # what fails together with this host has the same
     instance_drivers: tuple[str, ...] = ("netns",)

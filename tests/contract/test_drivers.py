@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from naru.agent.instances import Instances
@@ -22,17 +23,23 @@ from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.nft import Nft
 from naru.drivers.ovs import OpenVswitch
+from naru.drivers.router import Routers
 from naru.model.hoststate import (
     DhcpState,
     DhcpSubnet,
     FilterRule,
     FilterState,
+    FloatingAddress,
+    ForwardedPorts,
     GroupState,
     HostState,
     InstanceState,
     LeaseState,
     NetworkState,
     PeerState,
+    Route,
+    RouterInterface,
+    RouterState,
     RulesState,
     SegmentState,
     Source,
@@ -66,6 +73,31 @@ FILTER = FilterState("44444444-4444", "11111111-1111", TAP.mac_address, (Source(
 PAIRS = (Source(TAP.mac_address, "fd00::5"), Source("fa:16:3e:00:00:ff", "10.9.0.0/24"), Source("fa:16:3e:00:00:ff", "fd01::/64"))
 CHANGED_FILTER = FilterState("44444444-4444", "22222222-2222", TAP.mac_address, PAIRS, ("g1", "g2"), stateful=False)
 CLOSED = FilterState("55555555-5555", "22222222-2222", PLUGGED.mac_address, ())
+
+
+INSIDE = RouterInterface("66666666-6666", "11111111-1111", "qr-66666666-66", ("10.7.0.1/24", "fd00::1/64"))
+OUTSIDE = RouterInterface("77777777-7777", "22222222-2222", "qg-77777777-77", ("203.0.113.5/24",))
+ROUTER_TAPS = (
+    TapState("66666666-6666", "11111111-1111", "fa:16:3e:00:00:11", 1450, netns="qrouter-9", device="qr-66666666-66"),
+    TapState("77777777-7777", "22222222-2222", "fa:16:3e:00:00:12", 1500, netns="qrouter-9", device="qg-77777777-77"),
+)
+ROUTES = (Route("0.0.0.0/0", "203.0.113.1"), Route("10.9.0.0/16", "10.7.0.99"), Route("fd09::/64", "fd00::99"))
+FLOATING = FloatingAddress("f1", "203.0.113.50", "10.7.0.11")
+NUMBERS = tuple(
+    ForwardedPorts("f2", "203.0.113.51", protocol, outer, "10.7.0.12", inner)
+    for protocol, outer, inner in (("tcp", "2222:2222", "22:22"), ("tcp", "8000:8002", "9000:9002"), ("udp", "700:710", "700:710"))
+)
+INNER_ROUTER = RouterState("9", "qrouter-9", (INSIDE,))
+ROUTER = RouterState("9", "qrouter-9", (INSIDE,), OUTSIDE, "203.0.113.5", ROUTES, (FLOATING,), NUMBERS)
+READDRESSED = RouterState(
+    "9",
+    "qrouter-9",
+    (INSIDE,),
+    msgspec.structs.replace(OUTSIDE, addresses=("203.0.113.6/24",)),
+    None,
+    (Route("0.0.0.0/0", "198.51.100.1"), Route("10.9.0.0/16", "10.7.0.98")),
+    (msgspec.structs.replace(FLOATING, fixed="10.7.0.13"),),
+)
 
 
 class Subject(NamedTuple):
@@ -167,6 +199,14 @@ def nft() -> Subject:
     return Subject(Nft, lambda: None, states)
 
 
+def routers() -> Subject:
+    def prepare() -> None:
+        run("ip link add eth1 type veth peer name wire")
+        bring(links(), state(VXLAN, FLAT, *ROUTER_TAPS))
+
+    return Subject(lambda: Routers(RUN), prepare, [state(), state(ROUTER), state(INNER_ROUTER), state(READDRESSED)])
+
+
 def links() -> LinuxBridge:
     return LinuxBridge(RUN, {"physnet1": "eth1"}, "127.0.0.1")
 
@@ -180,6 +220,7 @@ SUBJECTS = [
             (ovs, ("ovs-vswitchd", "ethtool")),
             (dnsmasq, ("dnsmasq",)),
             (instances, ("udhcpc",)),
+            (routers, ("nft", "sysctl")),
             (nft, ("nft",)),
         )
     ),

@@ -32,17 +32,7 @@ def check_host(settings: Agent) -> None:
         if settings.mechanism == "openvswitch":
             theirs, ours = ours, theirs
         raise StartError(f"[agent] {theirs} ({', '.join(ignored)}) says nothing to mechanism {settings.mechanism}; write {ours}")
-    needed = {"ip": "iproute2", "bridge": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}
-    if filters_packets(settings):
-        needed["nft"] = "nftables"
-    if settings.mechanism == "openvswitch":
-        needed |= dict.fromkeys(("ovs-vsctl", "ovs-ofctl"), "openvswitch-switch")
-        if settings.ovs_datapath_type == "netdev":
-            needed["ethtool"] = "ethtool"
-    if settings.dhcp:
-        needed["dnsmasq"] = "dnsmasq-base"
-    if "netns" in settings.instance_drivers:
-        needed["busybox"] = "busybox"
+    needed = _needed_tools(settings)
     missing = {tool: package for tool, package in needed.items() if shutil.which(tool) is None}
     if missing:
         packages = " ".join(sorted(set(missing.values())))
@@ -51,6 +41,24 @@ def check_host(settings: Agent) -> None:
     absent = [name for bit, name in CAPABILITIES.items() if not effective >> bit & 1]
     if absent:
         raise StartError(f"wiring a host needs {' and '.join(absent)}; run the agent as root")
+
+
+def _needed_tools(settings: Agent) -> dict[str, str]:
+    """Program -> its Debian package."""
+    needed = {"ip": "iproute2", "bridge": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}
+    if filters_packets(settings):
+        needed["nft"] = "nftables"
+    if settings.mechanism == "openvswitch":
+        needed |= dict.fromkeys(("ovs-vsctl", "ovs-ofctl"), "openvswitch-switch")
+        if settings.ovs_datapath_type == "netdev":
+            needed["ethtool"] = "ethtool"
+    if settings.l3:
+        needed |= {"nft": "nftables", "sysctl": "procps"}
+    if settings.dhcp:
+        needed["dnsmasq"] = "dnsmasq-base"
+    if "netns" in settings.instance_drivers:
+        needed["busybox"] = "busybox"
+    return needed
 
 
 def _effective_capabilities() -> int:
@@ -79,6 +87,7 @@ def describe_host(settings: Agent, tunnel_address: str | None) -> HostDescriptio
         instance_drivers=settings.instance_drivers,
         version=__version__,
         availability_zone=settings.availability_zone,
+        l3=settings.l3,
         **own,
     )
 

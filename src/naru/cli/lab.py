@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,13 +49,15 @@ def command() -> None:
     help="How the hosts are wired; Open vSwitch runs in user space.",
 )
 @click.option("--detach", is_flag=True, help="Leave the lab running and return when it is ready.")
+@click.option("--config", type=click.Path(path_type=Path), help="naru.toml for the server and the agents.", metavar="FILE")
 @state_dir_option
-def up(host_count: int, mechanism: str, *, detach: bool, state_dir: Path | None) -> None:
+def up(host_count: int, mechanism: str, *, detach: bool, config: Path | None, state_dir: Path | None) -> None:
     """Start the hosts, a server on controller01, and an agent on every host.
 
     Runs until Ctrl-C, or until `naru lab down`.
     """
     from naru.lab.hosts import host_names
+    from naru.lab.lab import start_lab
     from naru.lab.namespaces import INTERRUPTED, run_enclosed
     from naru.lab.openvswitch import PACKAGES
     from naru.lab.running import claim_state_dir, default_state_dir
@@ -68,7 +71,9 @@ def up(host_count: int, mechanism: str, *, detach: bool, state_dir: Path | None)
         claim_state_dir(state_dir)
         if detach:
             _detach(state_dir)
-        code = run_enclosed(lambda outside_pid: _run_lab(host_count, mechanism, state_dir, option, outside_pid))
+        config = config.absolute() if config else None
+        start = partial(start_lab, host_count, state_dir, mechanism, config)
+        code = run_enclosed(lambda outside_pid: _run_lab(start, state_dir, option, outside_pid))
     if code == INTERRUPTED:
         click.echo(f"the lab is gone; its logs are in {state_dir}/logs", err=True)
     sys.exit(code)
@@ -138,14 +143,13 @@ def _found(state_dir: Path | None) -> Iterator["RunningLab"]:
         yield require_lab((state_dir or default_state_dir()).absolute())
 
 
-def _run_lab(host_count: int, mechanism: str, state_dir: Path, option: str, outside_pid: int) -> int:
+def _run_lab(start: Callable[[], "Lab"], state_dir: Path, option: str, outside_pid: int) -> int:
     """Inside the lab: start it, say how to use it, and tell of every program that ends."""
     from naru.lab import LabError
-    from naru.lab.lab import start_lab
     from naru.lab.running import publish
 
     try:
-        lab = start_lab(host_count, state_dir, mechanism)
+        lab = start()
     except LabError as error:
         raise LabError(f"{error}\nthe logs are in {state_dir}/logs") from error
     click.echo(HOW_TO_USE.format(hosts=", ".join(lab.hosts), url=lab.url, state_dir=state_dir, option=option))

@@ -129,8 +129,8 @@ def parse_failures(stderr: str) -> dict[int, str]:
 
 
 def _removes_absent(line: str, reason: str) -> bool:
-    absent = ("Cannot find device", "No such file or directory", "No such process", "No such device")
-    return re.match(r"(link|netns|fdb|neigh) del ", line) is not None and any(text in reason for text in absent)
+    absent = ("Cannot find device", "No such file or directory", "No such process", "No such device", "ddress not found")
+    return re.match(r"(link|netns|fdb|neigh|addr|route) del ", line) is not None and any(text in reason for text in absent)
 
 
 def run(argv: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -11,13 +11,13 @@ from typing import Any
 from naru.drivers import iproute
 from naru.drivers.base import Fact, Foreign
 from naru.drivers.links import BRIDGE_OPTIONS, GROUP, SUMS, Bridge, Namespace, Tap, Uplink
-from naru.model.hoststate import DhcpState, InstanceState, TapState, Value
+from naru.model.hoststate import DhcpState, InstanceState, RouterState, TapState, Value
 
 
 def want_namespaces(values: Iterable[Value], marks: Path) -> Iterator[Namespace]:
     """Those that taps end in, or that something is to run in."""
     for value in values:
-        if isinstance(value, TapState | DhcpState | InstanceState) and value.netns:
+        if isinstance(value, TapState | DhcpState | InstanceState | RouterState) and value.netns:
             yield Namespace(_namespace_key(value.netns), value.netns, str(marks / value.netns))
 
 
@@ -34,7 +34,7 @@ def read_namespaces(marks: Path) -> Iterator[Fact]:
 
 def _namespace_key(netns: str) -> str:
     kind, _, owner = netns.partition("-")
-    return {"qdhcp": f"dhcp/{owner}", "instance": f"instance/{owner}"}.get(kind, f"netns/{netns}")
+    return {"qdhcp": f"dhcp/{owner}", "instance": f"instance/{owner}", "qrouter": f"router/{owner}"}.get(kind, f"netns/{netns}")
 
 
 def read_links(links: list[iproute.Link]) -> Iterator[tuple[iproute.Link, Fact]]:

@@ -4,6 +4,8 @@
 ("ovs-vsctl",)                              commands of one transaction
 ("ovs-ofctl", BRIDGE)                       changes of flows, all at once
 ("sh",)                                     a command line
+("netns", NETNS, "nft", "-f", "-")          the whole input of a program that runs there; it does all of it or nothing
+("announce", NETNS)                         a device and an IPv4 address to announce there
 ("write", PATH)                             the lines are the whole content of the file, replaced atomically
 ("signal", PID_FILE)                        the name of a signal for the daemon; TERM waits until it has ended
 """
@@ -14,9 +16,10 @@ from itertools import groupby
 from pathlib import Path
 
 from naru.drivers import daemons, iproute, ovsdb
+from naru.drivers.announce import announce
 from naru.drivers.base import Action, Failure
 
-UNLINK = ("unlink",)
+LATE = ("announce", "unlink")
 SIDE_BY_SIDE = 8
 
 
@@ -25,7 +28,7 @@ def run_actions(actions: list[Action]) -> list[Failure]:
 
     After a failure, actions of the same key in later batches are left out. Two exceptions to the order, so that a mark of
     ownership per namespace does not cut a batch of a hundred lines into a hundred: a file may be written before the `ip` lines
-    that precede it, and files are unlinked after all else.
+    that precede it, and after all else addresses are announced and files unlinked.
     """
     failures: dict[str, str] = {}
     for tool, batch in _batches(actions):
@@ -37,8 +40,8 @@ def run_actions(actions: list[Action]) -> list[Failure]:
 
 def _batches(actions: list[Action]) -> Iterator[tuple[tuple[str, ...], list[Action]]]:
     waiting: list[Action] = []
-    unlinks = [action for action in actions if action.tool == UNLINK]
-    for tool, group in groupby((action for action in actions if action.tool != UNLINK), key=lambda action: action.tool):
+    late = sorted((action for action in actions if action.tool[0] in LATE), key=lambda action: (LATE.index(action.tool[0]), action.tool))
+    for tool, group in groupby((action for action in actions if action.tool[0] not in LATE), key=lambda action: action.tool):
         batch = list(group)
         if tool[0] == "write" and (not waiting or waiting[0].tool == ("ip",)):
             yield tool, batch
@@ -50,7 +53,8 @@ def _batches(actions: list[Action]) -> Iterator[tuple[tuple[str, ...], list[Acti
             waiting = batch
     if waiting:
         yield waiting[0].tool, waiting
-    yield UNLINK, unlinks
+    for tool, group in groupby(late, key=lambda action: action.tool):
+        yield tool, list(group)
 
 
 def _run(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
@@ -65,6 +69,16 @@ def _run_shell(_: tuple[str, ...], lines: list[str]) -> dict[int, str]:
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         return {index: reason for index, reason in enumerate(threads.map(why, lines)) if reason}
+
+
+def _run_inside(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
+    _, netns, *argv = tool
+    ran = iproute.run(("nsenter", f"--net={iproute.NETNS_DIR / netns}", *argv), "".join(f"{line}\n" for line in lines))
+    if ran.returncode == 0:
+        return {}
+    reason = " ".join(ran.stderr.split()) or f"{argv[0]} ended with {ran.returncode}"
+    is_gone = "No such file or directory" in reason
+    return {index: reason for index, line in enumerate(lines) if not (is_gone and line.startswith("delete "))}
 
 
 def _write_file(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
@@ -88,6 +102,8 @@ _TOOLS: Mapping[str, Callable[[tuple[str, ...], list[str]], dict[int, str]]] = {
     "ovs-vsctl": lambda _, lines: ovsdb.transact(lines),
     "ovs-ofctl": lambda tool, lines: ovsdb.bundle(tool[1], lines),
     "sh": _run_shell,
+    "netns": _run_inside,
+    "announce": lambda tool, lines: announce(tool[1], lines),
     "write": _write_file,
     "unlink": _unlink_files,
     "signal": _signal,

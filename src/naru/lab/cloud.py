@@ -15,7 +15,8 @@ Services = Mapping[str, Service]  # by type: network, compute, image, identity
 def connect(clouds_yaml: Path, cloud: str) -> Services:
     """A token for `cloud`, and a client for each service of its catalog."""
     auth = read_cloud(clouds_yaml, cloud)
-    response = _client(auth["auth_url"]).post("auth/tokens", json=_password_auth(auth))
+    with _client(auth["auth_url"]) as identity:
+        response = identity.post("auth/tokens", json=_password_auth(auth))
     token = response.headers["X-Subject-Token"]
     return {
         service["type"]: _client(endpoint["url"], token)

@@ -36,8 +36,11 @@ class Lab(msgspec.Struct, frozen=True):
         return self.state_dir / "logs"
 
 
-def start_lab(host_count: int, state_dir: Path, mechanism: str = "linuxbridge") -> Lab:
-    """Make the hosts and start the programs; returns when the server answers and knows every host as alive."""
+def start_lab(host_count: int, state_dir: Path, mechanism: str = "linuxbridge", config: Path | None = None) -> Lab:
+    """Make the hosts and start the programs; returns when the server answers and knows every host as alive.
+
+    `config` is a naru.toml for all of them; what a host of the lab needs goes before it.
+    """
     hosts = create_hosts(host_names(host_count))
     if mechanism == "openvswitch":
         for host in hosts.values():
@@ -46,11 +49,12 @@ def start_lab(host_count: int, state_dir: Path, mechanism: str = "linuxbridge") 
     lab.logs.mkdir(parents=True)
     server_dir = state_dir / "server"
     bind = f"{hosts[CONTROLLER].management}:{_PORT}"
-    _start_program(lab, "server", hosts[CONTROLLER], ["server", "--bind", bind, "--state-dir", str(server_dir)], {})
+    more = ["--config", str(config)] if config is not None else []
+    _start_program(lab, "server", hosts[CONTROLLER], ["server", "--bind", bind, "--state-dir", str(server_dir), *more], {})
     token_file = server_dir / "agent-token"
     _require(lab, "the server has made the agents' token", lambda: token_file.exists() and token_file.stat().st_size > 0)
     for host in hosts.values():
-        arguments = ["agent", "--host", host.name, "--server", lab.url, "--token-file", str(token_file)]
+        arguments = ["agent", "--host", host.name, "--server", lab.url, "--token-file", str(token_file), *more]
         _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir, mechanism))
     _require(lab, "the server answers", lambda: _answers(lab.url))
     agents = connect(lab.clouds_yaml, "naru-admin")["network"]

@@ -14,6 +14,7 @@ PACKAGES = {
     "hostname": "hostname",
     "ip": "iproute2",
     "mount": "mount",
+    "nft": "nftables",
     "nsenter": "util-linux",
     "ping": "iputils-ping",
     "sleep": "coreutils",

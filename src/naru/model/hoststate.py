@@ -257,6 +257,12 @@ class RouterState(_Value, frozen=True, tag="router"):
         return f"router/{self.router_id}"
 
     @property
+    def led(self) -> tuple[tuple[str, str], ...]:
+        """External and inner address of whatever leads inside."""
+        pairs = [(floating.external, floating.fixed) for floating in self.floating]
+        return tuple(dict.fromkeys([*pairs, *((ports.external, ports.fixed) for ports in self.forwarded)]))
+
+    @property
     def floating_keys(self) -> set[str]:
         """What it achieves for others: its floating IPs, reported under keys of their own."""
         ids = {floating.floatingip_id for floating in self.floating} | {ports.floatingip_id for ports in self.forwarded}
