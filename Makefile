@@ -1,7 +1,7 @@
 # The front door. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-keystone test-slides test-tempest check lint types imports unit bench docs lock clean
+.PHONY: help setup demo test test-keystone test-nova test-slides test-tempest check lint types imports unit bench docs lock clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
@@ -49,6 +49,10 @@ test-keystone: ## set up a real Keystone (.venv-keystone), then test against it
 	@scripts/setup dev
 	@scripts/test-keystone $(ARGS)
 
+test-nova: ## set up a real Nova (.venv-nova) and Keystone, then boot instances with them
+	@scripts/setup dev rabbitmq-server
+	@scripts/test-nova $(ARGS)
+
 test-slides: ## set up the last neutron command (.venv-neutronclient), then replay the tutorial with it
 	@scripts/setup dev
 	@scripts/venv neutronclient
@@ -73,5 +77,5 @@ lock: ## resolve requirements/*.txt anew (ARGS=--upgrade: to the newest versions
 	@scripts/lock $(ARGS)
 
 clean: ## remove .venv and every cache
-	rm -rf .venv .venv-keystone .venv-neutronclient .venv-tempest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-keystone .venv-neutronclient .venv-nova .venv-tempest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

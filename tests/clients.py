@@ -72,12 +72,12 @@ class Clients:
 class FakeHost:
     """A host whose agent achieves at once whatever it is asked for."""
 
-    def __init__(self, serving: Serving, name: str, physical_networks: tuple[str, ...] = ()) -> None:
+    def __init__(self, serving: Serving, name: str, physical_networks: tuple[str, ...] = (), **more: Any) -> None:
         secret = (serving.state_dir / "agent-token").read_text().strip()
         url = f"{serving.url}/agent/v1/hosts/{name}"
         self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, trust_env=False, timeout=30)
         description = HostDescription(
-            "linuxbridge", physical_networks, "172.18.0.31", dhcp=True, instance_drivers=("netns",), port_filter=True
+            "linuxbridge", physical_networks, "172.18.0.31", dhcp=True, instance_drivers=("netns",), port_filter=True, **more
         )
         self.http.put("", content=msgspec.json.encode(description)).raise_for_status()
 

@@ -23,7 +23,11 @@ hypothesis.settings.load_profile("naru")
 
 find_servers()  # and ip, nft and dnsmasq, where a user's PATH may not look
 
-FOLDERS = {"keystone": ("keystone",), "kernel": ("namespaces", "vxlan", "ip", "bridge", "dnsmasq", "udhcpc", "ping")}
+FOLDERS = {
+    "keystone": ("keystone",),
+    "kernel": ("namespaces", "vxlan", "ip", "bridge", "dnsmasq", "udhcpc", "ping"),
+    "nova": ("keystone", "nova", "setpriv", "mariadb-install-db", "my_print_defaults", "mariadbd", "rabbitmq-server"),
+}
 
 
 def _root() -> str | None:
@@ -69,6 +73,11 @@ def _keystone() -> str | None:
     return None if here.exists() else "no Keystone in .venv-keystone (`make test-keystone` makes it)"
 
 
+def _nova() -> str | None:
+    here = Path(__file__).parents[1] / ".venv-nova/bin/nova-compute"
+    return None if here.exists() else "no Nova in .venv-nova (`make test-nova` makes it)"
+
+
 def _neutron() -> str | None:
     """The last release with the `neutron` command wants older clients than ours: it has an environment of its own too."""
     here = Path(__file__).parents[1] / ".venv-neutronclient/bin/neutron"
@@ -97,6 +106,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "udhcpc": _udhcpc,
     "keystone": _keystone,
     "neutron": _neutron,
+    "nova": _nova,
 }
 
 

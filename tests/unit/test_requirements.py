@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("run", "dev", "keystone", "neutronclient", "tempest")
+LOCKS = ("run", "dev", "keystone", "neutronclient", "nova", "tempest")
 
 
 def pins(name: str) -> dict[str, str]:

@@ -1,0 +1,61 @@
+"""Naru as the network service of an unmodified Nova: what names its network is honoured as given. `make test-nova`."""
+
+from naru.testing import eventually
+from nova_cloud import AMBIGUOUS
+
+
+def test_a_server_with_a_named_network_becomes_active_and_leaves_no_port(project):
+    network = project.network("net1")
+    (server,) = project.boot("stock", networks=[{"uuid": network}])
+    assert server["status"] == "ACTIVE", server.get("fault")
+    (port,) = project.ports(device_id=server["id"])
+    assert (port["network_id"], port["device_owner"]) == (network, "compute:nova")
+    assert [address["addr"] for address in server["addresses"]["net1"]] == [ip["ip_address"] for ip in port["fixed_ips"]]
+
+    project.delete(server["id"])
+    assert project.ports() == []
+
+
+def test_a_servers_port_is_active_once_its_host_has_wired_it(project):
+    (server,) = project.boot("stock", networks=[{"uuid": project.network("net1")}])
+    assert eventually(lambda: [port["status"] for port in project.ports(device_id=server["id"])] == ["ACTIVE"])
+
+
+def test_networks_and_ports_are_attached_in_the_order_of_the_request(project):
+    networks = [project.network("net1"), project.network("net2")]
+    port = project.port(networks[0])
+    (server,) = project.boot("stock", networks=[{"uuid": networks[1]}, {"port": port}])
+    attached = project.interfaces(server["id"]).json()["interfaceAttachments"]
+    assert {interface["net_id"] for interface in attached} == set(networks)
+    project.delete(server["id"])
+    (kept,) = project.ports()
+    assert (kept["id"], kept["device_id"]) == (port, "")
+
+
+def test_an_interface_is_attached_and_detached(project):
+    network = project.network("net1")
+    (server,) = project.boot("stock", networks="none")
+    assert project.ports() == []
+    attached = project.interfaces(server["id"], "POST", net_id=network)
+    assert attached.status_code == 200, attached.text
+    port = attached.json()["interfaceAttachment"]["port_id"]
+    assert [each["id"] for each in project.ports(device_id=server["id"])] == [port]
+
+    assert project.interfaces(server["id"], "DELETE", port).status_code == 202
+    assert eventually(lambda: project.ports() == [], within_s=20)
+
+
+def test_nova_alone_refuses_to_choose_between_two_networks(project):
+    project.network("net1")
+    project.network("net2")
+    refused = project.post_server("stock", networks="auto")
+    assert (refused.status_code, refused.json()["conflictingRequest"]["message"]) == (409, AMBIGUOUS)
+
+
+def test_nova_alone_fails_on_a_full_network_after_it_accepted(project):
+    """What the filter is for: the reason comes late."""
+    full = project.network("full", addresses=1)
+    project.port(full)
+    (server,) = project.boot("stock", networks=[{"uuid": full}])
+    assert server["status"] == "ERROR"
+    assert "No fixed IP addresses available" in server["fault"]["message"]
