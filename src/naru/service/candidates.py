@@ -15,7 +15,7 @@ from naru.schedule.candidates import Candidate, Counts, Facts, Share, Wish
 from naru.schedule.networks import Placement, Told, judge, place
 from naru.schedule.weighers import POLICIES
 from naru.service.policy import can_see, fetch
-from naru.service.pool_reach import may_use, opens, selects
+from naru.service.pool_reach import may_use, opens, selects, usable_pools
 
 Wire = tuple[tuple[str, str | None], ...]
 Judged = tuple[Candidate, Told | None]
@@ -47,7 +47,7 @@ def candidates_for(
     if wish.pool_id is not None:
         pool = fetch(view, caller, NetworkPool, wish.pool_id)
         return _shortlist(pool, look.members(pool, is_kept=False))
-    usable = sorted((pool for pool in view.all(NetworkPool) if may_use(pool, look.project_id)), key=look.preference)
+    usable = usable_pools(view, look.project_id)
     if not wish.purposes:
         default = next((pool for pool in usable if pool.is_default), None)
         if default is not None:
@@ -80,9 +80,6 @@ class _Look:
         self.near, self.avoided, self.peers = (
             _networks_of(view, caller, ports) for ports in (wish.affinity, wish.anti_affinity, wish.same_network_as)
         )
-
-    def preference(self, pool: NetworkPool) -> tuple[bool, str, str]:
-        return pool.project_id != self.project_id, pool.name, pool.id
 
     def members(self, pool: NetworkPool, *, is_kept: bool) -> list[Judged]:
         rows = _rows(self.view, pool)

@@ -17,6 +17,18 @@ def opens(pool: NetworkPool, network: Network) -> bool:
     return pool.of_operator or network.project_id == pool.project_id
 
 
+def usable_pools(view: View, project_id: str) -> list[NetworkPool]:
+    """The project's own first, then by name."""
+    pools = (pool for pool in view.all(NetworkPool) if may_use(pool, project_id))
+    return sorted(pools, key=lambda pool: (pool.project_id != project_id, pool.name, pool.id))
+
+
+def pool_of(view: View, project_id: str) -> NetworkPool | None:
+    """By which a pick goes that wishes for nothing: the default one, else the first that is kept for no purpose."""
+    pools = usable_pools(view, project_id)
+    return next((pool for pool in pools if pool.is_default), None) or next((pool for pool in pools if not pool.purposes), None)
+
+
 def selects(pool: NetworkPool, network: Network) -> bool:
     """The tags say that it is a member."""
     tags = frozenset(network.tags)

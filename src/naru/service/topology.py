@@ -1,4 +1,4 @@
-"""A network for a project that has none: with subnets from the default pools, routed to the default external network.
+"""A network for a project that has none: one of a hidden pool, or its own, with subnets from the default subnet pools and a router.
 
 https://docs.openstack.org/api-ref/network/v2/#auto-allocated-topologies
 """
@@ -7,13 +7,16 @@ from typing import Any
 
 from naru.model.errors import Conflict, Forbidden, Invalid
 from naru.model.identity import Caller
+from naru.model.network_pools import NetworkPool
 from naru.model.pools import SubnetPool
 from naru.model.resources import Changes, Network, Subnet, put, remove
 from naru.model.routing import Router, WantedGateway
 from naru.model.topology import AutoAllocatedTopology
 from naru.model.view import View
 from naru.service.networks import create_network, delete_network
+from naru.service.picks import create_pick
 from naru.service.policy import Cloud
+from naru.service.pool_reach import pool_of
 from naru.service.router_interfaces import add_router_interface, remove_router_interface
 from naru.service.router_ports import interface_ports
 from naru.service.routers import create_router, delete_router
@@ -22,19 +25,31 @@ from naru.service.subnets import create_subnet
 
 
 def show_topology(view: View, caller: Caller, project_id: str, fields: tuple[str, ...], cloud: Cloud) -> Changes[dict[str, Any]]:
-    """The project's network, made at the first request. The field `dry-run` asks only whether it could be made.
+    """The network that the project's next port is to be on. The field `dry-run` asks only whether there is one.
 
-    Raises Conflict (AutoAllocationFailure) where a default is missing, Forbidden for another's project.
+    Of a hidden pool every answer is another pick, and an address there is held: Nova asks once for each instance, then makes its port.
+    Otherwise it is the project's own network, made at the first request.
+
+    Raises NetworkPickRefused where the pool has no room, Conflict (AutoAllocationFailure) where a default is missing, Forbidden for
+    another's project.
     """
     project_id = _project(caller, project_id)
     if fields and fields != ("dry-run",):
         raise Invalid("Bad auto_allocate request: Unrecognized field.", "BadRequest")
-    if fields:
+    pool = pool_of(view, project_id)
+    if pool is not None and pool.hidden:
+        id = yield from _pick_network(view, caller, project_id, pool, cloud, dry_run=bool(fields))
+    elif fields:
         _defaults(view, caller)
-        id = "dry-run=pass"
+        id = ""
     else:
         id = (yield from ensure_topology(view, caller, project_id, cloud)).network_id
-    return {"id": id, "project_id": project_id, "tenant_id": project_id}
+    return {"id": "dry-run=pass" if fields else id, "project_id": project_id, "tenant_id": project_id}
+
+
+def _pick_network(view: View, caller: Caller, project_id: str, pool: NetworkPool, cloud: Cloud, *, dry_run: bool) -> Changes[str]:
+    wish = {"project_id": project_id, "pool_id": pool.id, "consumable_by": "project", "dry_run": dry_run}
+    return (yield from create_pick(view, caller, wish, cloud)).placements[0].network_id
 
 
 def delete_topology(view: View, caller: Caller, project_id: str, cloud: Cloud) -> Changes[None]:
