@@ -27,7 +27,7 @@ from naru.service.floatingips import create_floating_ip, update_floating_ip
 from naru.service.hosts import register_host
 from naru.service.instances import ServerRequest, create_servers
 from naru.service.port_forwardings import create_port_forwarding
-from naru.service.ports import delete_port
+from naru.service.ports import delete_port, update_port
 from naru.service.router_hosts import ensure_router_hosts
 from naru.service.router_interfaces import add_router_interface
 from naru.service.routers import create_router, update_router
@@ -170,6 +170,19 @@ def test_a_port_is_active_only_when_its_tap_and_its_lease_are_both_reported():
     assert status() == "ACTIVE"
     cloud.report("compute01", failed={f"tap/{port.id}": "the bridge is gone"})
     assert status() == "DOWN"
+
+
+def test_a_port_that_is_bound_after_its_lease_was_reported_waits_for_its_tap_alone():
+    cloud = three_hosts()
+    network = cloud.network("net1")
+    cloud.subnet(network)
+    port = cloud.port(network)
+    cloud.report("controller01", ok=(f"lease/{port.id}",))
+    cloud.run(update_port(cloud.view, ADMIN, port.id, {"binding_host_id": "compute01"}, CLOUD))
+    assert cloud.view.get(Port, port.id).status == "DOWN"
+
+    cloud.report("compute01", ok=(f"tap/{port.id}",))
+    assert cloud.view.get(Port, port.id).status == "ACTIVE"
 
 
 def test_a_host_cannot_speak_for_another_hosts_port():

@@ -130,7 +130,7 @@ class HostAgent:
         except Exception:
             log.exception("pass failed; this is a bug")
             return time.monotonic() + TRY_AGAIN_S
-        disturbed = self._wake.ignore_own_links()
+        disturbed = self._wake.ignore_own_changes()
         self._wake.watch(pids)
         if in_sync:
             self._ledger.current, self._ledger.revision, self._ledger.complete = done.achieved, revision, True

@@ -1,6 +1,6 @@
 """What makes the agent look: the feed, the kernel, a daemon's end, a new lease. Each only says "look", never what happened.
 
-Sources: rtnetlink(7), pidfd_open(2), fifo(7).
+Sources: rtnetlink(7), linux/netfilter/nf_tables.h, pidfd_open(2), fifo(7).
 """
 
 import asyncio
@@ -13,7 +13,10 @@ from enum import Flag, auto
 from pathlib import Path
 
 RTMGRP_LINK = 1  # linux/rtnetlink.h: a link came, went or changed
-DEBOUNCE_S = 0.05  # links change in bursts
+NETLINK_NETFILTER, NFTABLES = 12, 1 << 6  # linux/netlink.h; the bit of NFNLGRP_NFTABLES in linux/netfilter/nfnetlink.h
+# What all messages about a table of ours hold: attribute 1 (NFTA_TABLE_NAME, NFTA_CHAIN_TABLE and so on), which is its name.
+OUR_TABLE = b"\x09\0\x01\0naru\0"
+DEBOUNCE_S = 0.05  # the kernel changes in bursts
 SPACING_S = 0.5  # a host whose links change all the time must not keep the agent busy with nothing else
 
 
@@ -22,7 +25,7 @@ class Why(Flag):
 
     NOTHING = 0
     FEED = auto()  # the desired state has changed
-    KERNEL = auto()  # a link has changed
+    KERNEL = auto()  # a link or a filter of ours has changed
     DEATH = auto()  # a daemon has ended
     LEASE = auto()  # an instance has a new lease: only the report changes
     STOP = auto()
@@ -36,11 +39,13 @@ class Wake:
         self._reasons = Why.NOTHING
         self._event = asyncio.Event()
         self._pidfds: dict[int, int] = {}  # pid -> pidfd
-        self._link_timer: asyncio.TimerHandle | None = None
+        self._kernel_timer: asyncio.TimerHandle | None = None
         self._spaced_until_s = 0.0
-        self._links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        self._links.bind((0, RTMGRP_LINK))
-        self._loop.add_reader(self._links, self._on_link)
+        self._kernel = [(_subscribe(socket.NETLINK_ROUTE, RTMGRP_LINK), b"")]
+        with contextlib.suppress(OSError):  # a kernel without nftables filters nothing
+            self._kernel.append((_subscribe(NETLINK_NETFILTER, NFTABLES), OUR_TABLE))
+        for netlink, about in self._kernel:
+            self._loop.add_reader(netlink, self._on_kernel, netlink, about)
         with contextlib.suppress(FileExistsError):
             os.mkfifo(fifo, 0o600)
         self._fifo = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
@@ -58,12 +63,14 @@ class Wake:
         self._event.clear()
         return reasons
 
-    def ignore_own_links(self) -> bool:
-        """Call after a pass: link changes so far were its own. True if there were any, so that another may hide among them."""
-        heard = _drain(self._links) or self._link_timer is not None
-        if self._link_timer is not None:
-            self._link_timer.cancel()
-            self._link_timer = None
+    def ignore_own_changes(self) -> bool:
+        """Call after a pass: changes of the kernel so far were its own. True if there were any, so that another may hide among them."""
+        heard = self._kernel_timer is not None
+        for netlink, about in self._kernel:
+            heard = _drain(netlink, about) or heard
+        if self._kernel_timer is not None:
+            self._kernel_timer.cancel()
+            self._kernel_timer = None
         self._reasons &= ~Why.KERNEL
         self._spaced_until_s = time.monotonic() + SPACING_S
         return heard
@@ -78,20 +85,20 @@ class Wake:
                     self._loop.add_reader(pidfd, self._on_death, pid, pidfd)
 
     def close(self) -> None:
-        for fd in (*self._pidfds.values(), self._fifo, self._links.fileno()):
+        for fd in (*self._pidfds.values(), self._fifo, *(netlink.fileno() for netlink, _ in self._kernel)):
             self._loop.remove_reader(fd)
         for fd in (*self._pidfds.values(), self._fifo):
             os.close(fd)
-        self._links.close()
+        for netlink, _ in self._kernel:
+            netlink.close()
 
-    def _on_link(self) -> None:
-        _drain(self._links)
-        if self._link_timer is None:
+    def _on_kernel(self, netlink: socket.socket, about: bytes) -> None:
+        if _drain(netlink, about) and self._kernel_timer is None:
             wait_s = max(DEBOUNCE_S, self._spaced_until_s - time.monotonic())
-            self._link_timer = self._loop.call_later(wait_s, self._on_links_settled)
+            self._kernel_timer = self._loop.call_later(wait_s, self._on_kernel_settled)
 
-    def _on_links_settled(self) -> None:
-        self._link_timer = None
+    def _on_kernel_settled(self) -> None:
+        self._kernel_timer = None
         self.note(Why.KERNEL)
 
     def _on_fifo(self) -> None:
@@ -106,13 +113,19 @@ class Wake:
         self.note(Why.DEATH)
 
 
-def _drain(netlink: socket.socket) -> bool:
+def _subscribe(family: int, groups: int) -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
+    netlink.bind((0, groups))
+    return netlink
+
+
+def _drain(netlink: socket.socket, about: bytes) -> bool:
+    """Whether anything was said about it."""
     heard = False
     while True:
         try:
-            netlink.recv(65536)
+            heard = about in netlink.recv(65536) or heard
         except BlockingIOError:
             return heard
         except OSError:  # ENOBUFS: more came than fits, and some of it was dropped
-            pass
-        heard = True
+            heard = True

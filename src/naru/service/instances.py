@@ -18,7 +18,7 @@ from naru.service import binding
 from naru.service.holds import Taken
 from naru.service.picks import Choice, choose_networks, pick_of, within_quota
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own
-from naru.service.ports import check_unused, create_port, remove_port, update_port
+from naru.service.ports import check_unused, create_port, remove_port, unwired, update_port
 from naru.service.security import groups_named
 from naru.service.topology import ensure_network
 
@@ -223,7 +223,7 @@ def _detach(view: View, server: Server, port: Port, cloud: Cloud) -> Changes[Non
         yield from remove_port(view, port, cloud)
         return
     free = replace(port, device_id="", device_owner="", binding_host_id="", binding_vif_type="unbound", binding_vif_details={})
-    yield put(replace(free, provisioned=(), status="DOWN"))
+    yield put(replace(unwired(free), status="DOWN"))
 
 
 def _network_of(view: View, caller: Caller, nic: WantedNic) -> Network:

@@ -86,7 +86,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     changed = replace(port, **given | protect_changed_port(view, caller, port, given, mac))
     is_moved = (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type)
     if is_moved or port.binding_vif_type == "binding_failed":
-        changed = _bound(view, network, replace(changed, provisioned=()))
+        changed = _bound(view, network, unwired(changed))
     changed = with_enforcement(replace(changed, status=port_status(view, changed)))
     check_host(view, changed)
     check_addresses(view, port, changed)
@@ -151,6 +151,11 @@ def port_status(view: View, port: Port) -> str:
     return "ACTIVE" if port.admin_state_up and needed <= set(port.provisioned) else "DOWN"
 
 
+def unwired(port: Port) -> Port:
+    """The port while no host has wired it (yet). Its reservation stands where it stood: the host that serves DHCP is another's affair."""
+    return replace(port, provisioned=tuple(part for part in port.provisioned if part != "L2"))
+
+
 def needs_lease(view: View, port: Port) -> bool:
     subnets = (view.get(Subnet, ip.subnet_id) for ip in port.fixed_ips)
     return any(subnet is not None and subnet.enable_dhcp and subnet.ip_version == 4 for subnet in subnets)
@@ -160,7 +165,7 @@ def bind_anew(view: View, port: Port) -> Changes[None]:
     """After its host said what it can do: a port that could not be bound may be now, and one that was may be plugged otherwise."""
     network = view.get(Network, port.network_id)
     assert network is not None
-    bound = with_enforcement(_bound(view, network, replace(port, provisioned=())))
+    bound = with_enforcement(_bound(view, network, unwired(port)))
     if (bound.binding_vif_type, bound.binding_vif_details) != (port.binding_vif_type, port.binding_vif_details):
         yield put(bound)
 
