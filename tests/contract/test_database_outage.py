@@ -40,7 +40,7 @@ def run(scenario: Callable[[Store], Awaitable[None]], url: str) -> None:
     async def limited() -> None:
         store = Store(url)
         store.start()
-        async with asyncio.timeout(25):
+        async with asyncio.timeout(120):
             await scenario(store)
         store.stop()
 
@@ -54,20 +54,14 @@ def agents(store: Store) -> set[str]:
 def test_nobody_notices_that_an_idle_connection_was_replaced(server: DatabaseServer):
     async def scenario(store: Store) -> None:
         before = await store.write(new_agent)
-        restart(server)
+        server.crash()
+        server.start()
         after = await store.write(new_agent)
-        restart(server)
-        await store.confirm()
         assert agents(store) == {before.id, after.id}
 
     url = server.new_database()
     run(scenario, url)
     assert check_database(url) == (2, [])
-
-
-def restart(server: DatabaseServer) -> None:
-    server.crash()
-    server.start()
 
 
 def test_writes_are_unavailable_while_the_database_is_away_and_reads_are_not(server: DatabaseServer):
