@@ -67,4 +67,4 @@ class PlainCloud:
 
     def report(self, host: str, **parts: object) -> None:
         report = HostReport(**{"revision": self.view.revision, **parts})  # type: ignore[arg-type]
-        self.run(record_report(self.view, host, report, NOW))
+        self.run(record_report(self.view, host, report, NOW, CLOUD))

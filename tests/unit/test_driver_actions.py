@@ -1,14 +1,33 @@
 """The very lines that drivers run, for the situations that matter. No kernel is asked: facts in, lines out."""
 
+from ipaddress import IPv4Address
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from naru.agent.instances import Instances
+from naru.drivers.announce import gratuitous_arp
 from naru.drivers.base import Foreign, plan
 from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.iproute import parse_failures
 from naru.drivers.links import Bridge, Port, Tap, Trunk
 from naru.drivers.linuxbridge import LinuxBridge
-from naru.model.hoststate import DhcpState, DhcpSubnet, InstanceState, LeaseState, NetworkState, PeerState, Route, SegmentState, TapState
+from naru.drivers.router import Routers
+from naru.model.hoststate import (
+    DhcpState,
+    DhcpSubnet,
+    FloatingAddress,
+    ForwardedPorts,
+    InstanceState,
+    LeaseState,
+    NetworkState,
+    PeerState,
+    Route,
+    RouterInterface,
+    RouterState,
+    SegmentState,
+    TapState,
+)
 
 N = "11111111-aaaa-4bbb-8ccc-222222222222"
 P = "33333333-aaaa-4bbb-8ccc-444444444444"
@@ -314,3 +333,67 @@ def test_instance_that_runs_has_a_dhcp_client_and_one_that_is_stopped_has_none()
 def test_failures_of_a_batch_are_told_by_line():
     text = 'RTNETLINK answers: File exists\nCommand failed -:1\nCannot find device "x"\nsecond line\nCommand failed -:12\n'
     assert parse_failures(text) == {0: "File exists", 11: 'Cannot find device "x" second line'}
+
+
+INSIDE = RouterInterface("66666666-aaaa", N, "qr-66666666-aa", ("10.7.0.1/24", "fd00::1/64"))
+OUTSIDE = RouterInterface("77777777-aaaa", N, "qg-77777777-aa", ("203.0.113.5/24",))
+NETNS = f"qrouter-{I}"
+ROUTER = RouterState(
+    I,
+    NETNS,
+    (INSIDE,),
+    OUTSIDE,
+    "203.0.113.5",
+    (Route("0.0.0.0/0", "203.0.113.1"), Route("10.9.0.0/16", "10.7.0.99")),
+    (FloatingAddress("f1", "203.0.113.50", "10.7.0.11"),),
+    (ForwardedPorts("f2", "203.0.113.51", "tcp", "8000:8001", "10.7.0.12", "9000:9001"),),
+)
+
+
+def test_a_router_forwards_then_has_addresses_and_routes_then_translates():
+    ran, failures = lines(Routers(RUN), ROUTER)
+    assert failures == []
+    (translations,) = [line for line in ran if "nft -f" in line]
+    assert [line for line in ran if line != translations] == [
+        f"netns {NETNS} sysctl -q -p -: net.ipv4.ip_forward=1",
+        f"netns {NETNS} sysctl -q -p -: net.ipv4.conf.all.promote_secondaries=1",
+        f"netns {NETNS} sysctl -q -p -: net.ipv6.conf.all.forwarding=1",
+        f"ip -n {NETNS}: link set dev lo up",
+        f"ip -n {NETNS}: link set dev qr-66666666-aa up",
+        f"ip -n {NETNS}: link set dev qg-77777777-aa up",
+        f"ip -n {NETNS}: addr replace 10.7.0.1/24 dev qr-66666666-aa",
+        f"announce {NETNS}: qr-66666666-aa 10.7.0.1",
+        f"ip -n {NETNS}: addr replace fd00::1/64 dev qr-66666666-aa nodad",
+        f"ip -n {NETNS}: addr replace 203.0.113.5/24 dev qg-77777777-aa",
+        f"announce {NETNS}: qg-77777777-aa 203.0.113.5",
+        f"ip -n {NETNS}: addr replace 203.0.113.50/32 dev qg-77777777-aa",
+        f"announce {NETNS}: qg-77777777-aa 203.0.113.50",
+        f"ip -n {NETNS}: addr replace 203.0.113.51/32 dev qg-77777777-aa",
+        f"announce {NETNS}: qg-77777777-aa 203.0.113.51",
+        f"ip -n {NETNS}: route replace 0.0.0.0/0 via 203.0.113.1",
+        f"ip -n {NETNS}: route replace 10.9.0.0/16 via 10.7.0.99",
+    ]
+    for statement in (
+        "add element ip naru inward { 203.0.113.50 : 10.7.0.11 }",
+        "add element ip naru inward_ports { 203.0.113.51 . tcp . 8000 : 10.7.0.12 . 9000, 203.0.113.51 . tcp . 8001 : 10.7.0.12 . 9001 }",
+        'add rule ip naru postrouting oifname "qg-77777777-aa" snat to ip saddr map @outward',
+        'add rule ip naru postrouting oifname "qg-77777777-aa" snat to 203.0.113.5',
+    ):
+        assert statement in translations.split("; ")
+
+
+def test_a_floating_ip_that_goes_takes_its_address_along_after_its_translations_and_nothing_else():
+    driver, later = Routers(RUN), replace(ROUTER, floating=())
+    ran, _ = lines(driver, later, have=made(driver, ROUTER))
+    assert [line.partition(": ")[0] for line in ran] == [f"netns {NETNS} nft -f -", f"ip -n {NETNS}"]
+    assert ran[1] == f"ip -n {NETNS}: addr del 203.0.113.50/32 dev qg-77777777-aa"
+
+
+def test_a_gateway_beyond_all_subnets_of_the_router_is_looked_for_on_the_external_device():
+    beyond = replace(ROUTER, routes=(Route("0.0.0.0/0", "198.51.100.1"),))
+    assert f"ip -n {NETNS}: route replace 0.0.0.0/0 via 198.51.100.1 dev qg-77777777-aa onlink" in lines(Routers(RUN), beyond)[0]
+
+
+def test_gratuitous_arp_is_a_request_for_ones_own_address():
+    frame = gratuitous_arp(bytes.fromhex("fa163e000012"), IPv4Address("203.0.113.50"))
+    assert frame.hex() == "fffffffffffffa163e00001208060001080006040001fa163e000012cb007132000000000000cb007132"

@@ -2,17 +2,19 @@
 
 import pytest
 
-from naru.agent.reconcile import DID_NOT_LAST, LASTING_S, Reconciler, achieved
+from naru.agent.reconcile import DID_NOT_LAST, LASTING_S, Reconciler, achieved, without_routers
 from naru.agent.report import Ledger
 from naru.drivers.base import ToolError
 from naru.model.hoststate import (
     DhcpState,
     FilterRule,
     FilterState,
+    FloatingAddress,
     GroupState,
     InstanceReport,
     LeaseState,
     NetworkState,
+    RouterState,
     RulesState,
     SegmentState,
     TapState,
@@ -247,3 +249,19 @@ class Part(FakeDriver):
 
     def want(self, desired):
         return super().want({key: value for key, value in desired.items() if isinstance(value, self.kinds)})
+
+
+ROUTER = RouterState("r1", "qrouter-r1", (), floating=(FloatingAddress("f1", "203.0.113.50", "10.0.0.5"),))
+
+
+def test_a_router_achieves_its_floating_ips_with_itself():
+    assert achieved({ROUTER.key: ROUTER}, {}) == {"router/r1": "", "floatingip/f1": ""}
+    assert achieved({ROUTER.key: ROUTER}, {"router/r1": "no nft"}) == {"router/r1": "no nft", "floatingip/f1": "no nft"}
+
+
+def test_before_the_server_has_confirmed_it_no_router_is_made():
+    inner, other = (
+        TapState(port, "n1", "fa:16:3e:00:00:01", 1450, netns=netns, device="d") for port, netns in (("p1", "qrouter-r1"), ("p2", "x"))
+    )
+    state = {value.key: value for value in (ROUTER, inner, other)}
+    assert without_routers(state) == {other.key: other}

@@ -289,7 +289,7 @@ def test_a_silent_host_is_not_alive_until_it_reports_again(cloud):
     cloud.run(mark_silent_hosts(cloud.view, CLOUD, later))
     (agent,) = cloud.view.all(Agent)
     assert not agent.alive
-    cloud.run(record_report(cloud.view, "compute01", HostReport(cloud.view.revision), later))
+    cloud.run(record_report(cloud.view, "compute01", HostReport(cloud.view.revision), later, CLOUD))
     (agent,) = cloud.view.all(Agent)
     assert agent.alive
 
@@ -298,7 +298,7 @@ def test_a_heartbeat_is_written_now_and_then_only(cloud):
     cloud.host("compute01", "172.18.0.31")
     done = len(cloud.changes)
     for seconds in (1, 5, 9, 11, 12):
-        cloud.run(record_report(cloud.view, "compute01", HostReport(cloud.view.revision), NOW + timedelta(seconds=seconds)))
+        cloud.run(record_report(cloud.view, "compute01", HostReport(cloud.view.revision), NOW + timedelta(seconds=seconds), CLOUD))
     assert len(cloud.changes) == done + 1
 
 

@@ -16,7 +16,7 @@ import httpx
 import structlog
 
 from naru.agent.instances import WAKE, Instances
-from naru.agent.reconcile import Pass, Reconciler
+from naru.agent.reconcile import Pass, Reconciler, without_routers
 from naru.agent.report import Ledger
 from naru.agent.start import describe_host, filters_packets, find_local_address, make_switch, only_agent
 from naru.agent.wake import Wake, Why
@@ -120,8 +120,9 @@ class HostAgent:
     async def _look(self, why: Why) -> float:
         """Make a pass; return when to look again, by time.monotonic(), if nothing happens before."""
         started_s, revision, in_sync = time.monotonic(), self._feed.revision, self._feed.in_sync
+        desired = self._feed.state if in_sync else without_routers(self._feed.state)
         try:
-            done = await asyncio.to_thread(self._reconciler.run_pass, dict(self._feed.state), prune=in_sync)
+            done = await asyncio.to_thread(self._reconciler.run_pass, dict(desired), prune=in_sync)
             pids = await asyncio.to_thread(lambda: [pid for driver in self._drivers for pid in driver.pids()])
             await asyncio.to_thread(self._feed.save)
         except ToolError as error:

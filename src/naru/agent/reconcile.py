@@ -127,6 +127,16 @@ def _by_key(planned: Plan) -> dict[str, list[Action]]:
     return by_key
 
 
+def without_routers(desired: HostState) -> HostState:
+    """What may be made before the server has confirmed it. A router may run on another host by now, and must not answer from two."""
+    inside = {value.netns for value in desired.values() if isinstance(value, RouterState)}
+    return {
+        key: value
+        for key, value in desired.items()
+        if not isinstance(value, RouterState) and not (isinstance(value, TapState) and value.netns in inside)
+    }
+
+
 def achieved(desired: HostState, failed: Mapping[str, str]) -> dict[str, str]:
     """What a pass achieved: a key is as wanted if it did not fail and neither did what it rests on."""
     statuses = {key: reason for key, reason in failed.items() if key not in desired}

@@ -45,7 +45,7 @@ async def _register(door: HostDoor, call: Call) -> Response:
 async def _report(door: HostDoor, call: Call) -> Response:
     _require_secret(door, call)
     report = await _read(call, HostReport)
-    await door.backend.store.write(lambda view: record_report(view, call.id, report, door.backend.now()))
+    await door.backend.store.write(lambda view: record_report(view, call.id, report, door.backend.now(), door.backend.cloud))
     return no_content()
 
 

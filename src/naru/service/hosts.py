@@ -52,14 +52,14 @@ def register_host(view: View, host: str, description: HostDescription, now: date
     return agent
 
 
-def record_report(view: View, host: str, report: HostReport, now: datetime) -> Changes[None]:
+def record_report(view: View, host: str, report: HostReport, now: datetime, cloud: Cloud) -> Changes[None]:
     """Ports and instances take over what their host achieved. Raises NotFound for a host that never registered."""
     agent = agent_of(view, host)
     if agent is None:
         raise not_found("Agent", host)
     failures = {} if report.full else {k: v for k, v in agent.failures.items() if k not in report.ok and k not in report.gone}
     failures |= report.failed
-    is_old = _age_s(agent.heartbeat_timestamp, now) > _HEARTBEAT_KEPT_S
+    is_old = _age_s(agent.heartbeat_timestamp, now) > min(_HEARTBEAT_KEPT_S, cloud.agent_down_time_s / 4)
     if failures != agent.failures or is_old or not agent.alive:
         yield put(replace(agent, failures=failures, alive=True, heartbeat_timestamp=_text(now)))
     if not agent.alive:
