@@ -39,7 +39,10 @@ def create_subnetpool(view: View, caller: Caller, given: dict[str, Any], cloud: 
 
 def update_subnetpool(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[SubnetPool]:
     """Prefixes may be added here; `remove_prefixes` takes them away."""
-    pool = fetch_own(view, caller, SubnetPool, id, "update")
+    return (yield from _change(view, caller, fetch_own(view, caller, SubnetPool, id, "update"), given))
+
+
+def _change(view: View, caller: Caller, pool: SubnetPool, given: dict[str, Any]) -> Changes[SubnetPool]:
     changed = replace(pool, **given)
     if "prefixes" in given:
         _ip_version((*given["prefixes"], *pool.prefixes))
@@ -51,12 +54,12 @@ def update_subnetpool(view: View, caller: Caller, id: str, given: dict[str, Any]
     if not pool.is_default:
         _check_default(view, changed)
     if pool.address_scope_id is not None and not owns(caller, fetch(view, caller, AddressScope, pool.address_scope_id)):
-        reason = f"subnetpool {id} cannot be updated when associated with shared address scope {pool.address_scope_id}"
+        reason = f"subnetpool {pool.id} cannot be updated when associated with shared address scope {pool.address_scope_id}"
         raise _illegal_update(reason)
     _check_scope(view, caller, changed)
     yield put(changed)
     if changed.address_scope_id != pool.address_scope_id:
-        for network_id in sorted({subnet.network_id for subnet in view.find(Subnet, "subnetpool_id", id)}):
+        for network_id in sorted({subnet.network_id for subnet in view.find(Subnet, "subnetpool_id", pool.id)}):
             yield from show_scopes(view, network_id)
     return changed
 
@@ -76,7 +79,7 @@ def delete_subnetpool(view: View, caller: Caller, id: str, cloud: Cloud) -> Chan
 def add_prefixes(view: View, caller: Caller, id: str, body: object, cloud: Cloud) -> Changes[dict[str, Any]]:
     pool = fetch_own(view, caller, SubnetPool, id, "add_prefixes")
     given = {"prefixes": (*pool.prefixes, *_prefixes_of(body))}
-    changed = yield from update_subnetpool(view, caller, id, given, cloud)
+    changed = yield from _change(view, caller, pool, given)
     return {"prefixes": list(changed.prefixes)}
 
 
@@ -105,7 +108,7 @@ def onboard_network_subnets(view: View, caller: Caller, id: str, body: object, c
         if not given_before.is_free(subnet.cidr):
             raise _illegal_update(f"Onboarding subnet {subnet.id}: {subnet.cidr} conflicts with allocated prefixes in subnet pool {id}")
     prefixes = (*pool.prefixes, *(subnet.cidr for subnet in subnets))
-    yield from update_subnetpool(view, caller, id, {"prefixes": prefixes}, cloud)
+    yield from _change(view, caller, pool, {"prefixes": prefixes})
     for subnet in subnets:
         yield put(replace(subnet, subnetpool_id=id))
     yield from show_scopes(view, network_id)
