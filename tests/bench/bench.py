@@ -26,6 +26,9 @@ FEW, LISTED, MANY = 100, 10_000, 20_000  # ports
 WARMING = 3_000  # ports, until SQLite's log has its size: while the file still grows, a commit costs more
 CLIENTS = (1, 8)
 READS = 9
+BULK = 100  # ports in one request
+TURNED_OVER = 400  # resources of a kind, made and deleted
+QUOTAS = ("port", "network", "subnet", "router", "security_group", "security_group_rule")
 
 
 class Bench:
@@ -43,6 +46,10 @@ class Bench:
             clouds["few"].fill(FEW + WARMING)
             clouds["full"].fill(LISTED)
             self._read(clouds["full"])
+            for _ in range(READS):
+                self._note("bulk ms", clouds["few"].create_many() * 1000)
+            for plural, rate in clouds["few"].turn_over(max(CLIENTS)):
+                self._note(f"{plural} per s", rate)
             clouds["full"].fill(MANY)
             self._note("mib at 20,000 ports", resident_mib(full.process.pid)[0])
             for number in range(1, self.rounds + 1):
@@ -80,12 +87,14 @@ class Bench:
                     self._note(f"{engine} {clients} per s", cloud.create(self.creates * min(clients, 2), clients).per_s)
 
     def _read(self, cloud: "LoadedCloud") -> None:
-        port = cloud.ask("GET", "/ports?fields=id&fields=device_id")["ports"][0]
+        port = cloud.ask("GET", "/ports?limit=1")["ports"][0]
         connection = Connection(cloud.serving.address)
         for name, path in (
             ("list", "/ports"),
             ("list ids", "/ports?fields=id"),
-            ("filter", f"/ports?device_id={port['device_id']}"),
+            ("device_id", f"/ports?device_id={port['device_id']}"),
+            ("name", f"/ports?name={port['name']}"),
+            ("address", f"/ports?fixed_ips=ip_address%3D{port['fixed_ips'][0]['ip_address']}"),
             ("show", f"/ports/{port['id']}"),
         ):
             for _ in range(READS * (1 if name.startswith("list") else 20)):
@@ -130,7 +139,7 @@ class LoadedCloud:
         self.token = serving.token()
         self._http = serving.client()
         project = self.ask("GET", "/quotas/tenant")["tenant"]["tenant_id"]
-        self.ask("PUT", f"/quotas/{project}", {"quota": {"port": -1, "network": -1, "subnet": -1}})
+        self.ask("PUT", f"/quotas/{project}", {"quota": dict.fromkeys(QUOTAS, -1)})
         self.begin_network()
 
     def begin_network(self) -> None:
@@ -155,6 +164,36 @@ class LoadedCloud:
         if set(load.statuses) != {201}:
             raise SystemExit(f"not every port was created: {dict(load.statuses)}")
         return load
+
+    def create_many(self) -> float:
+        """Ports in one request -> how long it took, in seconds."""
+        body = json.dumps({"ports": [self._port() for _ in range(BULK)]}).encode()
+        load = drive(self.serving.address, [request("POST", "/v2.0/ports", self.token, body)], 1)
+        if set(load.statuses) != {201}:
+            raise SystemExit(f"the ports were not created: {dict(load.statuses)}")
+        return load.took_s
+
+    def turn_over(self, clients: int) -> Iterator[tuple[str, float]]:
+        """Make many of a kind, delete them again -> how many in a second."""
+        numbers = range(TURNED_OVER)
+        subnet = {"network_id": self._network, "ip_version": 4}
+        for plural, bodies in {
+            "networks": [{"network": {"name": f"n-{number}"}} for number in numbers],
+            "subnets": [{"subnet": subnet | {"cidr": f"10.{100 + number // 256}.{number % 256}.0/24"}} for number in numbers],
+            "routers": [{"router": {"name": f"r-{number}"}} for number in numbers],
+            "security-groups": [{"security_group": {"name": f"g-{number}"}} for number in numbers],
+        }.items():
+            before = self._ids(plural)
+            making = [request("POST", f"/v2.0/{plural}", self.token, json.dumps(body).encode()) for body in bodies]
+            made = drive(self.serving.address, making, clients)
+            ids = self._ids(plural) - before
+            gone = drive(self.serving.address, [request("DELETE", f"/v2.0/{plural}/{id}", self.token) for id in ids], clients)
+            if (made.statuses, gone.statuses) != ({201: TURNED_OVER}, {204: TURNED_OVER}):
+                raise SystemExit(f"not all {plural} were created and deleted: {dict(made.statuses)}, {dict(gone.statuses)}")
+            yield plural, TURNED_OVER / (made.took_s + gone.took_s)
+
+    def _ids(self, plural: str) -> set[str]:
+        return {row["id"] for row in self.ask("GET", f"/{plural}?fields=id")[plural.replace("-", "_")]}
 
     def _port(self) -> dict[str, object]:
         self._made += 1
@@ -188,10 +227,18 @@ def report(found: Callable[[str], float]) -> list[Figure]:
         Figure("memory (PSS) after start, second start", found("second pss mib"), "MiB", at_most=80, elsewhere=neutron.IDLE_MIB),
         Figure("memory (RSS) after start, new database", found("first rss mib"), "MiB", at_most=80),
         Figure("memory (RSS) at 20,000 ports", found("mib at 20,000 ports"), "MiB"),
-        Figure("list 10,000 ports", found("list ms"), "ms", elsewhere=neutron.LIST_MS),
-        Figure("list 10,000 ports, fields=id", found("list ids ms"), "ms", elsewhere=neutron.LIST_IDS_MS),
-        Figure("list by device_id among 10,000", found("filter ms"), "ms", elsewhere=neutron.FILTER_MS),
-        Figure("show a port among 10,000", found("show ms"), "ms", elsewhere=neutron.SHOW_MS),
+        Figure("list 10,000 ports", found("list ms"), "ms", at_most=45, elsewhere=neutron.LIST_MS),
+        Figure("list 10,000 ports, fields=id", found("list ids ms"), "ms", at_most=20, elsewhere=neutron.LIST_IDS_MS),
+        *(
+            Figure(f"list by {name} among 10,000", found(f"{name} ms"), "ms", at_most=3, elsewhere=took_ms)
+            for name, took_ms in neutron.FILTER_MS.items()
+        ),
+        Figure("show a port among 10,000", found("show ms"), "ms", at_most=2, elsewhere=neutron.SHOW_MS),
+        Figure("create 100 ports in one request", found("bulk ms"), "ms", at_most=60, elsewhere=neutron.BULK_MS),
+        *(
+            Figure(f"create and delete {plural}, 8 clients", found(f"{plural} per s"), "/s", at_least=300)
+            for plural in ("networks", "subnets", "routers", "security-groups")
+        ),
     ]
 
 
