@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from naru.model import errors
+from naru.schedule.reasons import FIXES, REASONS
+from naru.schedule.weighers import POLICIES, WEIGHERS
 from naru.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,16 @@ def test_each_error_is_documented_with_its_status_and_type() -> None:
         row = next((line for line in page.splitlines() if line.startswith(f"| `{error.__name__}` | {error.status} | ")), None)
         assert row, f"{error.__name__} is not in docs/reference/errors.md"
         assert error.type in row or error.type in {"HTTPNotFound", "Conflict"}, "each case has a type of its own"
+
+
+def test_the_scheduling_reference_has_each_row_of_the_schedulers_tables() -> None:
+    page = (ROOT / "docs/reference/scheduling.md").read_text()
+    rows = [f"| `{code}` | {told.en} | {told.ko} |" for code, told in {**REASONS, **FIXES}.items()]
+    rows += [f"| `{name}` | {weigher.meaning} |" for name, weigher in WEIGHERS.items()]
+    rows += [
+        f"| `{name}` | {', '.join(f'`{weigher}` {times:g}' for weigher, times in preset.items())} |" for name, preset in POLICIES.items()
+    ]
+    assert [line for line in page.splitlines() if line.startswith("| `")] == rows
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
