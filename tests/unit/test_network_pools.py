@@ -10,6 +10,7 @@ from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
 from naru.model.kinds import KINDS
 from naru.model.network_pools import Member, NetworkPool, PoolTurn
+from naru.model.picks import RestingAddresses
 from naru.model.resources import AllocationPool, Change, Network, Port, Subnet, new_id
 from naru.model.sharing import RbacPolicy
 from naru.schedule.candidates import Wish
@@ -388,3 +389,14 @@ def test_no_change_is_overlooked_though_candidates_are_noted(cloud):
         assert told == candidates_for(again.view, MEMBER, wish).place(wish)
         answers.append(tuple(reasons(told).items()))
     assert len(set(answers)) >= 6
+
+
+def test_an_address_that_follows_from_a_mac_does_not_rest(cloud):
+    network = cloud.net("a", caller=MEMBER)
+    cloud.subnet(network, "fd00::/64", MEMBER, ipv6_address_mode="slaac", ipv6_ra_mode="slaac")
+    cloud.pool(network, quarantine_s=60)
+    first = cloud.port(network, MEMBER, mac_address="fa:16:3e:00:00:01")
+    cloud.run(delete_port(cloud.view, MEMBER, first.id, CLOUD))
+    again = cloud.port(network, MEMBER, mac_address="fa:16:3e:00:00:01")
+    assert again.fixed_ips[1] == first.fixed_ips[1]
+    assert [ip for rest in cloud.view.all(RestingAddresses) for ip in rest.fixed_ips] == [first.fixed_ips[0]]

@@ -12,6 +12,7 @@ from naru.model.identity import Caller
 from naru.model.picks import OPEN, NetworkPick, Placement, RestingAddresses, open_to
 from naru.model.resources import Changes, FixedIp, Network, Port, Subnet, WantedIp, put, remove
 from naru.model.view import View
+from naru.service.addressing import is_automatic
 from naru.service.identity import expiry, time_text
 from naru.service.policy import Cloud, can_see
 from naru.service.pool_reach import pools_with
@@ -96,8 +97,9 @@ def digest(text: str) -> str:
 def release_addresses(view: View, port: Port, released: tuple[FixedIp, ...], cloud: Cloud) -> Changes[None]:
     """After a port let go of addresses: in a pool they rest, for as long as the slowest of the network's pools says.
 
-    To be run when the port has them no more.
+    To be run when the port has them no more. What follows from a MAC does not rest: only a port with this MAC gets it again.
     """
+    released = tuple(ip for ip in released if (subnet := view.get(Subnet, ip.subnet_id)) is None or not is_automatic(subnet))
     network = view.get(Network, port.network_id) if released else None
     pools = pools_with(view, network) if network is not None else ()
     seconds = max((cloud.quarantine_s if pool.quarantine_s is None else pool.quarantine_s for pool in pools), default=0)
