@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import neutron
+import picks
 from load import Connection, Load, drive, request
 from report import Figure, show
 
@@ -57,6 +58,8 @@ class Bench:
                 self._compare(clouds if number % 2 else dict(reversed(clouds.items())))
         for _ in range(self.rounds):
             self._start_twice()
+        for name, found in picks.measure():
+            self._note(name, found)
         for engine, needs in NEEDS.items():
             if engine != "sqlite" and all(map(shutil.which, needs)):
                 self._compare_database(engine)
@@ -239,6 +242,9 @@ def report(found: Callable[[str], float]) -> list[Figure]:
             Figure(f"create and delete {plural}, 8 clients", found(f"{plural} per s"), "/s", at_least=300)
             for plural in ("networks", "subnets", "routers", "security-groups")
         ),
+        Figure("pick 1 address of 1,000 networks, processor time", found("pick 1 ms"), "ms", at_most=2),
+        Figure("the same with 20,000 ports on them", found("pick 1, ports ms"), "ms", at_most=2),
+        Figure("pick 500 addresses of 1,000 networks, processor time", found("pick 500 ms"), "ms"),
     ]
 
 
