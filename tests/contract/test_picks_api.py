@@ -106,6 +106,24 @@ def test_a_hold_goes_free_by_itself(demo, net):
     eventually(lambda: demo.request("POST", "/network-picks", json={"network_pick": {"count": 5, "dry_run": True}}).status_code == 201, 15)
 
 
+def test_availability_counts_what_ports_have_and_a_pool_tells_a_project_no_numbers(admin, demo, net):
+    pool = demo.create("network-pools", members=[{"network_id": net["id"]}], quarantine_s=60)
+    port = demo.create("ports", pick_id=demo.create("network-picks", pool_id=pool["id"], count=2)["id"])
+    demo.delete("ports", demo.port(net)["id"])
+
+    shown = admin.request("GET", f"/network-ip-availabilities/{net['id']}").json()["network_ip_availability"]
+    assert (shown["total_ips"], shown["used_ips"]) == (5, 1)
+    path = f"/network-pools/{pool['id']}/availability"
+    told = {"network_pool_id": pool["id"], "band": "plenty"}
+    assert demo.request("GET", path).json()["availability"] == told
+    numbers = {"usable": 5, "allocated": 1, "held": 1, "quarantined": 1, "free": 2}
+    assert admin.request("GET", path).json()["availability"] == told | numbers
+    demo.create("network-picks", pool_id=pool["id"], count=2)
+    assert demo.request("GET", path).json()["availability"]["band"] == "none"
+    demo.delete("ports", port["id"])
+    demo.delete("network-pools", pool["id"])
+
+
 # -- what is refused, and leaves nothing
 
 

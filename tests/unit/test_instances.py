@@ -4,9 +4,12 @@ import pytest
 
 from naru.model.compute import Server
 from naru.model.errors import Conflict, Forbidden, Invalid
+from naru.model.network_pools import NetworkPool
 from naru.model.picks import NetworkPick
+from naru.model.requests import decode_create
 from naru.model.resources import Network, Port
 from naru.service.instances import ServerRequest, WantedNic, create_servers, delete_server
+from naru.service.network_pools import create_network_pool
 from naru.service.policy import Cloud
 from planning import ADMIN, CLOUD, MEMBER, PlainCloud
 
@@ -160,3 +163,18 @@ def test_a_server_whose_second_network_is_full_leaves_nothing_behind():
 def test_a_zone_that_cannot_be_had_is_refused(zone, caller, refusal, words):
     with pytest.raises(refusal, match=words):
         boot(cloud_with_host(), ServerRequest("web", "1", "netns", nics=(), availability_zone=zone), caller=caller)
+
+
+def test_boots_of_any_size_spread_evenly_over_a_pool():
+    cloud = cloud_with_host()
+    networks = [cloud.network(f"NET{number}", MEMBER) for number in range(4)]
+    for number, network in enumerate(networks):
+        cloud.subnet(network, f"10.0.{number}.0/24", MEMBER, enable_dhcp=False)
+    body = {"members": [{"network_id": network.id} for network in networks], "policy": "spread", "is_default": True}
+    cloud.run(create_network_pool(cloud.view, MEMBER, decode_create(NetworkPool, body, MEMBER), CLOUD))
+
+    for most in (*[1] * 50, *[7] * 20, *[31] * 10):
+        boot(cloud, least=most, most=most)
+        counts = [cloud.view.count(Port, "network_id", network.id) for network in networks]
+        assert max(counts) - min(counts) <= 1
+    assert sum(counts) == 500

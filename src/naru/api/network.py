@@ -162,6 +162,7 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("GET", "/v2.0/extensions/{alias}", _show_extension),
         Route("GET", "/v2.0/network-ip-availabilities", bind(_list_availability)),
         Route("GET", "/v2.0/network-ip-availabilities/{id}", bind(_show_availability)),
+        Route("GET", "/v2.0/network-pools/{id}/availability", bind(_show_pool_availability)),
         Route("GET", "/v2.0/quotas", bind(_list_quotas)),
         Route("GET", "/v2.0/quotas/tenant", _show_quota_project),
         Route("GET", "/v2.0/quotas/project", _show_quota_project),
@@ -236,6 +237,10 @@ async def _show_availability(backend: Backend, call: Call) -> Response:
     row = availability.show_availability(backend.view, call.caller, call.id)
     fields = call.values("fields") or tuple(attributes(NetworkIpAvailability))
     return json_response({row.singular: project(row, fields, admin=call.caller.reads_all)})
+
+
+async def _show_pool_availability(backend: Backend, call: Call) -> Response:
+    return json_response({"availability": availability.show_pool_availability(backend.view, call.caller, call.id)})
 
 
 async def _show_topology(backend: Backend, call: Call) -> Response:

@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from ipaddress import ip_network
+from typing import Any
 
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from naru.model.availability import IpAvailabilityDetails, NetworkIpAvailability, SubnetIpAvailability
 from naru.model.errors import not_found
 from naru.model.identity import Caller
 from naru.model.resources import Network, Subnet
 from naru.model.view import View
+from naru.schedule.candidates import Counts, Wish
+from naru.service.candidates import candidates_for
 from naru.service.policy import fetch
+
+_LOW = 0.1  # of the usable addresses
 
 
 def show_availability(view: View, caller: Caller, network_id: str) -> NetworkIpAvailability:
@@ -33,6 +38,15 @@ def list_availability(view: View, caller: Caller, ip_versions: frozenset[int] = 
         if subnets or not ip_versions:
             found.append(_availability(view, network, subnets))
     return found
+
+
+def show_pool_availability(view: View, caller: Caller, pool_id: str) -> dict[str, Any]:
+    """How much room a pool has for the caller's project: in a word, and for administrators in numbers. Raises NotFound."""
+    wish = Wish(pool_id=pool_id)
+    fit = [candidate for candidate in candidates_for(view, caller, wish).candidates if candidate.allowed and candidate.cordoned is None]
+    sums = Counts(*(sum(getattr(candidate.counts, part) for candidate in fit) for part in Counts.__struct_fields__))
+    band = "none" if not sums.free else "low" if sums.free < sums.usable * _LOW else "plenty"
+    return {"network_pool_id": pool_id, "band": band, **(asdict(sums) if caller.reads_all else {})}
 
 
 def _availability(view: View, network: Network, subnets: list[Subnet]) -> NetworkIpAvailability:

@@ -1,0 +1,66 @@
+"""The real commands boot from a project's default pool: spread as its policy says, all or nothing, an explicit network as given."""
+
+from collections import Counter
+
+import pytest
+
+from clients import FakeHost
+
+
+@pytest.fixture(scope="module")
+def host(serving):
+    with FakeHost(serving, "compute01") as host:
+        yield host
+
+
+@pytest.fixture
+def pool(demo, host):
+    """Two networks of 6 addresses; the pool spreads."""
+    networks = [demo.network(name=name) for name in ("NET1", "NET2")]
+    for number, network in enumerate(networks):
+        allocation = {"start": f"10.40.{number}.10", "end": f"10.40.{number}.15"}
+        demo.subnet(network, f"10.40.{number}.0/24", enable_dhcp=False, allocation_pools=[allocation])
+    members = [{"network_id": network["id"]} for network in networks]
+    pool = demo.create("network-pools", name="dev", members=members, policy="spread", is_default=True, quarantine_s=0)
+    yield pool
+    for server in demo.http.get("/compute/v2.1/servers").json()["servers"]:
+        assert demo.http.delete(f"/compute/v2.1/servers/{server['id']}").status_code == 204
+    demo.delete("network-pools", pool["id"])
+    for network in networks:
+        demo.delete("networks", network["id"])
+
+
+BOOT = ("--image", "netns", "--flavor", "m1.tiny")
+
+
+def spread(clients) -> Counter[str]:
+    return Counter(name for row in clients.openstack("server", "list") for name in row["Networks"])
+
+
+def test_openstack_spreads_what_it_boots_at_once(clients, demo, pool):
+    clients.openstack("server", "create", *BOOT, "--min", "5", "--max", "5", "web")
+
+    counts = spread(clients)
+    assert counts.total() == 5
+    assert max(counts.values()) - min(counts.values()) <= 1
+    (pick,) = demo.list("network-picks")
+    assert (pick["pool_id"], pick["status"], len(pick["placements"])) == (pool["id"], "used", 5)
+    assert {port["pick_id"] for port in demo.list("ports")} == {pick["id"]}
+
+
+def test_more_than_all_networks_have_is_nothing(clients, demo, pool):
+    done = clients.try_openstack("server", "create", *BOOT, "--min", "13", "--max", "13", "web")
+    assert done.returncode == 1
+    assert "No network has a free address for instance web" in done.stderr
+    assert (demo.list("ports"), demo.list("network-picks")) == ([], [])
+    clients.openstack("server", "create", *BOOT, "--min", "2", "--max", "20", "web")
+    assert spread(clients) == {"NET1": 6, "NET2": 6}
+
+
+def test_nova_spreads_and_an_explicit_network_is_as_given(clients, demo, pool):
+    assert clients.nova("boot", *BOOT, "--min-count", "2", "--max-count", "4", "old").returncode == 0
+    assert spread(clients) == {"NET1": 2, "NET2": 2}
+    named = next(network for network in demo.list("networks") if network["name"] == "NET2")
+    made = clients.openstack("server", "create", *BOOT, "--network", named["id"], "named")
+    assert list(made["addresses"]) == ["NET2"]
+    assert "naru:network_pick" not in made["properties"]
