@@ -193,8 +193,6 @@ def nft() -> Subject:
         state(),
         state(FILTER, *GROUP),
         state(CHANGED_FILTER, *CHANGED_GROUP, *OTHER_GROUP, CLOSED),
-        state(FILTER, *CHANGED_GROUP),
-        state(CLOSED),
     ]
     return Subject(Nft, lambda: None, states)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from naru.drivers import nftables
-from naru.drivers.base import Action, Fact, Failure
+from naru.drivers.base import Action, Fact, Failure, ToolError
 from naru.drivers.filters import Chain, Element, Elements, Members, Tables, chain
 from naru.drivers.rules import (
     BASE_CHAINS,
@@ -47,6 +47,7 @@ class Nft:
 
     def __init__(self, bridge_sysctl: Path = BRIDGE_SYSCTL) -> None:
         self._bridge_sysctl = bridge_sysctl
+        self._seen: tuple[int, dict[str, Fact]] | None = None  # what was read, and when by the kernel's own count
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
         filters = [value for value in desired.values() if isinstance(value, FilterState)]
@@ -56,6 +57,15 @@ class Nft:
         return {fact.name: fact for fact in facts}, []
 
     def read(self) -> dict[str, Fact]:
+        try:
+            generation = nftables.generation()
+            if self._seen is None or self._seen[0] != generation:
+                self._seen = (generation, self._read())
+        except OSError as error:
+            raise ToolError(f"cannot ask the kernel for its filters: {error.strerror}") from error
+        return dict(self._seen[1])
+
+    def _read(self) -> dict[str, Fact]:
         tables = {family: nftables.table(family, "naru") for family in FAMILIES}
         facts = list(_observe({family: entries for family, entries in tables.items() if entries is not None}))
         return {fact.name: fact for fact in facts}

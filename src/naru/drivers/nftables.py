@@ -1,9 +1,12 @@
 """nftables: a table as JSON, and batches of lines as one transaction.
 
-Sources: nft(8), libnftables-json(5). `nft -f -` applies all lines or none, and names those that it cannot: `/dev/stdin:7:1-20: Error: …`.
+Sources: nft(8), libnftables-json(5), linux/netfilter/nf_tables.h. `nft -f -` applies all lines or none, and names those that it
+cannot: `/dev/stdin:7:1-20: Error: …`.
 """
 
 import re
+import socket
+import struct
 from typing import Any
 
 import msgspec
@@ -12,6 +15,7 @@ from naru.drivers import iproute
 from naru.drivers.base import ToolError
 
 ABSENT = ("No such file or directory", "element does not exist")
+NETLINK_NETFILTER, GETGEN, NEWGEN, GEN_ID = 12, 10 << 8 | 16, 10 << 8 | 15, 1  # 10: NFNL_SUBSYS_NFTABLES
 MOST_TRIES = 20  # lines that are left out one after the other, before the rest is given up
 
 
@@ -42,6 +46,18 @@ class Entry(msgspec.Struct, frozen=True):
 
 class _Listing(msgspec.Struct, frozen=True):
     nftables: list[Entry]
+
+
+def generation() -> int:
+    """The number of the last transaction in this network namespace, anybody's: while it stays, all tables stay as they are."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
+        netlink.settimeout(iproute.COMMAND_S)
+        netlink.send(struct.pack("=IHHIIBBH", 20, GETGEN, 1, 0, 0, 0, 0, 0))  # nlmsghdr with NLM_F_REQUEST, nfgenmsg
+        answer = netlink.recv(4096)
+    kind, attribute = struct.unpack_from("=H", answer, 4)[0], struct.unpack_from("=H", answer, 22)[0]
+    if (kind, attribute) != (NEWGEN, GEN_ID):
+        raise ToolError("the kernel does not tell nftables' generation; is nf_tables loaded?")
+    return int(struct.unpack_from("!I", answer, 24)[0])
 
 
 def table(family: str, name: str) -> list[Entry] | None:
