@@ -33,16 +33,12 @@ from serving import Serving  # noqa: E402 - the same
 
 @contextmanager
 def host(serving: Serving) -> Iterator[None]:
-    """While it lasts, a host wires and serves at once, and takes the ports of routers, as an L3 agent does."""
+    """While it lasts, a host wires, serves and routes at once."""
     ended = threading.Event()
 
     def work() -> None:
-        with FakeHost(serving, HOST) as host, serving.client() as client:
+        with FakeHost(serving, HOST, l3=True) as host:
             while not ended.wait(0.1):
-                asked = {"device_owner": "network:router_interface", "fields": ["id", "binding:host_id"]}
-                for port in client.get("/ports", params=asked).raise_for_status().json()["ports"]:
-                    if not port["binding:host_id"]:  # gone meanwhile: 404, and well so
-                        client.put(f"/ports/{port['id']}", json={"port": {"binding:host_id": HOST}})
                 host.achieve()
 
     worker = threading.Thread(target=work)
