@@ -14,7 +14,7 @@ from naru.lab.hosts import Host
 PACKAGES = {"ethtool": "ethtool"} | dict.fromkeys(("ovs-appctl", "ovs-ofctl", "ovs-vsctl", "ovs-vswitchd"), "openvswitch-switch")
 BRIDGE_MAPPINGS = "physnet2:br-physnet2"
 
-_START = """
+START = """
 cd /run && mkdir -p openvswitch && cd openvswitch
 [ -e conf.db ] || ovsdb-tool create conf.db /usr/share/openvswitch/vswitch.ovsschema
 quietly="-vconsole:off --pidfile --detach"
@@ -22,7 +22,7 @@ ovs-vsctl --timeout=1 --no-wait show >$1 2>&1 || ovsdb-server conf.db --remote=p
 ovs-vsctl --no-wait init
 ovs-appctl --timeout=1 -t ovs-vswitchd version >$1 2>&1 || ovs-vswitchd --log-file $quietly
 """
-_BRIDGES = """
+BRIDGES = """
 netdev="datapath_type=netdev"
 ovs-vsctl --may-exist add-br br-tunnel -- set Bridge br-tunnel $netdev -- --may-exist add-port br-tunnel eth1 \\
   -- --may-exist add-br br-physnet2 -- set Bridge br-physnet2 $netdev -- --may-exist add-port br-physnet2 eth2
@@ -34,7 +34,7 @@ ip link set dev br-tunnel up
 
 def start_open_vswitch(host: Host) -> None:
     """Start what does not run, and make what is missing."""
-    for script, argument in ((_START, "/dev/null"), (_BRIDGES, f"{host.tunnel}/24")):
+    for script, argument in ((START, "/dev/null"), (BRIDGES, f"{host.tunnel}/24")):
         done = subprocess.run(host.enter("sh", "-ec", script, "sh", argument), capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
             raise LabError(f"Open vSwitch on {host.name} cannot be started: {done.stderr.strip()}")
