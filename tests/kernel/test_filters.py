@@ -75,8 +75,8 @@ class Instance(msgspec.Struct):
     def run(self, *argv: str) -> None:
         subprocess.run([*self.at, *argv], check=True, capture_output=True, timeout=20)
 
-    def pings(self, address: str) -> bool:
-        done = subprocess.run([*self.at, "ping", "-c1", "-W0.5", address], capture_output=True, check=False, timeout=20)
+    def pings(self, address: str, *options: str) -> bool:
+        done = subprocess.run([*self.at, "ping", "-c1", "-W0.5", *options, address], capture_output=True, check=False, timeout=20)
         return done.returncode == 0
 
     def connects(self, server: "Instance", port: int = 80, address: str = "") -> bool:
@@ -220,6 +220,40 @@ def test_a_rule_opens_and_its_removal_closes_and_cuts_in_both_directions(there):
         eventually(lambda: not passes(near, far), 5)
         assert not passes(far, near)
     assert not there.A3.connects(there.A1, 7002)
+
+
+def test_rules_by_icmp_type_and_code_by_range_and_by_address_group(there):
+    named = there.api.create("address_group", name="a3", addresses=[f"{there.A3.address}/32"])["id"]
+    group, sender = (there.api.create("security_group", name=name)["id"] for name in ("inside", "sender"))
+    for rule in there.api.ask("GET", f"/v2.0/security-group-rules?security_group_id={sender}")[1]["security_group_rules"]:
+        there.api.ask("DELETE", f"/v2.0/security-group-rules/{rule['id']}")
+    before = there.api.ask("GET", f"/v2.0/ports/{there.A2.port_id}")[1]["port"]["security_groups"]
+    there.api.update_port(there.A2.port_id, security_groups=[group])
+    there.api.update_port(there.A3.port_id, security_groups=[sender])
+    echo, echo6 = ({"protocol": name, "port_range_min": kind, "port_range_max": 0} for name, kind in (("icmp", 8), ("ipv6-icmp", 128)))
+    ranged = {"protocol": "tcp", "port_range_min": 7010, "port_range_max": 7012}
+    for rule in (
+        {"security_group_id": group, "direction": "ingress", "remote_address_group_id": named, **echo},
+        {"security_group_id": group, "direction": "ingress", "ethertype": "IPv6", "remote_ip_prefix": "fd30::/64", **echo6},
+        {"security_group_id": group, "direction": "ingress", "remote_address_group_id": named, **ranged},
+        {"security_group_id": sender, "direction": "egress", **echo},
+        {"security_group_id": sender, "direction": "egress", "ethertype": "IPv6", "protocol": "58"},
+        {"security_group_id": sender, "direction": "egress", "protocol": "6", "remote_group_id": group},
+    ):
+        there.api.create("security_group_rule", **rule)
+    try:
+        eventually(lambda: there.A3.connects(there.A2, 7010), 5)
+        assert there.A3.connects(there.A2, 7012)
+        assert not there.A3.connects(there.A2, 7013)
+        assert there.A3.pings(there.A2.address)
+        assert there.A3.pings(there.A2.address, "-s", "4000")  # in fragments
+        assert there.A3.pings(there.A2.address6)
+        assert not there.A2.pings(there.A3.address)
+        assert not there.A1.pings(there.A2.address)  # not in the address group
+        assert not there.A3.connects(there.A4, 7010)  # not in the group that may be reached
+    finally:
+        there.api.update_port(there.A2.port_id, security_groups=before)
+        there.api.update_port(there.A3.port_id, security_groups=[there.outsiders])
 
 
 def test_a_port_that_joins_a_group_which_a_rule_names_is_let_in_and_one_that_leaves_is_not(there):
