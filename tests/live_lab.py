@@ -47,6 +47,7 @@ class LiveLab:
             self._lab = subprocess.Popen([*command, "--config", str(directory / "naru.toml")], stdout=log, stderr=subprocess.STDOUT)
         self.running = eventually(lambda: find_lab(self.state_dir), 30)
         self._inside = ThreadPoolExecutor(1, initializer=enter_namespace, initargs=(Path(f"/proc/{self.running.pid}/ns/net"), CLONE_NEWNET))
+        self.beside = ["nsenter", "-t", str(self.running.pid), "-n", "-m", "-p"]  # in the lab, on none of its hosts
         services = self._inside.submit(connect, Path(self.running.clouds_yaml), "naru-admin").result()
         self._http = services
         self._servers: list[subprocess.Popen[str]] = []
@@ -129,17 +130,20 @@ class LiveLab:
 
     def world(self, *addresses: str) -> "World":
         """A namespace on the lab's physical network, where no host of the lab is."""
-        enter = ["nsenter", "-t", str(self.running.pid), "-n", "-m", "-p"]
         lines = ["ip netns add world", "ip link add world type veth peer name eth0 netns world", "ip link set world master physnet2 up"]
         lines += ["ip -n world link set lo up", "ip -n world link set eth0 up", "ip netns exec world sysctl -qw net.ipv4.ip_forward=1"]
         lines += [f"ip -n world addr add {address} dev eth0{' nodad' if ':' in address else ''}" for address in addresses]
         for line in lines:
-            subprocess.run([*enter, *line.split()], check=True, capture_output=True)
-        return World(self, [*enter, "ip", "netns", "exec", "world"])
+            subprocess.run([*self.beside, *line.split()], check=True, capture_output=True)
+        return World(self, [*self.beside, "ip", "netns", "exec", "world"])
 
     def serve(self, enter: list[str], name: str, port: int) -> None:
         """Answer each TCP connection with who is heard."""
-        server = subprocess.Popen([*enter, sys.executable, "-c", ANSWER_WHO, str(port), name], stdout=subprocess.PIPE, text=True)
+        self.run_server([*enter, sys.executable, "-c", ANSWER_WHO, str(port), name])
+
+    def run_server(self, command: list[str]) -> None:
+        """Start a program that says "ready"; it ends with the lab."""
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
         server.stdout.close()

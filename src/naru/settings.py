@@ -82,6 +82,9 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     local_ip: str = ""  # the VTEP; empty: the address this host reaches the server from
     dhcp: bool = True  # may this host run DHCP servers
     l3: bool = True  # may this host run routers
+    metadata: bool = True  # is metadata served where this host serves DHCP or runs a router
+    nova_metadata_url: str = ""  # of Nova's metadata service, which answers for Nova's instances
+    metadata_proxy_shared_secret: str = ""  # as in nova.conf, [neutron]
     firewall: Literal["nftables", "none"] = "nftables"  # none: whoever may plug a port here may send and receive anything
     availability_zone: str = "nova"  # what fails together with this host has the same
     instance_drivers: tuple[str, ...] = ("netns",)

@@ -21,6 +21,7 @@ from naru.agent.instances import Instances
 from naru.drivers.base import Action, Driver, plan
 from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.linuxbridge import LinuxBridge
+from naru.drivers.metadata import Metadata
 from naru.drivers.nft import Nft
 from naru.drivers.ovs import OpenVswitch
 from naru.drivers.router import Routers
@@ -33,8 +34,10 @@ from naru.model.hoststate import (
     ForwardedPorts,
     GroupState,
     HostState,
+    InstanceDocument,
     InstanceState,
     LeaseState,
+    MetadataState,
     NetworkState,
     PeerState,
     Route,
@@ -197,6 +200,15 @@ def routers() -> Subject:
     return Subject(lambda: Routers(RUN), prepare, [state(), state(ROUTER), state(INNER_ROUTER), state(READDRESSED)])
 
 
+def metadata() -> Subject:
+    def prepare() -> None:
+        bring(links(), state(VXLAN, DHCP_TAP, ROUTER_TAPS[0]))
+
+    served, routed = msgspec.structs.replace(DHCP, metadata=True), msgspec.structs.replace(INNER_ROUTER, metadata=True)
+    asker = MetadataState("p1", "qdhcp-1", ("10.7.0.5",), "i1", "demo", InstanceDocument("web", "web", "nova"))
+    return Subject(lambda: Metadata(RUN), prepare, [state(), state(served), state(served, routed, asker)])
+
+
 def links() -> LinuxBridge:
     return LinuxBridge(RUN, {"physnet1": "eth1"}, "127.0.0.1")
 
@@ -211,6 +223,7 @@ SUBJECTS = [
             (dnsmasq, ("dnsmasq",)),
             (instances, ("udhcpc",)),
             (routers, ("nft", "sysctl")),
+            (metadata, ()),
             (nft, ("nft",)),
         )
     ),

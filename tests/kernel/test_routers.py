@@ -1,15 +1,18 @@
 """Routers on real hosts: what instances behind them reach, as what they are heard, and what happens when a host dies."""
 
 import contextlib
+import json
 import re
 import subprocess
+import sys
+import uuid
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
 
-from live_lab import live_lab
-from naru.model.hoststate import router_netns
+from live_lab import World, live_lab
+from naru.model.hoststate import router_netns, tap_name
 from naru.testing import eventually
 
 pytestmark = pytest.mark.needs("root", "nft")
@@ -18,8 +21,26 @@ CONFIG = """
 agent_down_time_s = 3.0
 [agent]
 report_interval_s = 0.5
+nova_metadata_url = "http://10.0.0.1:8775"
+metadata_proxy_shared_secret = "between us"
 """
 WITHIN_S = 15
+
+NOVA = """
+import hmac, http.server, json
+class Metadata(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        instance = self.headers["X-Instance-ID"]
+        signature = hmac.new(b"between us", instance.encode(), "sha256").hexdigest()
+        known = hmac.compare_digest(signature, self.headers["X-Instance-ID-Signature"])
+        told = {"path": self.path, "instance": instance, "tenant": self.headers["X-Tenant-ID"], "from": self.headers["X-Forwarded-For"]}
+        self.send_response(200 if known else 403)
+        self.end_headers()
+        self.wfile.write(json.dumps(told).encode())
+server = http.server.ThreadingHTTPServer(("10.0.0.1", 8775), Metadata)
+print("ready", flush=True)
+server.serve_forever()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +57,7 @@ def site(tmp_path_factory) -> Iterator[SimpleNamespace]:
         made.a, made.b = lab.boot("a", made.left, "compute01"), lab.boot("b", made.right, "compute02")
         eventually(lambda: made.a.has_lease() and made.b.has_lease(), 30)
         made.world.serve(8080)
+        lab.run_server([*lab.beside, sys.executable, "-c", NOVA])
         made.a.serve(22)
         made.b.serve(22)
         yield made
@@ -226,3 +248,51 @@ def test_a_router_goes_to_another_host_when_its_own_dies_and_is_gone_there_when_
     eventually(lambda: site.world.hears(address, 22) == "b hears 203.0.113.1", WITHIN_S)
     assert router_host(site) == after
     drop(site, floating)
+
+
+# -- metadata
+
+
+def read(who, path):
+    """What an HTTP client gets there; "" for a refusal or none at all."""
+    get = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=3).read().decode(), end='')"
+    return who.run(sys.executable, "-c", get, f"http://169.254.169.254{path}", check=False)
+
+
+def test_an_instance_reads_its_metadata_through_the_router(site):
+    assert read(site.a, "/latest/meta-data/instance-id") == site.a.id
+    assert read(site.a, "/latest/meta-data/local-ipv4") == site.a.address
+    assert "instance-id" in read(site.a, "/latest/meta-data/").split()
+    document = json.loads(read(site.b, "/openstack/latest/meta_data.json"))
+    assert (document["uuid"], document["name"], document["hostname"]) == (site.b.id, "b", "b")
+    assert read(site.b, "/latest/user-data") == ""
+    site.lab.ask("PUT", f"servers/{site.b.id}", {"server": {"name": "renamed"}}, service="compute")
+    eventually(lambda: '"name":"renamed"' in read(site.b, "/openstack/latest/meta_data.json"), WITHIN_S)
+    assert read(site.world, "/latest/meta-data/instance-id") == ""
+
+
+def test_an_instance_without_a_router_reads_its_metadata_from_the_dhcp_server(site):
+    isolated = site.lab.create("network", name="isolated", port_security_enabled=False)
+    site.lab.create("subnet", network_id=isolated["id"], ip_version=4, cidr="10.1.0.0/24")  # the same addresses as behind the router
+    c = site.lab.boot("c", isolated, "compute02")
+    eventually(c.has_lease, WITHIN_S)
+    assert "169.254.169.254 via" in c.run("ip", "route")
+    assert read(c, "/latest/meta-data/instance-id") == c.id
+
+
+def test_instances_of_nova_are_answered_by_nova_who_is_told_who_asks(site):
+    instance = str(uuid.uuid4())
+    plugged = {"device_id": instance, "device_owner": "compute:nova", "binding:host_id": "compute01"}
+    port = site.lab.create("port", network_id=site.left["id"], **plugged)
+    address, tap = port["fixed_ips"][0]["ip_address"], tap_name(port["id"])
+    for line in (
+        "ip netns add guest",
+        f"ip link add {tap} type veth peer name eth0 address {port['mac_address']} netns guest",
+        "ip -n guest link set eth0 up",
+        f"ip -n guest address add {address}/24 dev eth0",
+        "ip -n guest route add default via 10.1.0.1",
+    ):
+        site.lab.run("compute01", *line.split())
+    guest = World(site.lab, [*site.lab.enter("compute01"), "ip", "netns", "exec", "guest"], "guest")
+    told = eventually(lambda: read(guest, "/latest/meta-data/?x=1"), WITHIN_S)
+    assert json.loads(told) == {"path": "/latest/meta-data/?x=1", "instance": instance, "tenant": port["project_id"], "from": address}

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from naru.compile.host import compile_host
 from naru.feed.publish import Publisher
 from naru.model.agents import Agent
+from naru.model.compute import Server
 from naru.model.errors import NaruError
 from naru.model.hoststate import Bookmark, Del, Frame, Put, Value
 from naru.model.port_security import AddressPair
@@ -21,7 +22,7 @@ from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
 from naru.service.address_groups import add_addresses, create_address_group
 from naru.service.floatingips import create_floating_ip, delete_floating_ip, update_floating_ip
 from naru.service.hosts import mark_silent_hosts, update_agent
-from naru.service.instances import ServerRequest, create_servers, delete_server
+from naru.service.instances import ServerRequest, create_servers, delete_server, update_server
 from naru.service.networks import delete_network, update_network
 from naru.service.port_forwardings import create_port_forwarding
 from naru.service.ports import delete_port, update_port
@@ -79,6 +80,8 @@ def act(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noq
             cloud.report(port.binding_host_id, ok=(f"tap/{port.id}", f"lease/{port.id}"))
         case "delete" if port:
             cloud.run(delete_port(cloud.view, ADMIN, port.id, CLOUD))
+        case "rename" if port and port.device_owner.startswith("compute:") and cloud.view.get(Server, port.device_id):
+            cloud.run(update_server(cloud.view, ADMIN, port.device_id, {"name": f"i{number}"}, CLOUD))
         case "end" if port and port.device_owner.startswith("compute:"):
             cloud.run(delete_server(cloud.view, ADMIN, port.device_id, CLOUD))
 
@@ -168,7 +171,7 @@ ROUTED = (
     *("outside", "router", "gateway", "routed", "shut", "unrouter", "float", "refloat", "unfloat", "forward", "regate"),
     *("silence", "disable"),
 )
-ACTIONS = ("network", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end")
+ACTIONS = ("network", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end", "rename")
 STEPS = st.tuples(st.sampled_from(ACTIONS), st.integers(0, 20), st.integers(0, 5))
 SECURED_STEPS = st.tuples(st.sampled_from(ACTIONS + SECURED * 2), st.integers(0, 20), st.integers(0, 5))
 ROUTED_STEPS = st.tuples(st.sampled_from(ACTIONS + ROUTED * 2), st.integers(0, 20), st.integers(0, 5))
@@ -196,7 +199,7 @@ def compare(first, steps) -> None:
     async def scenario() -> None:
         cloud = PlainCloud()
         for number, host in enumerate(HOSTS):
-            cloud.host(host, f"172.18.0.{30 + number}", dhcp=number == 0, l3=number < 2)
+            cloud.host(host, f"172.18.0.{30 + number}", dhcp=number == 0, l3=number < 2, metadata=True)
         for action, number, place in first:
             secure(cloud, action, number, place)
         publisher = Publisher(cloud.view)

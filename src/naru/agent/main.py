@@ -22,6 +22,7 @@ from naru.agent.start import describe_host, filters_packets, find_local_address,
 from naru.agent.wake import Wake, Why
 from naru.drivers.base import Driver, ToolError
 from naru.drivers.dnsmasq import Dnsmasq
+from naru.drivers.metadata import Metadata
 from naru.drivers.nft import Nft
 from naru.drivers.router import Routers
 from naru.feed.subscribe import Feed
@@ -46,13 +47,9 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
         instances = Instances(run_dir)
         firewall: list[Driver] = [Nft()] if filters_packets(agent) else []
         switch = make_switch(agent, run_dir, tunnel_address)
-        drivers: list[Driver] = [
-            *firewall,
-            switch,
-            Routers(run_dir),
-            Dnsmasq(run_dir),
-            instances,
-        ]  # filters first: a tap comes into its filter
+        metadata = Metadata(run_dir, agent.nova_metadata_url, agent.metadata_proxy_shared_secret)
+        # Filters first: a tap comes into its filter.
+        drivers: list[Driver] = [*firewall, switch, Routers(run_dir), Dnsmasq(run_dir), metadata, instances]
         wake = Wake(run_dir / WAKE)
         try:
             log.info("agent started", host=host, server=server, tunnel_address=tunnel_address)

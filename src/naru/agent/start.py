@@ -88,6 +88,7 @@ def describe_host(settings: Agent, tunnel_address: str | None) -> HostDescriptio
         version=__version__,
         availability_zone=settings.availability_zone,
         l3=settings.l3,
+        metadata=settings.metadata,
         **own,
     )
 

@@ -52,12 +52,19 @@ def affected_hosts(view: View, change: Change) -> set[str]:
             hosts |= _hosts_on(view, network_id)
         case Server() as server:
             hosts |= {server.host}
+            if _told(change.before) != _told(change.after):  # as its metadata
+                ports = (view.get(Port, id) for id in server.interfaces)
+                hosts |= set().union(*(_hosts_on(view, port.network_id) for port in ports if port is not None))
         case Router() | FloatingIp() | PortForwarding():
             hosts |= hosts_of_routing(view, change)
         case Agent() as agent if _configurations(change.before) != _configurations(change.after):
             networks = {port.network_id for port in view.find(Port, "binding:host_id", agent.host)}
             hosts |= {agent.host}.union(*(_hosts_on(view, network_id) for network_id in networks))
     return hosts - {""}
+
+
+def _told(server: object) -> object:
+    return (server.name, server.metadata) if isinstance(server, Server) else None
 
 
 def _configurations(agent: object) -> object:

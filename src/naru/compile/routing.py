@@ -5,9 +5,11 @@ Source for what is translated: the Networking guide's "Floating IP" and "Source 
 
 from collections.abc import Iterator, Mapping
 
+from naru.compile.metadata import askers, serves_metadata
 from naru.model.hoststate import (
     FloatingAddress,
     ForwardedPorts,
+    MetadataState,
     Route,
     RouterInterface,
     RouterState,
@@ -20,11 +22,15 @@ from naru.model.routing import GATEWAY_OWNER, ROUTER_OWNERS, FloatingIp, PortFor
 from naru.model.view import View
 
 
-def routers(view: View, host: str) -> Iterator[RouterState]:
+def routers(view: View, host: str) -> Iterator[RouterState | MetadataState]:
     """Those that the host runs; one that is administratively down has nothing there."""
+    has_metadata = serves_metadata(view, host)
     for router in view.find(Router, "host", host):
         if router.admin_state_up:
-            yield _router(view, router, _ports(view, router))
+            state = _router(view, router, _ports(view, router), has_metadata=has_metadata)
+            yield state
+            if has_metadata:
+                yield from askers(view, state.netns, (interface.network_id for interface in state.interfaces))
 
 
 def router_ends(view: View, host: str) -> Mapping[str, tuple[str, str]]:
@@ -57,7 +63,7 @@ def _device(port: Port) -> str:
     return gateway_device(port.id) if port.device_owner == GATEWAY_OWNER else router_device(port.id)
 
 
-def _router(view: View, router: Router, ports: list[Port]) -> RouterState:
+def _router(view: View, router: Router, ports: list[Port], *, has_metadata: bool) -> RouterState:
     gateway = next((port for port in ports if port.device_owner == GATEWAY_OWNER), None)
     floating_ips = sorted(view.find(FloatingIp, "router_id", router.id), key=lambda floating: floating.id) if gateway is not None else []
     addresses = [ip.ip_address for ip in gateway.fixed_ips if ":" not in ip.ip_address] if gateway is not None else []
@@ -70,6 +76,7 @@ def _router(view: View, router: Router, ports: list[Port]) -> RouterState:
         routes=_routes(view, router, gateway),
         floating=tuple(_floating(floating_ips)),
         forwarded=tuple(_forwarded(view, floating_ips)),
+        metadata=has_metadata,
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from naru.drivers import daemons, iproute
 from naru.drivers.base import Action, Fact, Failure, Step
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import DhcpState, DhcpSubnet, HostState, LeaseState
+from naru.model.hoststate import METADATA_ADDRESS, DhcpState, DhcpSubnet, HostState, LeaseState
 
 _Subnets = list[tuple[DhcpSubnet, IPv4Network]]
 
@@ -134,7 +134,10 @@ class Dnsmasq:
             netns=dhcp.netns,
             device=dhcp.device,
             argv=_arguments(dhcp, subnets, directory),
-            addresses=tuple(f"{subnet.server_address}/{network.prefixlen}" for subnet, network in subnets),
+            addresses=(
+                *(f"{subnet.server_address}/{network.prefixlen}" for subnet, network in subnets),
+                *([f"{METADATA_ADDRESS}/32"] if dhcp.metadata else []),
+            ),
             options=tuple(line for subnet, _ in subnets for line in _options(subnet)),
             reservations=_reservations(reservations, [network for _, network in subnets]),
         )

@@ -17,7 +17,7 @@ from naru.drivers import iproute
 from naru.drivers.base import Action, Fact, Failure, Step, ToolError
 from naru.drivers.tools import SIDE_BY_SIDE, run_actions
 from naru.drivers.translation import DIGEST_PREFIX, TABLE, translation
-from naru.model.hoststate import HostState, RouterInterface, RouterState, router_netns
+from naru.model.hoststate import METADATA_ADDRESS, HostState, RouterInterface, RouterState, router_netns
 
 SETTINGS = {
     "net.ipv4.ip_forward": "1",
@@ -85,7 +85,7 @@ class Address(Inside, frozen=True):
         is_ipv6 = ":" in self.address
         # That nobody else has it the server has made sure: there is nothing to detect, and no second to wait.
         yield Action(self.key, self.ip, f"addr replace {self.address} dev {self.device}{' nodad' if is_ipv6 else ''}")
-        if not is_ipv6:
+        if not is_ipv6 and self.device != "lo":
             yield Action(self.key, ("announce", self.netns), f"{self.device} {self.address.partition('/')[0]}")
 
     def remove(self) -> Iterable[Action]:
@@ -162,6 +162,8 @@ def _want(router: RouterState) -> Iterator[Fact]:
     yield Forwarding(key, netns)
     for device in ("lo", *(interface.device for interface in interfaces)):
         yield Up(key, netns, device)
+    if router.metadata:
+        yield Address(key, netns, "lo", f"{METADATA_ADDRESS}/32")
     for interface in interfaces:
         for address in interface.addresses:
             yield Address(key, netns, interface.device, address)

@@ -114,6 +114,7 @@ def _write(path: Path, content: str) -> str:
     new = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        new.touch(0o600)  # some hold secrets, and all are ours alone
         new.write_text(content)
         new.replace(path)
     except OSError as error:

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from naru.model.hoststate import METADATA_ADDRESS
+
 Document = Mapping[str, Any]
 
 
@@ -38,7 +40,7 @@ def broken_promises(promised: Promise, lease: Document, links: Iterable[Document
     """
     interface = next((link for link in links if link["ifname"] == "eth0"), {})
     held = [f"{entry['local']}/{entry['prefixlen']}" for entry in interface.get("addr_info", []) if entry["family"] == "inet"]
-    routed = {_destination(route["dst"]): route["gateway"] for route in routes if "gateway" in route}
+    routed = {_destination(route["dst"]): route["gateway"] for route in routes if "gateway" in route and route["dst"] != METADATA_ADDRESS}
     compared = [
         ("address: reserved {}, leased {}", _bare(promised.address), _bare(lease["address"])),
         ("addresses of eth0: should be {}, are {}", [promised.address], held),

@@ -173,6 +173,7 @@ class DhcpState(_Value, frozen=True, tag="dhcp"):
     subnets: tuple[DhcpSubnet, ...]
     domain: str = "openstacklocal"
     lease_s: int = 86400
+    metadata: bool = False  # instances find their metadata in `netns`
 
     @property
     def key(self) -> str:
@@ -210,6 +211,33 @@ class InstanceState(_Value, frozen=True, tag="instance"):
     @property
     def key(self) -> str:
         return f"instance/{self.instance_id}"
+
+
+METADATA_ADDRESS = "169.254.169.254"
+
+
+class InstanceDocument(msgspec.Struct, frozen=True, gc=False):
+    """What an instance of our own may read about itself, beside its ids and addresses."""
+
+    hostname: str
+    name: str
+    availability_zone: str
+    meta: dict[str, str] = {}
+
+
+class MetadataState(_Value, frozen=True, tag="metadata"):
+    """Who asks for metadata when a request comes from one of these addresses in `netns`. `document` None: an instance of Nova's."""
+
+    port_id: str
+    netns: str
+    ip_addresses: tuple[str, ...]
+    instance_id: str
+    project_id: str
+    document: InstanceDocument | None = None
+
+    @property
+    def key(self) -> str:
+        return f"metadata/{self.netns}/{self.port_id}"
 
 
 class RouterInterface(msgspec.Struct, frozen=True, gc=False):
@@ -251,6 +279,7 @@ class RouterState(_Value, frozen=True, tag="router"):
     routes: tuple[Route, ...] = ()  # the default routes among them
     floating: tuple[FloatingAddress, ...] = ()
     forwarded: tuple[ForwardedPorts, ...] = ()
+    metadata: bool = False  # instances find their metadata in `netns`
 
     @property
     def key(self) -> str:
@@ -269,7 +298,19 @@ class RouterState(_Value, frozen=True, tag="router"):
         return {f"floatingip/{id}" for id in ids}
 
 
-Value = NetworkState | TapState | FilterState | RulesState | GroupState | PeerState | DhcpState | LeaseState | InstanceState | RouterState
+Value = (
+    NetworkState
+    | TapState
+    | FilterState
+    | RulesState
+    | GroupState
+    | PeerState
+    | DhcpState
+    | LeaseState
+    | InstanceState
+    | RouterState
+    | MetadataState
+)
 HostState = Mapping[str, Value]
 
 
@@ -309,6 +350,7 @@ class HostDescription(msgspec.Struct, frozen=True):
     vif_type: Literal["bridge", "tap", "ovs"] = "bridge"  # how a hypervisor plugs a port here
     vif_details: dict[str, Any] = {}  # what it needs to know for that
     l3: bool = False  # may run routers
+    metadata: bool = False  # serves metadata where it serves DHCP or runs a router
     port_filter: bool = False  # enforces security groups and port security
 
 

@@ -37,6 +37,7 @@ def register_host(view: View, host: str, description: HostDescription, now: date
         "tunneling_ip": description.tunnel_address,
         "dhcp": description.dhcp,
         "l3": description.l3,
+        "metadata": description.metadata,
         "port_filter": description.port_filter,
         "instance_drivers": list(description.instance_drivers),
         "version": description.version,

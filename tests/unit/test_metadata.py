@@ -1,0 +1,69 @@
+"""What an instance reads about itself, and who is taken for whom."""
+
+import json
+
+from naru.compile.host import compile_host
+from naru.drivers.metadata import Asker
+from naru.drivers.metadata_proxy import find, tree
+from naru.model.hoststate import DhcpState, InstanceDocument, MetadataState, Route
+from naru.service.instances import ServerRequest, create_servers, update_server
+from naru.service.router_interfaces import add_router_interface
+from naru.service.routers import create_router
+from planning import ADMIN, CLOUD, PlainCloud
+
+WEB = Asker("qdhcp-1", ("10.0.0.5", "fd00::5"), "i1", "demo", InstanceDocument("web", "web server", "nova", {"role": "front"}))
+
+
+def test_the_paths_of_ec2_and_of_openstack():
+    assert find(tree(WEB), "/latest/meta-data/instance-id") == "i1"
+    assert find(tree(WEB), "/2009-04-04/meta-data/local-ipv4/") == "10.0.0.5"
+    assert find(tree(WEB), "/latest/meta-data/placement/availability-zone") == "nova"
+    document = json.loads(find(tree(WEB), "/openstack/2018-08-27/meta_data.json") or "")
+    assert (document["uuid"], document["name"], document["hostname"], document["meta"]) == ("i1", "web server", "web", {"role": "front"})
+
+
+def test_a_folder_lists_its_names_and_nothing_is_nothing():
+    assert (find(tree(WEB), "/latest/meta-data/") or "").split() == [
+        "instance-id",
+        "hostname",
+        "local-hostname",
+        "local-ipv4",
+        "placement/",
+    ]
+    assert find(tree(WEB), "/") == "2009-04-04/\nlatest/\nopenstack/"
+    for path in ("/latest/user-data", "/latest/meta-data/instance-id/more", "/../config"):
+        assert find(tree(WEB), path) is None
+
+
+def test_the_host_that_serves_dhcp_or_runs_the_router_knows_who_asks_and_instances_the_way():
+    cloud = PlainCloud()
+    cloud.host("controller01", "172.18.0.30", dhcp=True, metadata=True)
+    cloud.host("controller02", "172.18.0.31", l3=True, metadata=True)
+    cloud.host("compute01", "172.18.0.32")
+    network = cloud.network("net1")
+    subnet = cloud.subnet(network)
+    (server,) = cloud.run(create_servers(cloud.view, ADMIN, ServerRequest("web", "1", "netns"), 1, 1, CLOUD))
+    nova = cloud.port(network, device_owner="compute:nova", device_id="of-nova", binding_host_id="compute01")
+
+    def known(host):
+        return {value.instance_id: value for value in compile_host(cloud.view, host).values() if isinstance(value, MetadataState)}
+
+    def routes():
+        (dhcp,) = [value for value in compile_host(cloud.view, "controller01").values() if isinstance(value, DhcpState)]
+        return dhcp.subnets[0].host_routes
+
+    (way,) = routes()
+    assert way == Route("169.254.169.254/32", "10.0.0.2")
+    assert known("controller01").keys() == {server.id, "of-nova"}
+    assert known("controller01")["of-nova"].document is None
+    assert known("controller01")["of-nova"].ip_addresses == (nova.fixed_ips[0].ip_address,)
+    assert known("compute01") == known("controller02") == {}
+    cloud.run(update_server(cloud.view, ADMIN, server.id, {"name": "renamed"}, CLOUD))
+    assert known("controller01")[server.id].document == InstanceDocument("renamed", "renamed", "nova")
+
+    router = cloud.run(create_router(cloud.view, ADMIN, {"project_id": "admin"}, CLOUD))
+    cloud.run(add_router_interface(cloud.view, ADMIN, router.id, {"subnet_id": subnet.id}, CLOUD))
+
+    assert routes() == ()
+    assert known("controller02").keys() == {server.id, "of-nova"}
+    assert {value.netns for value in known("controller02").values()} == {f"qrouter-{router.id}"}
