@@ -331,6 +331,8 @@ def test_without_port_security_an_instance_sends_what_it_likes(there):
             eventually(lambda: heard(ethernet(STRANGER, EVERYONE, IPV4, udp("10.9.9.9", "10.30.0.11", 9, 9, marked()))), 5)
             assert [what for what, frame in frames(there.A4).items() if not heard(frame)] == []
     finally:
+        for poisoned in there.by_name.values():
+            poisoned.run("ip", "neighbour", "flush", "all")
         default = there.api.ask("GET", f"/v2.0/ports/{there.A2.port_id}")[1]["port"]["security_groups"]
         there.api.update_port(there.A1.port_id, port_security_enabled=True, security_groups=default)
 
