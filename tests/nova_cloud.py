@@ -16,12 +16,12 @@ from side_door import SideDoor
 
 AMBIGUOUS = "Multiple possible networks found, use a Network ID to be more specific."  # as Nova says it
 BREAKER_S = 2.0
-TIMEOUT_S = 1.0
+TIMEOUT_S = 5.0  # a token that is new to Naru costs a question to Keystone
 BUILD_S = 60.0  # so long a boot may take on a busy machine
 
 
 class Cloud:
-    """`door` stands between the filter and Naru."""
+    """`door` stands between the filter and Naru; `operator` is an administrator in a project of his own."""
 
     def __init__(self, keystone: RealKeystone, server: Serving, nova: RealNova, door: SideDoor) -> None:
         self.keystone = keystone
@@ -30,6 +30,8 @@ class Cloud:
         self.door = door
         token = {"X-Auth-Token": keystone.token("admin", keystone.password, on="admin")}
         self.admin = httpx.Client(base_url=f"{server.url}/v2.0", headers=token, trust_env=False, timeout=30)
+        own = keystone.http.get("/auth/projects").raise_for_status().json()["projects"][0]["id"]
+        self.operator = Project(self, own, token["X-Auth-Token"])
         tiny = {"flavor": {"name": "tiny", "ram": 64, "vcpus": 1, "disk": 1}}
         with httpx.Client(headers=token, trust_env=False, timeout=30) as http:
             self.image_id = http.get(f"{server.url}/image/v2/images").raise_for_status().json()["images"][0]["id"]
@@ -40,9 +42,9 @@ class Cloud:
         self.keystone.user(f"{name}-member", id, "member")
         return Project(self, id, self.keystone.token(f"{name}-member", f"{name}-member", on=name))
 
-    def operator(self) -> "Project":
-        """An administrator, in a project of his own."""
-        return Project(self, self.keystone.http.get("/auth/projects").json()["projects"][0]["id"], self.admin.headers["X-Auth-Token"])
+    def close(self) -> None:
+        self.operator.http.close()
+        self.admin.close()
 
 
 class Project:

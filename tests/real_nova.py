@@ -71,6 +71,7 @@ service_token_roles_required = true
 _PLACEMENT = """\
 [placement_database]
 connection = {placement_db}
+sync_on_startup = true
 
 [keystone_authtoken]
 interface = public
@@ -147,12 +148,11 @@ class RealNova:
 
     def _start(self, cell0: str) -> None:
         self._launch_broker()
-        self._manage("placement", "db", "sync")
         self._serve("placement", "placement.wsgi.api")
-        self._manage("nova", "api_db", "sync")
-        self._manage("nova", "cell_v2", "map_cell0", "--database_connection", cell0)
-        self._manage("nova", "db", "sync")
-        self._manage("nova", "cell_v2", "create_cell")
+        self._manage("api_db", "sync")
+        self._manage("cell_v2", "map_cell0", "--database_connection", cell0)
+        self._manage("db", "sync")
+        self._manage("cell_v2", "create_cell")
         self._wait("broker", lambda: _listens(self._ports["broker"]))
         for name in ("conductor", "scheduler", "compute"):
             self._launch(name, str(PROGRAMS / f"nova-{name}"), "--config-file", str(self.home / "nova.conf"))
@@ -162,7 +162,7 @@ class RealNova:
         for name in ("placement", "stock", "filtered"):
             self._wait(name, lambda name=name: _answers(self._ports[name]))
         self._wait("compute", self._has_host)
-        self._manage("nova", "cell_v2", "discover_hosts")
+        self._manage("cell_v2", "discover_hosts")
 
     def _launch_broker(self) -> None:
         home, port = self.home / "broker", self._ports["broker"]
@@ -187,10 +187,10 @@ class RealNova:
         self._wait("names", lambda: _listens(self._ports["names"]))
         self._launch("broker", str(BROKER), **environ)
 
-    def _manage(self, service: str, *words: str) -> None:
-        command = [str(PROGRAMS / f"{service}-manage"), "--config-file", str(self.home / f"{service}.conf"), *words]
+    def _manage(self, *words: str) -> None:
+        command = [str(PROGRAMS / "nova-manage"), "--config-file", str(self.home / "nova.conf"), *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
-        assert done.returncode == 0, f"{service}-manage {' '.join(words)}: {done.stderr[-2000:]}"
+        assert done.returncode == 0, f"nova-manage {' '.join(words)}: {done.stderr[-2000:]}"
 
     def _serve(self, name: str, module: str, **environ: str) -> None:
         environ |= {"OS_NOVA_CONFIG_DIR": str(self.home), "OS_PLACEMENT_CONFIG_DIR": str(self.home)}
@@ -203,8 +203,9 @@ class RealNova:
         return bool(listed.raise_for_status().json()["resource_providers"])
 
     def _launch(self, name: str, *argv: str, **environ: str) -> None:
+        command = ["setpriv", "--pdeathsig=TERM", *argv]  # it ends with the tests, however they end
         with (self.home / f"{name}.log").open("ab") as log:
-            self._programs[name] = subprocess.Popen(argv, env=os.environ | environ, stdout=log, stderr=log, start_new_session=True)
+            self._programs[name] = subprocess.Popen(command, env=os.environ | environ, stdout=log, stderr=log, start_new_session=True)
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         process = self._programs[name]

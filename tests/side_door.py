@@ -1,6 +1,7 @@
 """A proxy that a test can shut: to see what a client does when the server behind is away, silent or broken."""
 
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 
@@ -67,8 +68,9 @@ class SideDoor:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                with suppress(BrokenPipeError):  # who asked waits no longer
+                    self.end_headers()
+                    self.wfile.write(content)
 
             do_DELETE = do_POST  # noqa: N815 - http.server's word
 

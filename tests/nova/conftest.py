@@ -31,7 +31,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Ite
                 tmp_path_factory.mktemp("nova"), keystone, server.url, databases.server("mariadb"), options | {"naru_url": door.url}
             ) as nova,
         ):
-            yield Cloud(keystone, server, nova, door)
+            cloud = Cloud(keystone, server, nova, door)
+            yield cloud
+            cloud.close()
 
 
 @pytest.fixture

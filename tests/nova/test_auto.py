@@ -12,8 +12,7 @@ def pooled(cloud, project):
     """-> a function that gives the project a hidden pool of an administrator's networks with so many addresses each."""
 
     def make(*sizes):
-        operator = cloud.operator()
-        networks = [operator.network(f"pool-{number}", addresses) for number, addresses in enumerate(sizes, 1)]
+        networks = [cloud.operator.network(f"pool-{number}", addresses) for number, addresses in enumerate(sizes, 1)]
         body = {"project_id": project.id, "members": [{"network_id": id} for id in networks], **POOL}
         cloud.admin.post("/network-pools", json={"network_pool": body}).raise_for_status()
         return networks

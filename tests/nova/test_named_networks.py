@@ -21,7 +21,7 @@ def test_a_servers_port_is_active_once_its_host_has_wired_it(project):
     assert eventually(lambda: [port["status"] for port in project.ports(device_id=server["id"])] == ["ACTIVE"])
 
 
-def test_networks_and_ports_are_attached_in_the_order_of_the_request(project):
+def test_networks_and_ports_are_attached_as_they_are_named(project):
     networks = [project.network("net1"), project.network("net2")]
     port = project.port(networks[0])
     (server,) = project.boot("stock", networks=[{"uuid": networks[1]}, {"port": port}])

@@ -35,7 +35,7 @@ class Settings(NamedTuple):
     """What may stand in the filter's section of the paste file."""
 
     naru_url: str
-    timeout_s: float = 2.0  # for the connection, and for each read
+    timeout_s: float = 3.0  # for the connection, and for each read
     breaker_s: float = 30.0  # so long nobody is asked after Naru did not answer
     hold_s: int = 120  # until the compute node makes the port
     pool: str = ""  # id of the network pool to pick from; "": what Naru finds for the project
