@@ -1,7 +1,7 @@
 # The front door. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-keystone test-nova test-slides test-tempest check lint types imports unit bench docs lock clean
+.PHONY: help setup demo test test-keystone test-nova test-vm test-slides test-tempest check lint types imports unit bench docs lock clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
@@ -53,6 +53,10 @@ test-nova: ## set up a real Nova (.venv-nova) and Keystone, then boot instances 
 	@scripts/setup dev rabbitmq-server
 	@scripts/test-nova $(ARGS)
 
+test-vm: ## boot Debian's kernel under emulation and run there the tests that need 8021q or Open vSwitch in the kernel
+	@scripts/setup dev
+	@scripts/test-vm -q tests/kernel/test_vlan.py $(ARGS)
+
 test-slides: ## set up the last neutron command (.venv-neutronclient), then replay the tutorial with it
 	@scripts/setup dev
 	@scripts/venv neutronclient
@@ -77,5 +81,5 @@ lock: ## resolve requirements/*.txt anew (ARGS=--upgrade: to the newest versions
 	@scripts/lock $(ARGS)
 
 clean: ## remove .venv and every cache
-	rm -rf .venv .venv-keystone .venv-neutronclient .venv-nova .venv-tempest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .vm .venv-keystone .venv-neutronclient .venv-nova .venv-tempest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

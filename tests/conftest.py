@@ -56,7 +56,13 @@ def _link(kind: str, *arguments: str) -> str | None:
 
 def _8021q() -> str | None:
     reason = _in_namespace("sh", "-ec", "ip link add v type veth peer name w; ip link add link v name v.7 type vlan id 7")
-    return reason and f"the kernel has no 8021q ({reason})"
+    return reason and f"the kernel has no 8021q ({reason}; `make test-vm` boots one that has)"
+
+
+def _openvswitch() -> str | None:
+    probe = "test -e /sys/module/openvswitch || modprobe openvswitch"
+    loaded = subprocess.run(["sh", "-c", probe], capture_output=True, timeout=20, check=False).returncode == 0
+    return None if loaded else "the kernel has no Open vSwitch (`make test-vm` boots one that has)"
 
 
 def _udhcpc() -> str | None:
@@ -103,6 +109,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "linux-bridge": partial(_link, "bridge"),
     "vxlan": partial(_link, "vxlan", "id", "1", "dstport", "4789"),
     "8021q": _8021q,
+    "openvswitch": _openvswitch,
     "udhcpc": _udhcpc,
     "keystone": _keystone,
     "neutron": _neutron,

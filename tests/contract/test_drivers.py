@@ -3,15 +3,9 @@
 Kernel drivers run in a host of the test's own: a thread that has left the machine's network and mounts for new ones.
 """
 
-import ctypes
 import functools
 import itertools
-import os
-import signal
-import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -47,12 +41,9 @@ from naru.model.hoststate import (
     SegmentState,
     Source,
     TapState,
-    Value,
 )
 from naru.testing import FakeDriver
-
-RUN = Path("/run/naru")
-CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE = 0x00020000, 0x40000000, 0x4000, 1 << 18  # sched.h, mount.h
+from own_host import RUN, bring, in_own_host, planned, run, start_open_vswitch, state
 
 VXLAN = NetworkState("11111111-1111", 1450, (SegmentState("vxlan", None, 77),))
 SMALL = NetworkState("11111111-1111", 1400, (SegmentState("vxlan", None, 78),))
@@ -109,10 +100,7 @@ class Subject(NamedTuple):
     fresh: Callable[[], Driver]
     prepare: Callable[[], None]
     states: list[HostState]
-
-
-def state(*values: Value) -> HostState:
-    return {value.key: value for value in values}
+    stride: int = 1  # a driver that takes long dies after every so many actions only
 
 
 def fake() -> Subject:
@@ -153,25 +141,11 @@ def ovs() -> Subject:
     far = PeerState("p8", "11111111-1111", "fa:16:3e:00:00:08", ("10.7.0.8", "fd00::8"), "10.9.0.2", geneve.segments[0])
     # Few and full: what Open vSwitch is told takes a tenth of a second each time.
     states = [state(), state(VXLAN, FLAT, DHCP_TAP, PLUGGED, PEER), state(both, PLUGGED, geneve, TAP, far)]
-    return Subject(switch, prepare, states)
+    return Subject(switch, prepare, states, stride=5)
 
 
 def switch() -> OpenVswitch:
     return OpenVswitch(RUN, {"physnet1": "br-ex"}, "127.0.0.1", "netdev")
-
-
-def start_open_vswitch() -> None:
-    """Its daemons end with the host's: nothing but they keeps the host's namespaces."""
-    Path("/run/openvswitch").mkdir()
-    run("ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema")
-    run("ovsdb-server /run/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --pidfile --detach --no-chdir -vconsole:off")
-    run("ovs-vsctl --no-wait init")
-    run("ovs-vswitchd --pidfile --detach --no-chdir -vconsole:off")
-
-
-def end_open_vswitch() -> None:
-    for file in Path("/run/openvswitch").glob("ov*.pid"):
-        os.kill(int(file.read_text()), signal.SIGKILL)
 
 
 def dnsmasq() -> Subject:
@@ -230,52 +204,26 @@ SUBJECTS = [
 ]
 
 
-def in_own_host(test):
-    """Run the test in a thread with a network and a /run of its own; they end with the thread and its daemons."""
+def on_own_host(test):
+    """Run the test with its subject prepared, and take everything back in the end."""
 
     @functools.wraps(test)
     def wrapped(**arguments):
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(_leave_machine).result()
+        def work():
             subject = arguments["subject"]()
-            thread.submit(subject.prepare).result()
+            subject.prepare()
             try:
-                thread.submit(test, subject).result()
+                test(subject)
             finally:
-                thread.submit(bring, subject.fresh(), {}).result()
-                thread.submit(end_open_vswitch).result()
+                bring(subject.fresh(), {})
+
+        in_own_host(work)
 
     return wrapped
 
 
-def _leave_machine() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    for failed in (
-        libc.unshare(CLONE_NEWNS | CLONE_NEWNET),
-        libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None),
-        libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, None),
-    ):
-        assert not failed, ctypes.get_errno()
-    run("ip link set lo up")
-
-
-def run(line: str) -> None:
-    subprocess.run(line.split(), check=True)
-
-
-def planned(driver: Driver, desired: HostState) -> list[Action]:
-    want, failures = driver.want(desired)
-    to_do = plan(want, driver.read(), prune=True)
-    assert [*failures, *to_do.failures] == []
-    return [*to_do.removals, *to_do.additions]
-
-
-def bring(driver: Driver, desired: HostState) -> None:
-    assert driver.apply(planned(driver, desired)) == []
-
-
 @pytest.mark.parametrize("subject", SUBJECTS)
-@in_own_host
+@on_own_host
 def test_every_state_is_reached_from_every_other_and_a_fresh_driver_agrees(subject):
     for before, after in itertools.permutations(subject.states, 2):
         bring(subject.fresh(), before)
@@ -284,7 +232,7 @@ def test_every_state_is_reached_from_every_other_and_a_fresh_driver_agrees(subje
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-@in_own_host
+@on_own_host
 def test_a_driver_that_dies_after_any_action_is_followed_by_one_that_completes_the_work(subject):
     for after in subject.states[1:]:
         for target, start in ((after, {}), ({}, after)):
@@ -295,13 +243,13 @@ def test_a_driver_that_dies_after_any_action_is_followed_by_one_that_completes_t
                 subject.fresh().apply(actions[:count])
                 bring(subject.fresh(), target)
                 assert planned(subject.fresh(), target) == []
-                count += 1
+                count += subject.stride
                 if count >= len(actions):
                     break
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-@in_own_host
+@on_own_host
 def test_removing_the_absent_succeeds(subject):
     for before in subject.states[1:]:
         bring(subject.fresh(), before)
@@ -311,7 +259,7 @@ def test_removing_the_absent_succeeds(subject):
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-@in_own_host
+@on_own_host
 def test_nothing_is_removed_unless_it_is_asked_for(subject):
     for before in subject.states:
         bring(subject.fresh(), before)
@@ -319,7 +267,7 @@ def test_nothing_is_removed_unless_it_is_asked_for(subject):
 
 
 @pytest.mark.parametrize("subject", [SUBJECTS[1]])
-@in_own_host
+@on_own_host
 def test_one_failing_line_does_not_stop_the_others(subject):
     broken = Action("tap/broken", ("ip",), "link set dev nosuch up")
     driver = subject.fresh()

@@ -79,14 +79,14 @@ class LinuxBridge:
             yield from _want_forwards(peer)
 
     def _want_trunks(self, networks: Iterable[NetworkState]) -> Iterator[Trunk]:
-        keys: dict[str, list[str]] = {}
+        keys: dict[str, dict[str, None]] = {}
         for network in networks:
             for segment in network.segments:
                 device = self._interfaces.get(segment.physical_network or "")
                 if segment.network_type == "vlan" and device is not None:
-                    keys.setdefault(device, []).append(network.key)
+                    keys.setdefault(device, {})[network.key] = None
         for device, of_networks in keys.items():
-            yield Trunk(of_networks[0], device, tuple(of_networks), _missing(device))
+            yield Trunk(next(iter(of_networks)), device, tuple(of_networks), _missing(device))
 
     def _want_uplink(self, network: NetworkState, segment: SegmentState) -> Fact | Failure:
         bridge, number = bridge_name(network.network_id), segment.segmentation_id or 0

@@ -71,13 +71,13 @@ class OpenVswitch:
             yield from _want_tunnel_flows(network, peers.get(network.network_id, []), vlans)
 
     def _want_mapped_bridges(self, networks: Iterable[NetworkState]) -> Iterator[MappedBridge]:
-        keys: dict[str, list[str]] = {}
+        keys: dict[str, dict[str, None]] = {}
         for network in networks:
             for segment in network.segments:
                 if bridge := self._bridges.get(segment.physical_network or ""):
-                    keys.setdefault(bridge, []).append(network.key)
+                    keys.setdefault(bridge, {})[network.key] = None
         for bridge, of_networks in keys.items():
-            yield MappedBridge(of_networks[0], bridge, self._datapath_type, tuple(of_networks))
+            yield MappedBridge(next(iter(of_networks)), bridge, self._datapath_type, tuple(of_networks))
 
     def _want_veth(self, tap: TapState) -> Iterator[Tap]:
         if tap.netns is not None:

@@ -1,0 +1,70 @@
+"""A host of the test's own: a thread that has left the machine's network and mounts for new ones; they end with it and its daemons."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from naru.drivers.base import Action, Driver, plan
+from naru.model.hoststate import HostState, Value
+
+RUN = Path("/run/naru")
+CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE = 0x00020000, 0x40000000, 0x4000, 1 << 18  # sched.h, mount.h
+
+T = TypeVar("T")
+
+
+def in_own_host(work: Callable[[], T]) -> T:
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_leave_machine).result()
+        try:
+            return thread.submit(work).result()
+        finally:
+            thread.submit(_end_open_vswitch).result()
+
+
+def _leave_machine() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    for failed in (
+        libc.unshare(CLONE_NEWNS | CLONE_NEWNET),
+        libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None),
+        libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, None),
+    ):
+        assert not failed, ctypes.get_errno()
+    run("ip link set lo up")
+
+
+def start_open_vswitch() -> None:
+    Path("/run/openvswitch").mkdir()
+    run("ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema")
+    run("ovsdb-server /run/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --pidfile --detach --no-chdir -vconsole:off")
+    run("ovs-vsctl --no-wait init")
+    run("ovs-vswitchd --pidfile --detach --no-chdir -vconsole:off")
+
+
+def _end_open_vswitch() -> None:
+    for file in Path("/run/openvswitch").glob("ovs*.pid"):
+        os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def run(line: str) -> None:
+    subprocess.run(line.split(), check=True)
+
+
+def state(*values: Value) -> HostState:
+    return {value.key: value for value in values}
+
+
+def planned(driver: Driver, desired: HostState) -> list[Action]:
+    want, failures = driver.want(desired)
+    to_do = plan(want, driver.read(), prune=True)
+    assert [*failures, *to_do.failures] == []
+    return [*to_do.removals, *to_do.additions]
+
+
+def bring(driver: Driver, desired: HostState) -> None:
+    assert driver.apply(planned(driver, desired)) == []
