@@ -199,6 +199,26 @@ def test_a_gateway_moves_to_another_address_and_goes(site):
     eventually(lambda: site.a.hears("203.0.113.1", 8080) == f"world hears {gateway_address(site)}", WITHIN_S)
 
 
+def test_ipv6_is_routed_and_leaves_as_it_is(site):
+    for number, instance, network in ((1, site.a, site.left), (2, site.b, site.right)):
+        prefix = f"fd00:{number}::/64"
+        subnet = site.lab.create("subnet", network_id=network["id"], ip_version=6, cidr=prefix, enable_dhcp=False)
+        attach(site, subnet)
+        given = {"subnet_id": subnet["id"], "ip_address": f"fd00:{number}::99"}
+        site.lab.update("port", instance.port["id"], fixed_ips=[*instance.port["fixed_ips"], given])
+        instance.run("ip", "address", "add", f"fd00:{number}::99/64", "dev", "eth0", "nodad")  # no router advertises yet
+        instance.run("ip", "-6", "route", "replace", "default", "via", f"fd00:{number}::1")
+    eventually(lambda: site.a.pings("fd00:2::99"), WITHIN_S)
+    site.lab.create("subnet", network_id=site.outside["id"], ip_version=6, cidr="2001:db8:113::/64", gateway_ip="2001:db8:113::1")
+    info = {"network_id": site.outside["id"]}
+    site.lab.update("router", site.router["id"], external_gateway_info=None)
+    site.lab.update("router", site.router["id"], external_gateway_info=info)
+    (port,) = site.lab.find("port", device_id=site.router["id"], device_owner="network:router_gateway")
+    outer = next(ip["ip_address"] for ip in port["fixed_ips"] if ":" in ip["ip_address"])
+    site.world.run("ip", "-6", "route", "replace", "fd00::/16", "via", outer)
+    eventually(lambda: site.a.hears("2001:db8:113::1", 8080) == "world hears fd00:1::99", WITHIN_S)
+
+
 def test_a_router_that_is_switched_off_leaves_nothing_on_its_host(site):
     host, netns = router_host(site), router_netns(site.router["id"])
     assert netns in site.lab.namespaces(host)
