@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,7 @@ from naru.model.identity import Overrides
 from naru.model.port_options import domain_name
 from naru.model.resources import Changes
 from naru.model.view import View
+from naru.service.forecasts import hour_of, observe_usage, record_usage
 from naru.service.holds import sweep_holds
 from naru.service.hosts import mark_silent_hosts
 from naru.service.identity import remove_expired
@@ -50,6 +52,7 @@ from naru.telemetry import configure_logging
 _log = structlog.get_logger("naru.server")
 
 _SWEEP_INTERVAL_S = 5.0
+_OBSERVE_INTERVAL_S = 60.0
 
 
 class Server:
@@ -112,7 +115,7 @@ class Server:
         await self.store.write(lambda view: keep_default_ranges(view, self.backend.cloud.ranges))
         if self.keystone is None:
             await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
-        chores = [asyncio.ensure_future(chore) for chore in (self._sweep(), self._greet_keystone())]
+        chores = [asyncio.ensure_future(chore) for chore in (self._sweep(), self._record_usage(), self._greet_keystone())]
         try:
             await serve(self.app(), self._listening, stop, on_ready, self.publisher.close)
         finally:
@@ -143,6 +146,17 @@ class Server:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
             with contextlib.suppress(NaruError):  # a full disk or a lost lease must not end the sweeping
                 await self.store.write(sweep)
+
+    async def _record_usage(self) -> None:
+        """Look now and then how many addresses are in use, and write at the end of an hour how many there were at the most."""
+        hour, peaks = hour_of(utc_now()), dict[str, int]()
+        while True:
+            await asyncio.sleep(_OBSERVE_INTERVAL_S)
+            observe_usage(self.store.view, peaks)
+            if hour_of(utc_now()) > hour:
+                with contextlib.suppress(NaruError):  # the next hour is written, this one counts as the one before
+                    await self.store.write(partial(record_usage, hour=hour, peaks=peaks))
+                hour, peaks = hour_of(utc_now()), {}
 
 
 def run_server(settings: Settings, on_ready: Callable[[], None]) -> None:

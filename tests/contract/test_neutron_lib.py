@@ -55,7 +55,7 @@ KINDS += (QosPolicy, *RULE_KINDS, PortBinding, Trunk)
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
 
 # What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
-OWN_EXTENSIONS = {"network-pools"}
+OWN_EXTENSIONS = {"network-ip-forecast", "network-pools"}
 OWN_ATTRIBUTES = {Port: {"pick_id", "pick_token"}}
 IN_NEUTRON_ONLY = {
     "quotas": ("Quota management support", "Expose functions for quotas management per project", "2012-07-29T10:00:00-00:00"),

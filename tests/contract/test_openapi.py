@@ -159,7 +159,7 @@ def there(serving, session):
             ids.setdefault(name, [])
             ids[name] += [made["id"]] * (made["id"] not in ids[name])
         if kind == "network":
-            ids["floating_network_id"] = ids["network-ip-availabilities"] = ids["network_id"]
+            ids["floating_network_id"] = ids["network-ip-availabilities"] = ids["network-ip-forecasts"] = ids["network_id"]
     ids |= {
         "flavorRef": ["1"],
         "imageRef": [IMAGES[0].id],

@@ -58,6 +58,7 @@ EXTENSIONS = (
     Extension("net-mtu-writable", "Network MTU (writable)", "Provides a writable MTU attribute for a network resource.", "2017-07-12T00:00:00-00:00"),
     Extension("network-ip-availability", "Network IP Availability", "Provides IP availability data for each network and subnet.", "2015-09-24T00:00:00-00:00"),
     Extension("network-ip-availability-details", "Network IP Availability Details Extension", "Add ip_availability_details attribute to network-ip-availabilities resource.", "2025-10-31T00:00:00-00:00"),
+    Extension("network-ip-forecast", "Network IP forecast", "Days until the addresses of a network or of a network pool run out.", "2026-11-25T00:00:00-00:00"),
     Extension("network-pools", "Network pools", "Ordered sets of networks that addresses are picked from, by a policy.", "2026-11-25T00:00:00-00:00"),
     Extension("network-segment-range", "Neutron Network Segment Range", "Provides support for the network segment range management", "2018-11-29T00:00:00-00:00"),
     Extension("network_availability_zone", "Network Availability Zone", "Availability zone support for network.", "2015-01-01T10:00:00-00:00"),

@@ -11,6 +11,7 @@ from naru.api.auth import for_writers, under_rules
 from naru.api.backend import Backend
 from naru.api.collections import Collection, collection_routes, page_response
 from naru.api.extensions import EXTENSIONS, Extension
+from naru.api.forecasts import forecast_routes
 from naru.api.http import Call, Endpoint, Route, json_response, no_content
 from naru.api.logs import LOGS, log_routes
 from naru.api.metering import METERING
@@ -172,7 +173,7 @@ def network_routes(backend: Backend) -> list[Route]:
         Route("PUT", "/v2.0/quotas/{id}", bind(_update_quota), rule="update_quota"),
         Route("DELETE", "/v2.0/quotas/{id}", bind(_delete_quota), rule="delete_quota"),
     ]
-    routes += [*binding_routes(backend), *qos_routes(backend), *log_routes(backend)]
+    routes += [*binding_routes(backend), *qos_routes(backend), *log_routes(backend), *forecast_routes(backend)]
     routes.append(Route("GET", "/v2.0/trunks/{id}/get_subports", bind(_show_subports)))
     routes += [*routing_routes(backend), *scheduling_routes(backend)]
     routes += [

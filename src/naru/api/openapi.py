@@ -20,10 +20,12 @@ from naru.model.logs import LoggableResource
 from naru.model.picks import LONGEST_HOLD_S
 from naru.model.resources import Resource, attributes
 from naru.model.routing import FloatingIpPool, routes_list
+from naru.model.usage import NetworkIpForecast
 
 # Kinds that are answered without being collections of what is kept.
 _COMPUTED: dict[str, type[Resource]] = {
     "/v2.0/network-ip-availabilities": Availability,
+    "/v2.0/network-ip-forecasts": NetworkIpForecast,
     "/v2.0/floatingip_pools": FloatingIpPool,
     "/v2.0/ports/{port_id}/bindings": PortBinding,
     "/v2.0/log/loggable-resources": LoggableResource,

@@ -18,7 +18,7 @@ OTHERS = (
     *(f"{verb}_flavor_service_profile" for verb in ("create", "delete")),
     *("get_dhcp-agents", "get_dhcp-networks", "create_dhcp-network", "delete_dhcp-network"),
     *("get_l3-agents", "get_l3-routers", "create_l3-router", "delete_l3-router"),
-    *("get_loggable_resource", "get_network_ip_availability"),
+    *("get_loggable_resource", "get_network_ip_availability", "get_network_ip_forecast"),
 )
 
 

@@ -27,13 +27,14 @@ from naru.model.segments import Segment
 from naru.model.sharing import RbacPolicy
 from naru.model.topology import AutoAllocatedTopology
 from naru.model.trunks import Trunk
+from naru.model.usage import NetworkUsage
 
 KINDS: Mapping[str, type[Resource]] = {
     kind.kind: kind
     for kind in (
         *(QosPolicy, *RULE_KINDS, Trunk),
         *(Network, Subnet, Port, Agent, Quota),
-        *(NetworkPool, PoolTurn),
+        *(NetworkPool, PoolTurn, NetworkUsage),
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         *(SecurityGroupDefaultStatefulness, NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule),

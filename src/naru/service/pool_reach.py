@@ -47,3 +47,10 @@ def is_reached(view: View, project_id: str, network: Network) -> bool:
 def is_reached_in_hiding(view: View, project_id: str, network: Network) -> bool:
     """By hidden pools alone."""
     return all(pool.hidden for pool in pools_with(view, network) if may_use(pool, project_id) and opens(pool, network))
+
+
+def member_networks(view: View, pool: NetworkPool) -> list[Network]:
+    """Those that it names, then those that its tags select."""
+    named = {member.network_id: view.get(Network, member.network_id) for member in pool.members}
+    networks = [network for network in named.values() if network is not None]
+    return networks + [network for network in view.all(Network) if network.id not in named and selects(pool, network)]
