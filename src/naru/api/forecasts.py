@@ -29,6 +29,6 @@ async def _list(backend: Backend, call: Call) -> Response:
 
 
 async def _show(backend: Backend, call: Call) -> Response:
-    row = forecast(find_subject(backend.view, call.caller, call.id, backend.now()))
+    row = await asyncio.to_thread(forecast, find_subject(backend.view, call.caller, call.id, backend.now()))
     fields = call.values("fields") or tuple(attributes(NetworkIpForecast))
     return json_response({row.singular: project(row, fields, admin=call.caller.reads_all)})
