@@ -369,3 +369,14 @@ def test_the_longest_rest_that_a_pool_asks_for_counts():
     cloud.run(delete_port(cloud.view, MEMBER, port.id, CLOUD))
     (at_rest,) = cloud.view.all(RestingAddresses)
     assert at_rest.until == "2026-01-01T00:05:00.000000Z"
+
+
+def test_what_a_project_holds_counts_for_its_share_of_a_pool():
+    cloud = Picking(a=13, b=13)
+    pool = cloud.pool("a", "b", project_share=0.25, shared=True)  # 6 of 26
+    held = cloud.pick(pool_id=pool.id, count=4)
+    with pytest.raises(NetworkPickRefused, match="have room for 2"):
+        cloud.pick(pool_id=pool.id, count=3)
+    cloud.take(held)
+    assert len(cloud.pick(pool_id=pool.id, count=2).placements) == 2
+    assert len(cloud.pick(STRANGER, pool_id=pool.id, count=6).placements) == 6

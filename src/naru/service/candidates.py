@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from naru.model.agents import Agent
 from naru.model.identity import Caller
 from naru.model.network_pools import Member, NetworkPool, PoolTurn
+from naru.model.picks import NetworkPick
 from naru.model.provider import ProviderSegment, why_not_carried
 from naru.model.resources import Network, Port, Subnet, use
 from naru.model.view import View
@@ -145,8 +146,10 @@ class _Look:
 
     def _share(self, pool: NetworkPool, rows: Mapping[str, object]) -> Share:
         usable = sum(facts_of(self.view, _network(self.view, id)).counts(self.wish.ip_version).usable for id in rows)
-        used = sum(self.view.count(Port, "use", use(self.project_id, id)) for id in rows)
-        return Share(pool.id, int((pool.project_share or 0.0) * usable), used)
+        has = sum(self.view.count(Port, "use", use(self.project_id, id)) for id in rows)
+        picks = self.view.find(NetworkPick, "holder", self.project_id)
+        holds = sum(place.network_id in rows for pick in picks for place in pick.waiting)
+        return Share(pool.id, int((pool.project_share or 0.0) * usable), has + holds)
 
 
 def _rows(view: View, pool: NetworkPool) -> dict[str, tuple[int, Member]]:
