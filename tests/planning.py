@@ -50,9 +50,10 @@ class PlainCloud:
             raise
 
     def host(self, name: str, tunnel_address: str, *, dhcp: bool = False, l3: bool = False, **given: object) -> None:
-        given = {"l3": l3, "port_filter": True} | given
+        given = {"physical_networks": ("physnet2",), "l3": l3, "port_filter": True} | given
         drivers = () if dhcp else ("netns",)
-        description = HostDescription("linuxbridge", ("physnet2",), tunnel_address, dhcp, drivers, **given)  # type: ignore[arg-type]
+        given |= {"tunnel_address": tunnel_address, "dhcp": dhcp, "instance_drivers": drivers}
+        description = HostDescription("linuxbridge", **given)  # type: ignore[arg-type]
         self.run(register_host(self.view, name, description, NOW))
 
     def network(self, name: str = "net", caller: Caller = ADMIN, **given: object) -> Network:

@@ -55,8 +55,12 @@ KINDS += (QosPolicy, *RULE_KINDS, PortBinding, Trunk)
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
 
 # What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
-OWN_EXTENSIONS = {"network-ip-forecast", "network-pools"}
-OWN_ATTRIBUTES = {Port: {"pick_id", "pick_token"}}
+OWN_EXTENSIONS = {"elastic-networks", "network-ip-forecast", "network-pools"}
+OWN_ATTRIBUTES = {
+    Network: {"subnet_policy"},
+    Subnet: {"allocation_priority", "allocation_weight"},
+    Port: {"pick_id", "pick_token"},
+}
 IN_NEUTRON_ONLY = {
     "quotas": ("Quota management support", "Expose functions for quotas management per project", "2012-07-29T10:00:00-00:00"),
     "quota_details": (

@@ -30,6 +30,7 @@ from naru.model.attributes import (
     mac_or_another,
     mapping,
     name_text,
+    number,
     one_of,
     or_empty,
     or_none,
@@ -59,7 +60,7 @@ from naru.model.port_security import AddressPair, address_pairs, group_ids
 from naru.model.provider import ProviderSegment, provider_segments
 
 DHCP_OWNER = "network:dhcp"
-
+SUBNET_POLICIES = ("sequential", "spread", "pack", "balanced")  # of those of network pools
 
 Keys = Callable[[Any], tuple[str, ...]]
 
@@ -169,6 +170,8 @@ class Network(Resource, frozen=True, kw_only=True):
     # Its segments where it has several; then the three above are hidden, and are those of the first.
     segments: Annotated[tuple[ProviderSegment, ...], settable(provider_segments, who="admin", see="admin", filter=False, sort=False)] = ()
     l2_adjacency: Annotated[bool, read_only(filter=False, sort=False)] = True  # no subnet is tied to a segment
+    # Which subnet, and so which segment, a port gets; null, and not shown: as in Neutron.
+    subnet_policy: Annotated[str | None, settable(or_none(one_of(SUBNET_POLICIES)), filter=False, sort=False)] = None
     # The scopes that its subnets' pools are in.
     ipv4_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
     ipv6_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
@@ -183,7 +186,8 @@ class Network(Resource, frozen=True, kw_only=True):
     @property
     def absent(self) -> tuple[str, ...]:
         provider = ("provider:network_type", "provider:physical_network", "provider:segmentation_id") if self.segments else ("segments",)
-        return provider if self.router_external else (*provider, "is_default")
+        unset = ("subnet_policy",) if self.subnet_policy is None else ()
+        return (*provider, *unset) if self.router_external else (*provider, *unset, "is_default")
 
     @property
     def on_the_wire(self) -> tuple[ProviderSegment, ...]:
@@ -241,6 +245,13 @@ class Subnet(Resource, frozen=True, kw_only=True):
     router_external: Annotated[bool, read_only(convert=boolean, sort=False)] = field(name="router:external", default=False)
     tags: Tags = ()
     dns_publish_fixed_ip: Annotated[bool, settable(boolean, filter=False, sort=False)] = False
+    # Among the subnets of its network: the lowest priority comes first (null: its place in the order of creation), room counts so much.
+    allocation_priority: Annotated[int | None, settable(or_none(integer(0, 2**31 - 1)), filter=False, sort=False)] = None
+    allocation_weight: Annotated[float | None, settable(or_none(number(0.0, 1e6)), filter=False, sort=False)] = None
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        return tuple(name for name in ("allocation_priority", "allocation_weight") if getattr(self, name) is None)
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda subnet: (subnet.project_id,),
@@ -311,6 +322,7 @@ class Port(Resource, frozen=True, kw_only=True):
     pick_token: Annotated[str | None, at_create(or_none(text(255)), see="nobody", filter=False, sort=False)] = None  # not kept
     dns_suffix: Annotated[str, hidden()] = DEFAULT_DNS_DOMAIN  # as its network has it
     inactive_bindings: Annotated[tuple[Binding, ...], hidden()] = ()
+    is_provisional: Annotated[bool, hidden()] = False  # its addresses were chosen of some segment before its host was known
     provisioned: Annotated[tuple[str, ...], hidden()] = ()
 
     derived: ClassVar[Mapping[str, Attribute]] = {"dns_assignment": read_only(filter=False, sort=False)}

@@ -1,7 +1,8 @@
 """Addresses and MACs for ports: what a request asked for is checked, what it left open is chosen."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from naru.allocate.addresses import eui64, mac_from_bits
@@ -10,6 +11,7 @@ from naru.model.picks import NetworkPick
 from naru.model.resources import FixedIp, Network, Port, Subnet, WantedIp
 from naru.model.view import Addresses, View
 from naru.service.segments import usable_subnets
+from naru.service.subnet_choice import allot, links_of
 
 _AUTOMATIC = ("slaac", "dhcpv6-stateless")  # IPv6 modes in which the address follows from the MAC
 
@@ -44,41 +46,56 @@ def choose_address(view: View, subnet: Subnet) -> str:
 def choose_addresses(view: View, network_id: str, mac: str, device_owner: str = "", host: str | None = "") -> tuple[FixedIp, ...]:
     """What a port gets that asks for nothing: one address per IP version, and all automatic IPv6 addresses.
 
-    Subnets that such a device on this host may use are tried in the order of their creation; the first with a free address gives it.
+    Of the subnets that such a device on this host may use, in the order of their creation unless the network says otherwise; all of them
+    on one segment. None at all: there is no subnet, or the port has to be bound first.
     """
-    subnets = usable_subnets(view, network_id, _subnets(view, network_id), device_owner, host or "")
-    (chosen,) = _next_addresses(view, network_id, subnets, 1)
-    return (*chosen, *automatic_addresses(subnets, mac))
+    subnets = usable_subnets(view, network_id, subnets_in_order(view, network_id), device_owner, host or "")
+    links = links_of(subnets)
+    if not links:
+        return ()
+    link = _allotted(view, network_id, links, 1)[0]
+    (chosen,) = _next_addresses(view, network_id, links[link], 1)
+    return (*chosen, *automatic_addresses(links[link], mac))
 
 
-def choose_ahead(view: View, network_id: str, count: int, ip_version: int | str | None, host: str) -> list[tuple[FixedIp, ...]]:
-    """For each of `count` instances to come the addresses that its port would be given, automatic ones left out; none is taken yet.
+def choose_ahead(view: View, network_id: str, subnets: Iterable[Subnet], count: int) -> list[tuple[FixedIp, ...]]:
+    """For each of `count` ports to come addresses of these subnets of a network, automatic ones left out; none is taken yet.
 
     Raises Conflict (IpAddressGenerationFailure) where there are not so many.
     """
-    all_of_it = _subnets(view, network_id)
-    subnets = usable_subnets(view, network_id, all_of_it, "compute:", host) or all_of_it
-    return _next_addresses(view, network_id, [subnet for subnet in subnets if ip_version in (None, "dual", subnet.ip_version)], count)
+    links = links_of(subnets)
+    allotted = _allotted(view, network_id, links, count)
+    chosen = {link: iter(_next_addresses(view, network_id, links[link], number)) for link, number in Counter(allotted).items()}
+    return [next(chosen[link]) for link in allotted]
 
 
 def _next_addresses(view: View, network_id: str, subnets: Sequence[Subnet], count: int) -> list[tuple[FixedIp, ...]]:
-    """`count` times one free address per IP version, of the first subnets that have some."""
+    """`count` times one free address per IP version, of subnets on one segment."""
     columns = []
     for version in (4, 6):
-        stateful = [subnet for subnet in subnets if subnet.ip_version == version and not is_automatic(subnet)]
-        column: list[FixedIp] = []
-        for subnet in stateful:
-            if len(column) < count:
-                found = view.addresses(subnet.id).choose_many(count - len(column))
-                column += [FixedIp(subnet.id, _text(address, subnet)) for address in found]
-        if stateful and len(column) < count:
-            raise _exhausted(view, network_id, stateful)
+        stateful = {subnet.id: [subnet] for subnet in subnets if subnet.ip_version == version and not is_automatic(subnet)}
         if stateful:
-            columns.append(column)
+            allotted = _allotted(view, network_id, stateful, count)
+            chosen = {id: _next_of(view, stateful[id][0], number) for id, number in Counter(allotted).items()}
+            columns.append([next(chosen[id]) for id in allotted])
     return list(zip(*columns, strict=True)) if columns else [()] * count
 
 
-def _subnets(view: View, network_id: str) -> list[Subnet]:
+def _next_of(view: View, subnet: Subnet, count: int) -> Iterator[FixedIp]:
+    found = view.addresses(subnet.id).choose_many(count)
+    if len(found) < count:
+        raise _exhausted(view, subnet.network_id, [subnet])
+    return (FixedIp(subnet.id, _text(address, subnet)) for address in found)
+
+
+def _allotted(view: View, network_id: str, groups: Mapping[str, Sequence[Subnet]], count: int) -> tuple[str, ...]:
+    found = allot(view, network_id, groups, count)
+    if not found:
+        raise _exhausted(view, network_id, [subnet for subnets in groups.values() for subnet in subnets])
+    return found
+
+
+def subnets_in_order(view: View, network_id: str) -> list[Subnet]:
     """In the order of their creation, also after a restart."""
     network = view.get(Network, network_id)
     found = (view.get(Subnet, id) for id in network.subnets) if network is not None else ()
@@ -90,7 +107,7 @@ def take_wanted(view: View, network_id: str, mac: str, wanted: Sequence[WantedIp
 
     `held` are those that the port has already.
     """
-    subnets = _subnets(view, network_id)
+    subnets = subnets_in_order(view, network_id)
     mine = {ip.ip_address: ip for ip in held}
     chosen: list[FixedIp] = []
     for ask in wanted:
@@ -108,7 +125,14 @@ def take_wanted(view: View, network_id: str, mac: str, wanted: Sequence[WantedIp
         if fixed in chosen:
             raise Invalid(f"Invalid input for fixed_ips. Reason: Duplicate IP address '{fixed.ip_address}'.")
         chosen.append(fixed)
-    return (*chosen, *automatic_addresses(subnets, mac))
+    return with_automatic(subnets, chosen, mac)
+
+
+def with_automatic(subnets: Sequence[Subnet], chosen: Sequence[FixedIp], mac: str) -> tuple[FixedIp, ...]:
+    """With the automatic addresses on the segment of those that were chosen; where none was, on the first."""
+    ids = {ip.subnet_id for ip in chosen}
+    segments = {subnet.segment_id for subnet in subnets if subnet.id in ids} or {subnet.segment_id for subnet in subnets[:1]}
+    return (*chosen, *automatic_addresses([subnet for subnet in subnets if subnet.segment_id in segments], mac))
 
 
 def fixed_by_choice(view: View, held: Iterable[FixedIp]) -> list[WantedIp]:

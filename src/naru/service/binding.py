@@ -5,6 +5,7 @@ from typing import Any
 from naru.model.agents import Agent
 from naru.model.provider import why_not_carried
 from naru.model.resources import Network
+from naru.model.segments import Segment
 from naru.model.view import View
 
 
@@ -12,9 +13,10 @@ def agent_of(view: View, host: str) -> Agent | None:
     return next(view.find(Agent, "host", host), None)
 
 
-def why_unreachable(agent: Agent, network: Network) -> str | None:
-    """Why a host cannot carry a network, in words; None when it can."""
-    reasons = [why_not_carried(segment, agent.host, agent.configurations) for segment in network.on_the_wire]
+def why_unreachable(agent: Agent, network: Network, segment: Segment | None = None) -> str | None:
+    """Why a host cannot carry any segment of a network, or this one of them, in words; None when it can."""
+    segments = network.on_the_wire if segment is None else (segment.on_the_wire,)
+    reasons = [why_not_carried(each, agent.host, agent.configurations) for each in segments]
     return None if None in reasons else "; ".join(dict.fromkeys(filter(None, reasons)))
 
 

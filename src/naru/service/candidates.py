@@ -11,14 +11,18 @@ from naru.model.network_pools import Member, NetworkPool, PoolTurn
 from naru.model.picks import NetworkPick
 from naru.model.provider import ProviderSegment, why_not_carried
 from naru.model.resources import Network, Port, Subnet, use
+from naru.model.segments import Segment
 from naru.model.view import View
-from naru.schedule.candidates import Candidate, Counts, Facts, Share, Wish
+from naru.schedule.candidates import Candidate, Facts, Share, Wish
 from naru.schedule.networks import Placement, Told, judge, place
 from naru.schedule.weighers import POLICIES
+from naru.service.addressing import subnets_in_order
 from naru.service.policy import can_see, fetch
 from naru.service.pool_reach import may_use, opens, selects, usable_pools
+from naru.service.subnet_choice import counts_of
 
 Wire = tuple[tuple[str, str | None], ...]
+WhyNot = Callable[[Wire], str | None]  # why no host can carry a network of such segments
 Judged = tuple[Candidate, Told | None]
 
 
@@ -77,7 +81,7 @@ class _Look:
         self.may_all = caller.is_admin and wish.pool_id is not None
         agents = list(view.all(Agent))
         self.silent = {agent.host for agent in agents if not agent.alive}
-        self.why_not = _reachability(agents, wish)
+        self.why_not = reachability(agents, wish)
         self.near, self.avoided, self.peers = (
             _networks_of(view, caller, ports) for ports in (wish.affinity, wish.anti_affinity, wish.same_network_as)
         )
@@ -113,7 +117,7 @@ class _Look:
         *,
         is_kept: bool = False,
     ) -> Judged:
-        facts = facts_of(self.view, network)
+        facts = facts_of(self.view, network, self.why_not)
         counts = facts.counts(self.wish.ip_version)
         candidate = Candidate(
             facts=facts,
@@ -145,7 +149,7 @@ class _Look:
         return self.may_all or is_opened or can_see(self.view, self.as_project, network)
 
     def _share(self, pool: NetworkPool, rows: Mapping[str, object]) -> Share:
-        usable = sum(facts_of(self.view, _network(self.view, id)).counts(self.wish.ip_version).usable for id in rows)
+        usable = sum(facts_of(self.view, _network(self.view, id), self.why_not).counts(self.wish.ip_version).usable for id in rows)
         has = sum(self.view.count(Port, "use", use(self.project_id, id)) for id in rows)
         picks = self.view.find(NetworkPick, "holder", self.project_id)
         holds = sum(place.network_id in rows for pick in picks for place in pick.waiting)
@@ -180,9 +184,11 @@ def _network(view: View, id: str) -> Network:
     return network
 
 
-def facts_of(view: View, network: Network) -> Facts:
-    subnets = [subnet for subnet in view.find(Subnet, "network_id", network.id) if is_for_instances(subnet)]
-    server = next(view.find(Port, "dhcp", network.id), None)
+def facts_of(view: View, network: Network, why_not: WhyNot = lambda _: None) -> Facts:
+    """Where subnets are tied to segments, of those on segments that some host can carry."""
+    wire = wire_of(view, network)
+    subnets = subnets_for(view, network, why_not)
+    servers = list(view.find(Port, "dhcp", network.id))
     return Facts(
         network_id=network.id,
         name=network.name,
@@ -193,22 +199,36 @@ def facts_of(view: View, network: Network) -> Facts:
         port_security_enabled=network.port_security_enabled,
         qos_policy_id=network.qos_policy_id,
         dhcp=any(subnet.enable_dhcp for subnet in subnets),
-        dhcp_host=server.binding_host_id if server is not None else None,
-        wire=tuple((segment.network_type, segment.physical_network) for segment in network.on_the_wire),
-        ipv4=_counts(view, [subnet for subnet in subnets if subnet.ip_version == 4]),
-        ipv6=_counts(view, [subnet for subnet in subnets if subnet.ip_version == 6]),
+        dhcp_host=servers[0].binding_host_id if len(servers) == 1 else None,
+        wire=wire,
+        ipv4=counts_of(view, subnets, 4),
+        ipv6=counts_of(view, subnets, 6),
     )
+
+
+def subnets_for(view: View, network: Network, why_not: WhyNot) -> list[Subnet]:
+    """Those that ports of instances may have addresses of, in order; where no segment with one is carried, of all segments."""
+    subnets = [subnet for subnet in subnets_in_order(view, network.id) if is_for_instances(subnet)]
+    if network.l2_adjacency:
+        return subnets
+    reached = {segment.id for segment in view.find(Segment, "network_id", network.id) if why_not((_kind(segment.on_the_wire),)) is None}
+    return [subnet for subnet in subnets if subnet.segment_id in reached] or subnets
+
+
+def wire_of(view: View, network: Network) -> Wire:
+    """Its segments; where subnets are tied to some, only these."""
+    if network.l2_adjacency:
+        return tuple(_kind(segment) for segment in network.on_the_wire)
+    segments = view.find(Segment, "network_id", network.id)
+    return tuple(_kind(segment.on_the_wire) for segment in segments if view.count(Subnet, "segment_id", segment.id))
+
+
+def _kind(segment: ProviderSegment) -> tuple[str, str | None]:
+    return segment.network_type, segment.physical_network
 
 
 def is_for_instances(subnet: Subnet) -> bool:
     return not subnet.service_types or any(owner.startswith("compute:") for owner in subnet.service_types)
-
-
-def _counts(view: View, subnets: Sequence[Subnet]) -> Counts | None:
-    if not subnets:
-        return None
-    spaces = [view.addresses(subnet.id) for subnet in subnets]
-    return Counts(*(sum(getattr(space, part) for space in spaces) for part in Counts.__struct_fields__))
 
 
 def _networks_of(view: View, caller: Caller, ports: Iterable[str]) -> dict[str, int]:
@@ -220,7 +240,7 @@ def _networks_of(view: View, caller: Caller, ports: Iterable[str]) -> dict[str, 
     return found
 
 
-def _reachability(agents: Sequence[Agent], wish: Wish) -> Callable[[Wire], str | None]:
+def reachability(agents: Sequence[Agent], wish: Wish) -> WhyNot:
     """Why no host that the wish leaves can carry such a network. It is not known where none ever registered."""
     hosts = [agent for agent in agents if _is_meant(agent, wish)]
     asked = [f"{word} {value}" for word, value in (("host", wish.host), ("zone", wish.availability_zone)) if value]

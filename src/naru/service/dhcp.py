@@ -1,19 +1,23 @@
-"""Which host serves DHCP for a network: one DHCP port per network, bound to a live host that reaches it.
+"""Which host serves DHCP for a network: one DHCP port per network, bound to a live host that reaches it; where subnets are tied to
+segments, one per segment.
 
 Level-triggered: `ensure_dhcp_server` looks at what is and yields what is missing, whatever happened before.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from naru.model.agents import Agent
 from naru.model.resources import DHCP_OWNER, Changes, FixedIp, Network, Port, Subnet, new_id, put, remove
+from naru.model.segments import Segment
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import choose_address, choose_mac
+from naru.service.segments import segment_of
+from naru.service.subnet_choice import links_of
 from naru.service.zones import show_zones
 
 
@@ -28,7 +32,7 @@ def dhcp_ports(view: View, network_id: str) -> list[Port]:
 
 
 def ensure_dhcp_server(view: View, network_id: str, host: str | None = None) -> Changes[None]:
-    """One DHCP port with an address in each served subnet, where a host can run the server; none where nothing is served.
+    """One DHCP port with an address in each served subnet of a link, where a host can run the server; none where nothing is served.
 
     A new server goes to `host`, if that is named. A subnet that has no address left for its server goes without one, until this is
     asked again.
@@ -36,24 +40,37 @@ def ensure_dhcp_server(view: View, network_id: str, host: str | None = None) -> 
     network = view.get(Network, network_id)
     if network is None:
         return
-    subnets = served_subnets(view, network_id)
-    ports = dhcp_ports(view, network_id)
-    if not subnets:
-        for port in ports:
+    links = links_of(served_subnets(view, network_id))
+    servers = {segment_of(view, port) or "": port for port in dhcp_ports(view, network_id)}
+    for link, port in servers.items():
+        if link not in links:
             yield remove(port)
-    elif ports:
-        missing = [subnet for subnet in subnets if all(ip.subnet_id != subnet.id for ip in ports[0].fixed_ips)]
-        kept = tuple(ip for ip in ports[0].fixed_ips if any(ip.subnet_id == subnet.id for subnet in subnets))
+    for link, subnets in links.items():
+        yield from _ensure_on_link(view, network, view.get(Segment, link), subnets, servers.get(link), host)
+    yield from show_zones(view, network_id)
+
+
+def is_unserved(view: View, network_id: str) -> bool:
+    """A link of the network has no DHCP server, and should have one."""
+    return len(dhcp_ports(view, network_id)) < len(links_of(served_subnets(view, network_id)))
+
+
+def _ensure_on_link(
+    view: View, network: Network, segment: Segment | None, subnets: Sequence[Subnet], server: Port | None, named: str | None
+) -> Changes[None]:
+    if server is not None:
+        missing = [subnet for subnet in subnets if all(ip.subnet_id != subnet.id for ip in server.fixed_ips)]
+        kept = tuple(ip for ip in server.fixed_ips if any(ip.subnet_id == subnet.id for subnet in subnets))
         fixed_ips = kept + _server_addresses(view, missing)
-        if fixed_ips != ports[0].fixed_ips:
-            yield put(replace(ports[0], fixed_ips=fixed_ips))
-    elif (fixed_ips := _server_addresses(view, subnets)) and (host := host or _least_loaded(view, network)):
+        if fixed_ips != server.fixed_ips:
+            yield put(replace(server, fixed_ips=fixed_ips))
+    elif (fixed_ips := _server_addresses(view, subnets)) and (host := _host_for(view, network, segment, named)):
         yield put(
             Port(
                 id=new_id(),
                 project_id=network.project_id,
-                network_id=network_id,
-                mac_address=choose_mac(view, network_id),
+                network_id=network.id,
+                mac_address=choose_mac(view, network.id),
                 fixed_ips=fixed_ips,
                 device_owner=DHCP_OWNER,
                 dns_suffix=network.dns_suffix,
@@ -62,7 +79,6 @@ def ensure_dhcp_server(view: View, network_id: str, host: str | None = None) -> 
                 **served_by(view, network, host),
             )
         )
-    yield from show_zones(view, network_id)
 
 
 def served_by(view: View, network: Network, host: str) -> dict[str, Any]:
@@ -80,13 +96,15 @@ def _server_addresses(view: View, subnets: Iterable[Subnet]) -> tuple[FixedIp, .
     return tuple(FixedIp(subnet.id, choose_address(view, subnet)) for subnet in subnets if view.addresses(subnet.id).free)
 
 
-def _least_loaded(view: View, network: Network) -> str | None:
-    """The live host with the fewest DHCP servers among those that may run one for this network, in the zones that it asks for."""
+def _host_for(view: View, network: Network, segment: Segment | None, named: str | None) -> str | None:
+    """Of the live hosts that may run a server on this link the one with the fewest, in the zones that the network asks for or `named`."""
+    zones = network.availability_zone_hints
     hosts = [
         agent.host
         for agent in view.all(Agent)
-        if agent.alive and agent.admin_state_up and agent.configurations.get("dhcp") and not binding.why_unreachable(agent, network)
-        if not network.availability_zone_hints or agent.availability_zone in network.availability_zone_hints
+        if agent.alive and agent.admin_state_up and agent.configurations.get("dhcp")
+        if not binding.why_unreachable(agent, network, segment)
+        if (agent.host == named if named else not zones or agent.availability_zone in zones)
     ]
     servers = {host: sum(port.device_owner == DHCP_OWNER for port in view.find(Port, "binding:host_id", host)) for host in hosts}
     return min(servers, key=lambda host: (servers[host], host), default=None)

@@ -1,7 +1,7 @@
 """Which host serves DHCP for a network, as administrators see and decide it.
 
-https://docs.openstack.org/api-ref/network/v2/#dhcp-agent-scheduler . A network has one DHCP server here: to give it to another agent
-is to take it from the one that has it.
+https://docs.openstack.org/api-ref/network/v2/#dhcp-agent-scheduler . A network has one DHCP server here, or one on each
+segment that subnets are tied to: to give it to another agent is to take it from the one that has it.
 """
 
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from naru.model.view import View
 from naru.service.binding import agent_of, why_unreachable
 from naru.service.dhcp import dhcp_ports, ensure_dhcp_server, served_by
 from naru.service.policy import fetch, require_admin, require_overview
+from naru.service.segments import is_carried
 from naru.service.zones import show_zones
 
 
@@ -42,12 +43,13 @@ def give_network(view: View, caller: Caller, agent_id: str, network_id: str) -> 
         raise NotFound(f"Agent {agent_id} is not a valid DHCP Agent or has been disabled.", "InvalidDHCPAgent")
     if reason := why_unreachable(agent, network):
         raise Invalid(f"Invalid input for operation: {reason}.", "InvalidInput")
-    ports = dhcp_ports(view, network_id)
-    if any(port.binding_host_id == agent.host for port in ports):
+    ports = [port for port in dhcp_ports(view, network_id) if is_carried(view, network_id, port.fixed_ips, agent.host)]
+    if ports and all(port.binding_host_id == agent.host for port in ports):
         message = f"The network {network_id} has been already hosted by the DHCP Agent {agent_id}."
         raise Conflict(message, "NetworkHostedByDHCPAgent")
     for port in ports:
-        yield put(replace(port, **served_by(view, network, agent.host), provisioned=(), status="DOWN"))
+        if port.binding_host_id != agent.host:
+            yield put(replace(port, **served_by(view, network, agent.host), provisioned=(), status="DOWN"))
     if not ports:
         yield from ensure_dhcp_server(view, network_id, host=agent.host)
         if not dhcp_ports(view, network_id):

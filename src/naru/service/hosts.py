@@ -118,7 +118,9 @@ def _settle(view: View, host: str, key: str, *, achieved: bool) -> Changes[None]
 def _responsible(view: View, port: Port, part: str) -> set[str]:
     if part == "L2":
         return {port.binding_host_id}
-    return {server.binding_host_id for server in dhcp_ports(view, port.network_id)}
+    subnets = {ip.subnet_id for ip in port.fixed_ips}
+    servers = dhcp_ports(view, port.network_id)
+    return {server.binding_host_id for server in servers if not subnets.isdisjoint(ip.subnet_id for ip in server.fixed_ips)}
 
 
 def _forget_the_rest(view: View, host: str, achieved: set[str]) -> Changes[None]:

@@ -11,6 +11,7 @@ from naru.model.compute import FLAVORS, IMAGES, Flavor, Image, Server
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
 from naru.model.resources import Changes, Network, Port, WantedIp, new_id, put, remove
+from naru.model.segments import Segment
 from naru.model.view import View
 from naru.schedule.candidates import Wish
 from naru.schedule.hosts import HostCandidate, choose_host
@@ -20,6 +21,7 @@ from naru.service.picks import Choice, choose_networks, pick_of, within_quota
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own
 from naru.service.ports import check_unused, create_port, remove_port, unwired, update_port
 from naru.service.security import groups_named
+from naru.service.segments import open_segments, segment_of
 from naru.service.topology import ensure_network
 
 AVAILABILITY_ZONE = "nova"  # the only one
@@ -253,7 +255,8 @@ def _forced_host(caller: Caller, zone: str) -> str:
 
 
 def _choose_host(view: View, image: Image, networks: Sequence[Network], request: ServerRequest, forced: str) -> str:
-    candidates = [_host_candidate(view, agent, image, networks) for agent in view.all(Agent) if forced in ("", agent.host)]
+    nics = list(zip(request.nics or (), networks, strict=True))
+    candidates = [_host_candidate(view, agent, image, nics) for agent in view.all(Agent) if forced in ("", agent.host)]
     choice = choose_host(candidates)
     if choice.host is None:
         refused = "; ".join(f"{host}: {why}" for host, why in choice.refused.items()) or "no agent has registered"
@@ -261,19 +264,36 @@ def _choose_host(view: View, image: Image, networks: Sequence[Network], request:
     return choice.host
 
 
-def _host_candidate(view: View, agent: Agent, image: Image, networks: Sequence[Network]) -> HostCandidate:
-    ids = {network.id for network in networks}
+def _host_candidate(view: View, agent: Agent, image: Image, nics: Sequence[tuple[WantedNic, Network]]) -> HostCandidate:
+    ids = {network.id for _, network in nics}
     return HostCandidate(
         host=agent.host,
         alive=agent.alive,
         admin_state_up=agent.admin_state_up,
         has_driver=image.driver in agent.configurations.get("instance_drivers", ()),
-        unreachable=tuple(reason for network in networks if (reason := binding.why_unreachable(agent, network))),
+        unreachable=tuple(reason for nic, network in nics if (reason := _why_unreachable(view, agent, nic, network))),
         instances=view.count(Server, "host", agent.host),
         instances_on_network=sum(
             port.network_id in ids and bool(port.device_id) for port in view.find(Port, "binding:host_id", agent.host)
         ),
     )
+
+
+def _why_unreachable(view: View, agent: Agent, nic: WantedNic, network: Network) -> str | None:
+    """Why the interface cannot be on a host. Where subnets are tied to segments: on that of its addresses, or one that has some left."""
+    if network.l2_adjacency:
+        return binding.why_unreachable(agent, network)
+    port = view.get(Port, nic.port_id or "")
+    ids: Sequence[str | None]
+    if nic.taken is not None:
+        ids = [nic.taken.place.segment_id]
+    elif port is not None and port.fixed_ips and not port.is_provisional:
+        ids = [segment_of(view, port)]
+    else:
+        ids = open_segments(view, network)
+    reasons = [binding.why_unreachable(agent, network, view.get(Segment, id or "")) for id in ids]
+    reasons = reasons or [f"no segment of network {network.id} has an address left"]
+    return None if None in reasons else "; ".join(filter(None, reasons))
 
 
 def _names(items: Iterable[Flavor | Image]) -> str:

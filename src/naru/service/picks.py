@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from naru.model.agents import Agent
 from naru.model.errors import Conflict, Invalid, NetworkPickRefused, invalid_value
 from naru.model.identity import Caller
 from naru.model.network_pools import NetworkPool
 from naru.model.picks import LONGEST_HOLD_S, OPEN, NetworkPick, Placement, Purposes, RestingAddresses, repeatable
-from naru.model.resources import Changes, Port, Subnet, new_id, put
+from naru.model.resources import Changes, FixedIp, Network, Port, Subnet, new_id, put
 from naru.model.view import View
 from naru.schedule.candidates import Verdict, Wish
 from naru.schedule.fixes import Fix
 from naru.schedule.reasons import words
 from naru.service.addressing import choose_ahead
-from naru.service.candidates import Shortlist, candidates_for
+from naru.service.candidates import Shortlist, WhyNot, candidates_for, reachability, subnets_for
 from naru.service.fixes import fixes_for
 from naru.service.holds import check_open, digest, seconds_left
 from naru.service.identity import expiry, time_text
@@ -175,10 +176,18 @@ def choose_networks(view: View, caller: Caller, project_id: str, wish: Wish) -> 
     """The networks that the scheduler chooses now, and their next free addresses. Without placements where there is no room."""
     found = candidates_for(view, caller, wish, project_id)
     decision = found.place(wish)
+    why_not = reachability(list(view.all(Agent)), wish)
     wanted = Counter(decision.assignments)
-    addresses = {id: iter(choose_ahead(view, id, count, wish.ip_version, wish.host or "")) for id, count in wanted.items()}
+    addresses = {id: iter(_addresses(view, id, count, wish, why_not)) for id, count in wanted.items()}
     placements = tuple(_placement(view, index, id, addresses) for index, id in enumerate(decision.assignments))
     return Choice(found, placements, decision.verdicts)
+
+
+def _addresses(view: View, network_id: str, count: int, wish: Wish, why_not: WhyNot) -> list[tuple[FixedIp, ...]]:
+    network = view.get(Network, network_id)
+    assert network is not None
+    subnets = subnets_for(view, network, why_not)
+    return choose_ahead(view, network_id, [subnet for subnet in subnets if wish.ip_version in (None, "dual", subnet.ip_version)], count)
 
 
 def _placement(view: View, index: int, network_id: str, addresses: Mapping[str, Iterator[Any]]) -> Placement:

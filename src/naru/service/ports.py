@@ -9,8 +9,16 @@ from naru.model.identity import Caller, Read
 from naru.model.resources import Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.view import View
 from naru.service import binding
-from naru.service.addressing import automatic_addresses, check_mac, choose_addresses, choose_mac, fixed_by_choice, take_wanted
-from naru.service.dhcp import dhcp_ports, ensure_dhcp_server
+from naru.service.addressing import (
+    check_mac,
+    choose_addresses,
+    choose_mac,
+    fixed_by_choice,
+    subnets_in_order,
+    take_wanted,
+    with_automatic,
+)
+from naru.service.dhcp import ensure_dhcp_server, is_unserved
 from naru.service.holds import Taken, forget_pick, release_addresses, take_placement, wake_addresses
 from naru.service.logs import forget_logs
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader, reader_of_new, refused
@@ -18,7 +26,7 @@ from naru.service.port_options import options_of_changed_port, options_of_new_po
 from naru.service.port_security import protect_changed_port, protect_new_port
 from naru.service.qos import check_policy, policy_of_new_port, with_enforcement
 from naru.service.router_ports import check_addresses, check_deletable, follow_addresses, let_go
-from naru.service.segments import check_host, ip_allocation
+from naru.service.segments import check_host, ip_allocation, is_carried
 from naru.service.trunks import check_in_no_trunk, follow_mac
 
 
@@ -42,16 +50,17 @@ def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud,
         mac = choose_mac(view, network.id)
     else:
         check_mac(view, network.id, mac)
-    wanted = given.get("fixed_ips")
-    if taken is not None:
-        fixed_ips = (*taken.place.fixed_ips, *automatic_addresses(view.find(Subnet, "network_id", network.id), mac))
+    wanted, host = given.get("fixed_ips"), given.get("binding_host_id")
+    if taken is not None and is_carried(view, network.id, taken.place.fixed_ips, host):
+        fixed_ips = with_automatic(subnets_in_order(view, network.id), taken.place.fixed_ips, mac)
     elif wanted is None:
-        fixed_ips = choose_addresses(view, network.id, mac, given.get("device_owner", ""), given.get("binding_host_id"))
+        fixed_ips = choose_addresses(view, network.id, mac, given.get("device_owner", ""), host)
     else:
         yield from wake_addresses(view, network.id, wanted)
         fixed_ips = take_wanted(view, network.id, mac, wanted)
     protection = yield from protect_new_port(view, caller, network, given, mac)
-    port = Port(id=id, **given | protection | {"mac_address": mac, "fixed_ips": fixed_ips})
+    is_provisional = wanted is None and not host and not network.l2_adjacency
+    port = Port(id=id, **given | protection | {"mac_address": mac, "fixed_ips": fixed_ips, "is_provisional": is_provisional})
     port = with_enforcement(_bound(view, network, port))
     port = replace(port, ip_allocation=ip_allocation(view, port, wants_none=wanted is not None))
     check_host(view, port)
@@ -73,9 +82,9 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     if mac != port.mac_address:
         _check_movable(port, mac)
         check_mac(view, network.id, mac)
-    if port.ip_allocation == "deferred" and given.get("binding_host_id") and "fixed_ips" not in given:
-        device_owner = given.get("device_owner", port.device_owner)
-        given["fixed_ips"] = choose_addresses(view, network.id, mac, device_owner, given["binding_host_id"])
+    host, is_named = given.get("binding_host_id"), "fixed_ips" in given
+    if host and not is_named and _has_no_place(view, port, host):
+        given["fixed_ips"] = choose_addresses(view, network.id, mac, given.get("device_owner", port.device_owner), host)
         given["ip_allocation"] = "immediate"
     elif "fixed_ips" in given or mac != port.mac_address:
         wanted = given.get("fixed_ips", fixed_by_choice(view, port.fixed_ips))
@@ -83,6 +92,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
         given["fixed_ips"] = take_wanted(view, network.id, mac, wanted, held=port.fixed_ips)
         if given["fixed_ips"]:
             given["ip_allocation"] = "immediate"
+    given["is_provisional"] = port.is_provisional and not host and not is_named
     changed = replace(port, **given | protect_changed_port(view, caller, port, given, mac))
     is_moved = (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type)
     if is_moved or port.binding_vif_type == "binding_failed":
@@ -103,7 +113,7 @@ def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[No
     check_deletable(view, port)
     check_in_no_trunk(view, port)
     yield from remove_port(view, port, cloud)
-    if not dhcp_ports(view, port.network_id):  # it was the server's, or a full network has an address for one again
+    if is_unserved(view, port.network_id):  # it was the server's, or a full network has an address for one again
         yield from ensure_dhcp_server(view, port.network_id)
 
 
@@ -121,6 +131,11 @@ def remove_port(view: View, port: Port, cloud: Cloud) -> Changes[None]:
     yield remove(port)
     yield from release_addresses(view, port, port.fixed_ips, cloud)
     yield from forget_pick(view, port)
+
+
+def _has_no_place(view: View, port: Port, host: str) -> bool:
+    """It waits for addresses until it is bound, or has some that were chosen before its host was known, and do not work there."""
+    return port.ip_allocation == "deferred" or (port.is_provisional and not is_carried(view, port.network_id, port.fixed_ips, host))
 
 
 def _check_movable(port: Port, mac: str) -> None:

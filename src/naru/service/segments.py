@@ -1,6 +1,6 @@
 """Segments: the ways of a network through the underlay, and which subnets a port can have addresses of on its host."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -10,7 +10,7 @@ from naru.model.agents import Agent
 from naru.model.errors import Conflict, Invalid, not_found
 from naru.model.identity import Caller
 from naru.model.provider import ProviderSegment, why_not_carried
-from naru.model.resources import DHCP_OWNER, Changes, HostRoute, Network, Port, Subnet, new_id, put, remove
+from naru.model.resources import DHCP_OWNER, Changes, FixedIp, HostRoute, Network, Port, Subnet, new_id, put, remove
 from naru.model.segments import Segment
 from naru.model.view import View
 from naru.service.policy import Cloud, fetch, fetch_own, require_admin
@@ -194,12 +194,7 @@ def usable_subnets(view: View, network_id: str, subnets: Sequence[Subnet], devic
     network has none, or the address is chosen when the port is bound. Raises Conflict where the host or the owner has none.
     """
     if any(subnet.segment_id is not None for subnet in subnets):
-        here: set[str | None] = {None}
-        if not host:
-            if all(subnet.segment_id is not None for subnet in subnets):
-                return []
-        else:
-            here.add(_only_segment(view, network_id, host))
+        here = {None, *_usable_segments(view, network_id, host)}
         subnets = [subnet for subnet in subnets if subnet.segment_id in here]
     kept = [subnet for subnet in subnets if device_owner in subnet.service_types]
     found = kept + [subnet for subnet in subnets if not subnet.service_types]
@@ -224,16 +219,31 @@ def check_host(view: View, port: Port) -> None:
     segments = {subnet.segment_id for subnet in subnets if subnet is not None} - {None}
     if len(segments) > 1:
         raise Invalid("Cannot allocate addresses from different segments.", "FixedIpsSubnetsNotOnSameSegment")
-    if (
-        segments
-        and port.binding_host_id
-        and not segments <= {segment.id for segment in _segments_on(view, port.network_id, port.binding_host_id)}
-    ):
+    if not is_carried(view, port.network_id, port.fixed_ips, port.binding_host_id):
         message = (
             f"Host {port.binding_host_id} is not connected to a segment where the existing fixed_ips on port {port.id} will function "
             "given the routed network topology."
         )
         raise Conflict(message, "HostNotCompatibleWithFixedIps")
+
+
+def open_segments(view: View, network: Network) -> list[str]:
+    """Those with a subnet that has addresses left, in order."""
+    subnets = (view.get(Subnet, id) for id in network.subnets)
+    return list({subnet.segment_id: None for subnet in subnets if subnet and subnet.segment_id and view.addresses(subnet.id).free})
+
+
+def segment_of(view: View, port: Port) -> str | None:
+    """The one that the port's addresses are on; None where its subnets are tied to none, or it has none."""
+    subnets = (view.get(Subnet, ip.subnet_id) for ip in port.fixed_ips)
+    return next((subnet.segment_id for subnet in subnets if subnet is not None and subnet.segment_id is not None), None)
+
+
+def is_carried(view: View, network_id: str, fixed_ips: Iterable[FixedIp], host: str | None) -> bool:
+    """Whether such addresses work on a host; without one they may."""
+    subnets = (view.get(Subnet, ip.subnet_id) for ip in fixed_ips)
+    segments = {subnet.segment_id for subnet in subnets if subnet is not None} - {None}
+    return not segments or not host or segments <= {segment.id for segment in _segments_on(view, network_id, host)}
 
 
 def _segments_on(view: View, network_id: str, host: str) -> list[Segment]:
@@ -243,10 +253,14 @@ def _segments_on(view: View, network_id: str, host: str) -> list[Segment]:
     return [segment for segment in segments if why_not_carried(segment.on_the_wire, host, configurations) is None]
 
 
-def _only_segment(view: View, network_id: str, host: str) -> str:
-    segments = _segments_on(view, network_id, host)
-    if len(segments) == 1:
-        return segments[0].id
+def _usable_segments(view: View, network_id: str, host: str) -> list[str]:
+    """Those that a port on this host may be on. Before there is a host: those that some live host carries, where the network chooses."""
+    network = view.get(Network, network_id)
+    chooses = network is not None and network.subnet_policy is not None
+    hosts = [host] if host else [agent.host for agent in view.all(Agent) if agent.alive and chooses]
+    segments = {segment.id: None for each in hosts for segment in _segments_on(view, network_id, each)}
+    if not host or len(segments) == 1 or (segments and chooses):
+        return list(segments)
     many = "connected to multiple" if segments else "not connected to any"
     message = f"Host {host} is {many} segments on routed provider network '{network_id}'.  It should be connected to one."
     raise Conflict(message, "HostConnectedToMultipleSegments" if segments else "HostNotConnectedToAnySegment")
