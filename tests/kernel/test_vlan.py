@@ -126,7 +126,9 @@ def test_a_vlan_device_that_somebody_else_made_fails_the_network_and_stays():
 
 @on_own_host
 def test_a_device_that_is_missing_or_in_a_strangers_bond_fails_each_network_on_it():
-    assert {reason.split(";")[0] for reason in reasons(state(BOTH, OTHER))} == {"device eth1 does not exist on this host"}
+    assert {reason.split(";")[0] for reason in reasons(state(BOTH, OTHER))} == {
+        "device eth1 of physical network physnet1 does not exist on this host"
+    }
     lay_trunk()
     run("ip link add bond0 type bond")
     run("ip link set eth1 down")

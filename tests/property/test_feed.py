@@ -14,14 +14,15 @@ from naru.feed.publish import Publisher
 from naru.model.agents import Agent
 from naru.model.compute import Server
 from naru.model.errors import NaruError
-from naru.model.hoststate import Bookmark, Del, Frame, Put, Value
+from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, Put, Value
 from naru.model.port_security import AddressPair
+from naru.model.provider import ProviderSegment
 from naru.model.resources import Network, Port, Subnet
 from naru.model.routing import FloatingIp, Router, WantedGateway
 from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
 from naru.service.address_groups import add_addresses, create_address_group
 from naru.service.floatingips import create_floating_ip, delete_floating_ip, update_floating_ip
-from naru.service.hosts import mark_silent_hosts, update_agent
+from naru.service.hosts import mark_silent_hosts, register_host, update_agent
 from naru.service.instances import ServerRequest, create_servers, delete_server, update_server
 from naru.service.networks import delete_network, update_network
 from naru.service.port_forwardings import create_port_forwarding
@@ -55,7 +56,7 @@ class Watcher:
                         self.revision = revision
 
 
-def act(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noqa: C901  (a table of what somebody may do)
+def act(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noqa: C901, PLR0912  (a table of what somebody may do)
     """One change by somebody; raises NaruError where it is refused."""
     networks, ports = list(cloud.view.all(Network)), list(cloud.view.all(Port))
     network = networks[number % len(networks)] if networks else None
@@ -64,6 +65,14 @@ def act(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noq
     match action:
         case "network":
             cloud.subnet(cloud.network(f"n{len(networks)}"), f"10.{len(networks)}.0.0/29")
+        case "segments":
+            vlans = (ProviderSegment("vlan", "physnet2", 200 + len(networks)), ProviderSegment("vxlan", None, 200 + len(networks)))
+            cloud.subnet(cloud.network(f"n{len(networks)}", segments=vlans), f"10.{len(networks)}.0.0/29")
+        case "unwired":
+            wires = ("physnet2",) if number % 2 else ()
+            cloud.run(
+                register_host(cloud.view, host, HostDescription(physical_networks=wires, tunnel_address=f"172.18.2.{number + 1}"), NOW)
+            )
         case "boot":
             cloud.run(create_servers(cloud.view, ADMIN, ServerRequest("i", "1", "netns"), 1, 1, CLOUD))
         case "readdress":
@@ -171,7 +180,7 @@ ROUTED = (
     *("outside", "router", "gateway", "routed", "shut", "unrouter", "float", "refloat", "unfloat", "forward", "regate"),
     *("silence", "disable"),
 )
-ACTIONS = ("network", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end", "rename")
+ACTIONS = ("network", "segments", "unwired", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end", "rename")
 STEPS = st.tuples(st.sampled_from(ACTIONS), st.integers(0, 20), st.integers(0, 5))
 SECURED_STEPS = st.tuples(st.sampled_from(ACTIONS + SECURED * 2), st.integers(0, 20), st.integers(0, 5))
 ROUTED_STEPS = st.tuples(st.sampled_from(ACTIONS + ROUTED * 2), st.integers(0, 20), st.integers(0, 5))

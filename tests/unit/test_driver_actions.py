@@ -165,7 +165,7 @@ def test_device_that_must_not_be_taken_is_left_alone_and_the_reason_says_what_wo
     for have, words in (
         ([bridge, addressed], "eth1 carries 192.0.2.1/24: in a bridge it would cut this host off; move the address elsewhere"),
         ([bridge, elsewhere], "eth1 is in bridge br0, which is not Naru's; take it out"),
-        ([bridge], "device eth1 does not exist on this host; create it"),
+        ([bridge], "device eth1 of physical network physnet1 does not exist on this host; create it"),
     ):
         actions, reasons = lines(driver, FLAT, have=have)
         assert actions == []
@@ -210,7 +210,10 @@ def test_vlan_device_of_a_long_name_is_named_as_the_field_names_it():
 
 def test_vlan_needs_a_device_that_is_there_and_free_and_says_so_for_each_network():
     one, two = (NetworkState(f"{n}{N[1:]}", 1500, (SegmentState("vlan", "physnet1", n),)) for n in (1, 2))
-    for have, words in (([], "device eth1 does not exist on this host"), ([Trunk("", "eth1", foreign_master="bond0")], "eth1 is in bond0")):
+    for have, words in (
+        ([], "device eth1 of physical network physnet1 does not exist"),
+        ([Trunk("", "eth1", foreign_master="bond0")], "eth1 is in bond0"),
+    ):
         want, _ = bridges({"physnet1": "eth1"}).want({network.key: network for network in (one, two)})
         failures = plan(want, {fact.name: fact for fact in have}, prune=True).failures
         assert [failure.key for failure in failures] == [one.key, two.key]

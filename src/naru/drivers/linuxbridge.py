@@ -85,8 +85,9 @@ class LinuxBridge:
                 device = self._interfaces.get(segment.physical_network or "")
                 if segment.network_type == "vlan" and device is not None:
                     keys.setdefault(device, {})[network.key] = None
+        physical_network_of = {device: physical_network for physical_network, device in self._interfaces.items()}
         for device, of_networks in keys.items():
-            yield Trunk(next(iter(of_networks)), device, tuple(of_networks), _missing(device))
+            yield Trunk(next(iter(of_networks)), device, tuple(of_networks), _missing(device, physical_network_of[device]))
 
     def _want_uplink(self, network: NetworkState, segment: SegmentState) -> Fact | Failure:
         bridge, number = bridge_name(network.network_id), segment.segmentation_id or 0
@@ -103,7 +104,7 @@ class LinuxBridge:
                     return Failure(network.key, self._not_mapped(segment))
                 if segment.network_type == "flat":
                     mark, isolated = str(self._port_marks / device), alone == ISOLATED
-                    return Port(network.key, device, bridge, mark, missing=_missing(device), isolated=isolated)
+                    return Port(network.key, device, bridge, mark, missing=_missing(device, segment.physical_network), isolated=isolated)
                 options, port = vlan_options(device, number), f"{PHYSICAL_PORT} {alone}"
                 return Uplink(network.key, vlan_name(device, number), _alias(network), bridge, network.mtu_bytes, options, port)
         return Failure(network.key, f"a Linux bridge carries flat, VLAN and VXLAN networks, and none of type {segment.network_type}")
@@ -179,8 +180,9 @@ def _alias(network: NetworkState) -> str:
     return f"naru:{network.network_id}"
 
 
-def _missing(device: str) -> str:
-    return f"device {device} does not exist on this host; create it, or correct [agent] physical_interface_mappings"
+def _missing(device: str, physical_network: str | None) -> str:
+    where = f"device {device} of physical network {physical_network}"
+    return f"{where} does not exist on this host; create it, or correct [agent] physical_interface_mappings"
 
 
 def _read_tunnels(vxlans: set[str]) -> list[Fact]:
