@@ -18,6 +18,7 @@ from naru.model.hoststate import (
     RouterState,
     SegmentState,
     TapState,
+    router_netns,
 )
 from naru.model.provider import ProviderSegment
 from naru.model.resources import DHCP_OWNER, Change, HostRoute, Port, put
@@ -346,11 +347,15 @@ def gateway(street, **given):
     return WantedGateway(street.outside.id, **given)
 
 
-def test_a_router_that_is_down_has_nothing_on_its_host():
+def test_a_router_that_is_down_keeps_its_wires_and_nothing_else():
     street = Street()
+    router = router_netns(street.router_id)
+    wires = lambda: [tap for tap in of_kind(compile_host(street.view, street.router.host), TapState) if tap.netns == router]  # noqa: E731
+    before = wires()
     street.run(update_router(street.view, ADMIN, street.router_id, {"admin_state_up": False}, CLOUD))
-    left = compile_host(street.view, street.router.host).values()
-    assert not [value for value in left if isinstance(value, RouterState) or (isinstance(value, TapState) and value.netns is None)]
+    assert before
+    assert wires() == before
+    assert not of_kind(compile_host(street.view, street.router.host), RouterState)
 
 
 def test_routers_are_spread_and_leave_a_host_that_falls_silent():

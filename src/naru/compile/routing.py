@@ -23,7 +23,7 @@ from naru.model.view import View
 
 
 def routers(view: View, host: str) -> Iterator[RouterState | MetadataState]:
-    """Those that the host runs; one that is administratively down has nothing there."""
+    """Those that the host runs; one that is administratively down keeps its wires, and has no address, route or translation."""
     has_metadata = serves_metadata(view, host)
     for router in view.find(Router, "host", host):
         if router.admin_state_up:
@@ -36,10 +36,7 @@ def routers(view: View, host: str) -> Iterator[RouterState | MetadataState]:
 def router_ends(view: View, host: str) -> Mapping[str, tuple[str, str]]:
     """Port id -> namespace and device, of the routers' ports on the host."""
     return {
-        port.id: (router_netns(router.id), _device(port))
-        for router in view.find(Router, "host", host)
-        if router.admin_state_up
-        for port in _ports(view, router)
+        port.id: (router_netns(router.id), _device(port)) for router in view.find(Router, "host", host) for port in _ports(view, router)
     }
 
 
