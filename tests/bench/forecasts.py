@@ -11,10 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, pstdev
 
-import msgspec
-
 from naru.schedule.forecast import LEAST_DAYS, MOST_DAYS, days_until
-from naru.schedule.replay import Event, usage_by_hour
+from naru.schedule.replay import read_trace, usage_by_hour
 
 TRACES = Path(__file__).parents[2] / "docs" / "data"
 HORIZON_DAYS = 60
@@ -82,8 +80,8 @@ METHODS: dict[str, Forecast] = {
 
 
 def days_of(trace: str) -> list[int]:
-    lines = gzip.decompress((TRACES / f"{trace}.jsonl.gz").read_bytes()).splitlines()
-    hours = usage_by_hour([msgspec.json.decode(line, type=Event) for line in lines[1:]])
+    _, events = read_trace(gzip.decompress((TRACES / f"{trace}.jsonl.gz").read_bytes()))
+    hours = usage_by_hour(events)
     return [max(hours[start : start + 24]) for start in range(0, len(hours) - 23, 24)]
 
 

@@ -45,6 +45,11 @@ COMMANDS = {
         "Emulate several hosts on this machine.",
         ("naru lab up --detach", "naru lab exec compute01 -- ip -brief link", "naru lab down"),
     ),
+    "replay": Entry(
+        "naru.cli.replay",
+        "Replay a history of requests against several policies.",
+        ("naru replay docs/data/classroom.jsonl.gz", "naru replay trace.jsonl --policy spread,pack --pool-file pool.json"),
+    ),
     "db": Entry(
         "naru.cli.db",
         "Upgrade the database's schema, or check what it holds.",

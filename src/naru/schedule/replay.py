@@ -4,21 +4,28 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from naru.schedule.candidates import Candidate, Counts, Facts, Mode, Wish
 from naru.schedule.networks import place
+from naru.schedule.weighers import POLICIES, WEIGHERS
+
+T = TypeVar("T")
+
+POLICY_NAMES = tuple(POLICIES)
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line of a trace: what came into being, `create`, or went, `delete`, under which name. Of a deletion the rest says nothing."""
 
-    time: datetime
+    time: Annotated[datetime, Meta(tz=True)]
     create: str | None = None
     delete: str | None = None
     project: str = ""
-    count: int = 1
+    count: Annotated[int, Meta(ge=1)] = 1
     mode: Mode = "per_instance"
     purpose: str = ""
 
@@ -27,7 +34,7 @@ class Member(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     """A network of the pool, with as many addresses for instances."""
 
     name: str
-    usable: int
+    usable: Annotated[int, Meta(ge=0)]
     priority: int | None = None  # None: its place in the list
     weight: float = 1.0
     cordoned: bool = False
@@ -37,11 +44,18 @@ class Member(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 class Pool(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Where the history is replayed: the members of a pool, and what the API's pool says beside its policy."""
 
-    networks: tuple[Member, ...]
+    networks: Annotated[tuple[Member, ...], Meta(min_length=1)]
     weights: dict[str, float] = {}
-    floor_count: int = 0
-    floor_ratio: float = 0.0
-    quarantine_s: int = 60
+    floor_count: Annotated[int, Meta(ge=0)] = 0
+    floor_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    quarantine_s: Annotated[int, Meta(ge=0)] = 60
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which decoding tells with its place."""
+        if unknown := [name for name in self.weights if name not in WEIGHERS]:
+            raise ValueError(f"{unknown[0]!r} is no weigher; there are {', '.join(WEIGHERS)}")
+        if len({network.name for network in self.networks}) < len(self.networks):
+            raise ValueError("two networks have the same name")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -58,8 +72,23 @@ class Outcome(msgspec.Struct, frozen=True):
     fragmentation: float  # of the free addresses, those that the network with the most of them has not
 
 
+def read_trace(text: bytes) -> tuple[Pool, list[Event]]:
+    """The pool of its first line, and the events of the others in the order of time. Raises ValueError with the line that is none."""
+    lines = text.splitlines() or [b""]
+    pool = _read_line(1, lines[0], Pool)
+    events = [_read_line(number, line, Event) for number, line in enumerate(lines[1:], 2)]
+    return pool, sorted(events, key=lambda event: event.time)
+
+
+def _read_line(number: int, line: bytes, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(line, type=type)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"line {number}: {error}") from None
+
+
 def replay(events: Iterable[Event], pool: Pool, policy: str) -> Outcome:
-    """Events in the order of time. Raises KeyError for a policy or a weigher that there is not."""
+    """Events in the order of time. Raises KeyError for a policy that there is not."""
     networks = _Networks(pool)
     requests = refused = refused_addresses = 0
     first_refusal: datetime | None = None
