@@ -50,6 +50,11 @@ COMMANDS = {
         "Replay a history of requests against several policies.",
         ("naru replay docs/data/classroom.jsonl.gz", "naru replay trace.jsonl --policy spread,pack --pool-file pool.json"),
     ),
+    "config": Entry(
+        "naru.cli.config",
+        "Make naru.toml from the files of Neutron.",
+        ("naru config import /etc/neutron/plugins/ml2/ml2_conf.ini /etc/neutron/plugins/ml2/linuxbridge_agent.ini",),
+    ),
     "db": Entry(
         "naru.cli.db",
         "Upgrade the database's schema, or check what it holds.",
