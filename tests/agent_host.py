@@ -69,7 +69,8 @@ class Host:
         (self.directory / "naru.toml").write_text("\n".join([f'state_dir = "{self.directory}/state"', "[agent]", *table]))
         (self.directory / "token").write_text("secret\n")
 
-    def start(self) -> None:
+    def start(self, *through: str) -> None:
+        """Run the agent, through a command that runs a command if one is given."""
         options = [
             "--host",
             "h1",
@@ -82,7 +83,7 @@ class Host:
             "-v",
         ]
         with (self.directory / "agent.log").open("a") as log:
-            self.agent = subprocess.Popen([*self.enter, sys.executable, "-m", "naru.cli.main", "agent", *options], stderr=log)
+            self.agent = subprocess.Popen([*self.enter, *through, sys.executable, "-m", "naru.cli.main", "agent", *options], stderr=log)
 
     def end(self, number: signal.Signals) -> None:
         """End the agent by a signal; nsenter -p waits for it as its child."""

@@ -20,6 +20,18 @@ SCRIPT = Path(__file__).with_name("udhcpc.sh")
 WAKE = "wake"  # under the run directory: the FIFO into which the script says that there is a new lease
 
 
+def keep_script(directory: Path) -> Path:
+    """Keep udhcpc.sh where it stays when the agent's program moves: clients that are running go on to call it. Raises OSError."""
+    kept, text = directory / SCRIPT.name, SCRIPT.read_bytes()
+    if not kept.exists() or kept.read_bytes() != text:
+        directory.mkdir(parents=True, exist_ok=True)
+        new = kept.with_suffix(".new")
+        new.write_bytes(text)
+        new.chmod(0o755)
+        new.replace(kept)
+    return kept
+
+
 class Lease(msgspec.Struct, frozen=True):
     """What the script wrote; it holds more than is needed here."""
 
@@ -90,8 +102,9 @@ class Remains(Fact, frozen=True):
 class Instances:
     """The driver: InstanceState -> a DhcpClient per device, while the instance is to run."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, script: Path = SCRIPT) -> None:
         self._directory = run_dir / "instances"
+        self._script = str(script)
         self._wake = str(run_dir / WAKE)
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
@@ -106,7 +119,7 @@ class Instances:
     def _want_client(self, instance: InstanceState, device: str) -> DhcpClient:
         directory = str(self._directory / instance.instance_id)
         argv = (
-            *("busybox", "udhcpc", "-f", "-i", device, "-p", f"{directory}/{device}.pid", "-s", str(SCRIPT)),
+            *("busybox", "udhcpc", "-f", "-i", device, "-p", f"{directory}/{device}.pid", "-s", self._script),
             *("-t", "10", "-T", "1", "-A", "1", "-R"),  # ask each second for as long as it takes; give the lease back at the end
             *("-O", "mtu", "-O", "staticroutes", "-O", "dns", "-x", f"hostname:{instance.name}"),
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import structlog
 
-from naru.agent.instances import WAKE, Instances
+from naru.agent.instances import SCRIPT, WAKE, Instances, keep_script
 from naru.agent.reconcile import Pass, Reconciler, without_routers
 from naru.agent.report import Ledger
 from naru.agent.start import describe_host, filters_packets, find_local_address, make_switch, only_agent
@@ -32,19 +32,20 @@ from naru.settings import Settings
 SETTLE_S = 1.0  # what others changed during a pass of ours cannot be told from our own changes: look once more
 TRY_AGAIN_S = 1.0
 PATIENCE_S = 1.0  # at the start, for the server's answer
+LAST_REPORT_S = 2.0  # at the end
 
 log = structlog.get_logger()
 
 
 async def run_agent(host: str, server: str, token: str, settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop` is set. Raises StartError, before anything is changed, if another agent runs here."""
-    run_dir, agent = Path(settings.agent.run_dir), settings.agent
+    run_dir, memory, agent = Path(settings.agent.run_dir), Path(settings.state_dir) / "agent", settings.agent
     tunnel_address = agent.local_ip or await _find_local_address(server, stop)
     if stop.is_set():
         return
     with only_agent(run_dir):
-        feed = Feed(server, token, host, describe_host(agent, tunnel_address), saved=Path(settings.state_dir) / "agent" / f"{host}.json")
-        instances = Instances(run_dir)
+        feed = Feed(server, token, host, describe_host(agent, tunnel_address), saved=memory / f"{host}.json")
+        instances = Instances(run_dir, _keep_script(memory))
         firewall: list[Driver] = [Nft()] if filters_packets(agent) else []
         switch = make_switch(agent, run_dir, tunnel_address)
         metadata = Metadata(run_dir, agent.nova_metadata_url, agent.metadata_proxy_shared_secret)
@@ -58,6 +59,14 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
         finally:
             wake.close()
             await feed.close()
+
+
+def _keep_script(memory: Path) -> Path:
+    try:
+        return keep_script(memory)
+    except OSError as error:
+        log.warning("DHCP clients will start anew when the agent's program moves", reason=str(error))
+        return SCRIPT
 
 
 async def _find_local_address(server: str, stop: asyncio.Event) -> str | None:
@@ -95,6 +104,7 @@ class HostAgent:
             await self._reconcile()
             for task in others:
                 task.cancel()
+        await self._report_last()
 
     async def _end_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -156,6 +166,14 @@ class HostAgent:
                     log.warning("the server did not take the report", reason=told)
                 await asyncio.sleep(TRY_AGAIN_S)
                 self._news.set()
+
+    async def _report_last(self) -> None:
+        """What was achieved and not told yet; whoever starts next tells it again, so a server that is away does not matter."""
+        if not self._ledger.complete or not self._ledger.has_news():
+            return
+        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(LAST_REPORT_S):
+                await self._feed.report(self._ledger.next_report())
 
     def _log(self, done: Pass, why: Why, took_s: float) -> None:
         if done.actions:
