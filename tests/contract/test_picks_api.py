@@ -65,6 +65,7 @@ def test_renewed_committed_cancelled(demo, net):
     renewed = demo.request("PUT", f"/network-picks/{pick['id']}/renew", json={"hold_s": 600})
     assert (renewed.status_code, renewed.json()["network_pick"]["hold_s"]) == (200, 600)
     assert renewed.json()["network_pick"]["expires_at"] > pick["expires_at"]
+    assert demo.refused("PUT", f"/network-picks/{pick['id']}/commit", {"hold_s": 9})[0] == 400
     committed = demo.request("PUT", f"/network-picks/{pick['id']}/commit", json={}).json()["network_pick"]
     assert (committed["status"], committed["expires_at"]) == ("committed", None)
     demo.delete("network-picks", pick["id"])
@@ -144,6 +145,7 @@ def test_a_refusal_carries_every_verdict_and_what_would_help(demo, net):
         ({"count": -3}, 400, "count"),
         ({"count": 1001}, 400, "count"),
         ({"min_count": -1}, 400, "min_count"),
+        ({"min_count": 3, "count": 2}, 400, "min_count"),
         ({"hold_s": 0}, 400, "hold_s"),
         ({"hold_s": 10**6}, 400, "hold_s"),
         ({"max_skew": 0}, 400, "max_skew"),

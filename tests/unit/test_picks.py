@@ -1,6 +1,7 @@
 """Picks: what is held is nobody else's until it is taken, given back or too old; and then it is free again."""
 
 from datetime import timedelta
+from ipaddress import ip_address
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +16,8 @@ from naru.service.holds import sweep_holds
 from naru.service.network_pools import create_network_pool
 from naru.service.networks import delete_network
 from naru.service.picks import cancel_pick, commit_pick, create_pick, renew_pick
-from naru.service.ports import create_port, delete_port, update_port
+from naru.service.ports import create_port, create_ports, delete_port, update_port
+from naru.service.quotas import COUNTED, quota_details
 from naru.service.subnets import delete_subnet
 from planning import ADMIN, CLOUD, MEMBER, PlainCloud
 
@@ -89,6 +91,28 @@ def test_a_pick_holds_what_it_chose_and_a_port_takes_it():
     assert (cloud.sums("a"), cloud.sums("b")) == ((0, 2, 0, 0), (1, 2, 0, 0))
 
 
+def test_many_ports_of_one_request_write_their_pick_once():
+    cloud = Picking(a=3, b=3)
+    pick, other = cloud.pick(count=5), cloud.pick()
+    asked = [{"pick_id": pick.id}, {"pick_id": pick.id, "network_id": cloud.named("b").id}, {"pick_id": other.id}, {"pick_id": pick.id}]
+    before = len(cloud.changes)
+    ports = cloud.run(create_ports(cloud.view, MEMBER, [decode_create(Port, body, MEMBER) for body in asked], CLOUD))
+    written = [change.after.kind for change in cloud.changes[before:] if change.after is not None]
+    assert written.count("NetworkPick") == 2
+    a, b = pick.placements[:3], pick.placements[3:]
+    assert [port.fixed_ips for port in ports] == [place.fixed_ips for place in (a[0], b[0], other.placements[0], a[1])]
+    assert [place.port_id for place in cloud.kept(pick).placements] == [ports[0].id, ports[3].id, None, ports[1].id, None]
+    assert (cloud.kept(pick).status, cloud.kept(other).status) == ("held", "used")
+
+
+def test_of_more_ports_than_a_pick_holds_none_is_made():
+    cloud = Picking(a=3)
+    pick = cloud.pick(count=2)
+    with pytest.raises(Conflict, match="has nothing left: all of it was taken by ports"):
+        cloud.run(create_ports(cloud.view, MEMBER, [decode_create(Port, {"pick_id": pick.id}, MEMBER)] * 3, CLOUD))
+    assert (cloud.sums("a"), cloud.kept(pick).status) == ((1, 0, 2, 0), "held")
+
+
 def test_what_is_held_is_given_to_no_other_port():
     cloud = Picking(a=2)
     pick = cloud.pick()
@@ -143,6 +167,67 @@ def test_one_network_means_one():
     assert names_of(cloud, cloud.pick(count=3, mode="one_network")) == ["b"] * 3
     with pytest.raises(NetworkPickRefused):
         cloud.pick(count=3, mode="one_network")
+
+
+def test_of_a_long_list_the_sentence_tells_the_first_and_counts_the_rest():
+    cloud = Picking(**{f"n{number:02}": 1 for number in range(14)})
+    with pytest.raises(NetworkPickRefused) as refusal:
+        cloud.pick(count=15)
+    assert str(refusal.value).count("it fits, but") == 10
+    assert str(refusal.value).endswith("; 4 more: no quorum.")
+    assert len(refusal.value.beside["network_pick"]["candidates"]) == 14
+
+
+# -- IPv6
+
+
+class Dual(Picking):
+    """`four` has IPv4, `six` a stateful IPv6 subnet, `both` both, `slaac` IPv4 and an IPv6 subnet whose addresses follow from MACs."""
+
+    def __init__(self) -> None:
+        super().__init__(four=4, both=2, slaac=3)
+        for number, (name, mode) in enumerate((("six", "dhcpv6-stateful"), ("both", "dhcpv6-stateful"), ("slaac", "slaac"))):
+            network = self.network(name, MEMBER) if name == "six" else self.named(name)
+            given = {"ipv6_ra_mode": mode, "ipv6_address_mode": mode}
+            self.subnet(network, f"2001:db8:{number}::/64", MEMBER, **given)
+
+
+def versions(port: Port) -> list[int]:
+    return [ip_address(ip.ip_address).version for ip in port.fixed_ips]
+
+
+def test_ipv6_alone_is_held_and_taken():
+    cloud = Dual()
+    pick = cloud.pick(count=3, ip_version=6, mode="one_network")
+    assert all(ip_address(ip.ip_address).version == 6 for ip in pick.held)
+    port = cloud.take(pick)
+    assert port.fixed_ips[0] == pick.placements[0].fixed_ips[0]
+    assert {candidate["name"]: candidate["reason"] for candidate in pick.candidates}["four"] == "ip_version"
+    with pytest.raises(Conflict, match=f"network pick {pick.id} holds it"):
+        cloud.port(
+            cloud.view.get(Network, port.network_id), MEMBER, fixed_ips=(WantedIp(ip_address=pick.placements[1].fixed_ips[0].ip_address),)
+        )
+
+
+def test_dual_takes_networks_that_have_both_and_holds_one_address_of_each():
+    cloud = Dual()
+    pick = cloud.pick(count=2, ip_version="dual", mode="one_network")
+    assert names_of(cloud, pick) == ["both", "both"]
+    assert [[ip_address(ip.ip_address).version for ip in place.fixed_ips] for place in pick.placements] == [[4, 6], [4, 6]]
+    assert versions(cloud.take(pick)) == [4, 6]
+    assert {candidate["name"]: candidate["reason"] for candidate in pick.candidates}["six"] == "ip_version"
+
+
+def test_of_both_versions_the_one_that_runs_out_first_says_how_many_fit():
+    cloud = Dual()
+    with pytest.raises(NetworkPickRefused, match="room for 5, and at least 6"):
+        cloud.pick(count=6, ip_version="dual")
+    pick = cloud.pick(count=5, ip_version="dual")
+    assert sorted(names_of(cloud, pick)) == ["both"] * 2 + ["slaac"] * 3
+    slaac = next(place for place in pick.placements if place.network_id == cloud.named("slaac").id)
+    assert len(slaac.fixed_ips) == 1  # the other follows from a MAC that is not known yet
+    port = cloud.take(pick, network_id=slaac.network_id)
+    assert (port.fixed_ips[0], versions(port)) == (slaac.fixed_ips[0], [4, 6])
 
 
 # -- its end
@@ -310,6 +395,22 @@ def test_holds_count_against_the_quota_of_ports():
     assert [fix["code"] for fix in refusal.value.beside["network_pick"]["fixes"]] == ["raise_quota"]
     fewer = cloud.run(create_pick(cloud.view, MEMBER, given | {"min_count": 1}, small))
     assert len(fewer.placements) == 1
+
+
+def test_a_port_of_no_pick_does_not_use_up_what_picks_hold_of_the_quota():
+    cloud = Picking(a=9)
+    small = replace(CLOUD, quotas=dict.fromkeys(COUNTED, -1) | {"port": 3})
+    pick = cloud.run(create_pick(cloud.view, MEMBER, decode_create(NetworkPick, {"count": 2, "hold_s": 60}, MEMBER), small))
+    plain = decode_create(Port, {"network_id": cloud.named("a").id}, MEMBER)
+    cloud.run(create_port(cloud.view, MEMBER, plain, small))
+    with pytest.raises(Conflict, match="has 1 of 3 and holds 2 for picks") as refusal:
+        cloud.run(create_port(cloud.view, MEMBER, plain, small))
+    assert refusal.value.type == "OverQuota"
+    assert quota_details(cloud.view, MEMBER, "demo", small)["port"] == {"limit": 3, "used": 1, "reserved": 2}
+    cloud.run(create_port(cloud.view, MEMBER, decode_create(Port, {"pick_id": pick.id}, MEMBER), small))
+    cloud.pass_time(60)
+    cloud.run(create_port(cloud.view, MEMBER, plain, small))
+    assert quota_details(cloud.view, MEMBER, "demo", small)["port"] == {"limit": 3, "used": 3, "reserved": 0}
 
 
 # -- rest

@@ -56,7 +56,7 @@ from naru.service.network_pools import create_network_pool, delete_network_pool,
 from naru.service.networks import create_network, delete_network, update_network
 from naru.service.picks import cancel_pick, commit_pick, create_pick, renew_pick
 from naru.service.port_forwardings import create_port_forwarding, delete_port_forwarding, update_port_forwarding
-from naru.service.ports import create_port, delete_port, update_port
+from naru.service.ports import create_port, create_ports, delete_port, update_port
 from naru.service.router_interfaces import add_router_interface, remove_router_interface
 from naru.service.routers import add_extraroutes, create_router, delete_router, remove_extraroutes, update_router
 from naru.service.security import (
@@ -88,7 +88,7 @@ from naru.store.read import list_computed, parse_query, project
 COLLECTIONS = (
     Collection(Network, create_network, update_network, delete_network),
     Collection(Subnet, create_subnet, update_subnet, delete_subnet),
-    Collection(Port, create_port, update_port, delete_port),
+    Collection(Port, create_port, update_port, delete_port, create_many=create_ports),
     Collection(SecurityGroup, create_group, update_group, delete_group, before_list=missing_default_group),
     Collection(SecurityGroupRule, create_rule, None, delete_rule, create_many=create_rules, before_list=missing_default_group),
     Collection(DefaultSecurityGroupRule, create_template, None, delete_template, before_list=missing_templates),

@@ -1,5 +1,6 @@
 """What a port takes: addresses that a pick held for it. What it leaves: addresses at rest, and a pick that nobody needs any more."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from math import ceil
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from naru.model.errors import Conflict, Forbidden, Invalid, not_found
 from naru.model.identity import Caller
 from naru.model.picks import OPEN, NetworkPick, Placement, RestingAddresses, open_to
-from naru.model.resources import Changes, FixedIp, Network, Port, Subnet, WantedIp, put, remove
+from naru.model.resources import Changes, FixedIp, Network, Port, Subnet, WantedIp, new_id, put, remove
 from naru.model.view import View
 from naru.service.addressing import is_automatic
 from naru.service.identity import expiry, time_text
@@ -25,41 +26,73 @@ class Taken(NamedTuple):
     place: Placement
 
 
+class _Taking:
+    """A pick while ports of one request take from it."""
+
+    def __init__(self, pick: NetworkPick) -> None:
+        self.pick = pick
+        self.waiting = {place.index: place for place in pick.waiting}
+        self.taken: dict[int, Placement] = {}
+
+    def take(self, network_id: str | None, port_id: str) -> Taken | None:
+        place = next((place for place in self.waiting.values() if network_id in (None, place.network_id)), None)
+        if place is None:
+            return None
+        del self.waiting[place.index]
+        taken = self.taken[place.index] = replace(place, port_id=port_id)
+        return Taken(self.pick.id, taken)
+
+    def outcome(self) -> NetworkPick:
+        placements = tuple(self.taken.get(place.index, place) for place in self.pick.placements)
+        return replace(self.pick, placements=placements, status=self.pick.status if self.waiting else "used")
+
+
 _REMEMBERED = timedelta(hours=1)  # so long is a pick shown that no port came of
 
 
-def take_placement(view: View, caller: Caller, given: dict[str, Any], port_id: str) -> Changes[Taken | None]:
-    """The pick that a new port takes addresses of, and which; None where it takes from none.
+def take_placements(view: View, caller: Caller, wanted: Sequence[dict[str, Any]]) -> Changes[list[Taken | None]]:
+    """For each port that a request asks for the pick that it takes addresses of, and which; None where it takes from none.
 
-    It is the pick that the request names, or else one that any port of the project on this network may take from. Raises NotFound for
+    It is the pick that the port names, or else one that any port of the project on this network may take from. Raises NotFound for
     a pick that the caller may not know of, Forbidden without its token, Conflict where it has nothing (any more) for this port.
+    However many ports take from a pick, it is written once: its document has all of its placements.
     """
+    takings: dict[str, _Taking] = {}
+    taken = [_take(view, caller, given, takings) for given in wanted]
+    for taking in takings.values():
+        if taking.taken:
+            yield put(taking.outcome())
+    return taken
+
+
+def _take(view: View, caller: Caller, given: dict[str, Any], takings: dict[str, _Taking]) -> Taken | None:
+    network_id = given.get("network_id")
     if given.get("pick_id") is None:
         if given.get("pick_token") is not None:
             raise Invalid("Invalid input for pick_token. Reason: it is the token of a pick, and there is no pick_id.")
-        pick = None if given.get("fixed_ips") is not None else _open_pick(view, given)
-        if pick is None:
-            return None
-    else:
-        if given.get("fixed_ips") is not None:
-            raise Invalid("Invalid input for fixed_ips. Reason: a port that is made from a pick takes the addresses that the pick holds.")
-        pick = _named_pick(view, caller, given["pick_id"], given.get("pick_token"))
-    network_id = given.get("network_id")
-    place = next((place for place in pick.waiting if network_id in (None, place.network_id)), None)
+        picks = _open_picks(view, given) if given.get("fixed_ips") is None else []
+        taken = (_taking(takings, pick).take(network_id, new_id()) for pick in picks)
+        return next((place for place in taken if place is not None), None)
+    if given.get("fixed_ips") is not None:
+        raise Invalid("Invalid input for fixed_ips. Reason: a port that is made from a pick takes the addresses that the pick holds.")
+    taking = _taking(takings, _named_pick(view, caller, given["pick_id"], given.get("pick_token")))
+    if not taking.waiting:
+        check_open(view, taking.outcome())
+    place = taking.take(network_id, new_id())
     if place is None:
-        held_on = ", ".join(sorted({place.network_id for place in pick.waiting}))
-        message = f"Network pick {pick.id} holds nothing on network {network_id}. Name one where it does ({held_on}), or none."
+        held_on = ", ".join(sorted({place.network_id for place in taking.waiting.values()}))
+        message = f"Network pick {given['pick_id']} holds nothing on network {network_id}. Name one where it does ({held_on}), or none."
         raise Conflict(message, "NetworkPickMismatch")
-    taken = replace(place, port_id=port_id)
-    placements = tuple(taken if other.index == place.index else other for other in pick.placements)
-    is_used_up = all(other.port_id is not None for other in placements)
-    yield put(replace(pick, placements=placements, status="used" if is_used_up else pick.status))
-    return Taken(pick.id, taken)
+    return place
 
 
-def _open_pick(view: View, given: dict[str, Any]) -> NetworkPick | None:
+def _taking(takings: dict[str, _Taking], pick: NetworkPick) -> _Taking:
+    return takings.get(pick.id) or takings.setdefault(pick.id, _Taking(pick))
+
+
+def _open_picks(view: View, given: dict[str, Any]) -> list[NetworkPick]:
     picks = view.find(NetworkPick, "open_to", open_to(given["project_id"], given["network_id"]))
-    return next((pick for pick in picks if not is_expired(view, pick)), None)
+    return [pick for pick in picks if not is_expired(view, pick)]
 
 
 def _named_pick(view: View, caller: Caller, id: str, token: str | None) -> NetworkPick:
@@ -88,6 +121,11 @@ def check_open(view: View, pick: NetworkPick) -> None:
 
 def is_expired(view: View, pick: NetworkPick) -> bool:
     return pick.status == "held" and pick.expires_at is not None and pick.expires_at <= time_text(view.now)
+
+
+def count_held(view: View, project_id: str) -> int:
+    """Ports that a project's picks hold addresses for: they count against its quota as if they were there."""
+    return sum(len(pick.waiting) for pick in view.find(NetworkPick, "holder", project_id) if not is_expired(view, pick))
 
 
 def digest(text: str) -> str:

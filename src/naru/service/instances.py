@@ -18,8 +18,8 @@ from naru.schedule.hosts import HostCandidate, choose_host
 from naru.service import binding
 from naru.service.holds import Taken
 from naru.service.picks import Choice, choose_networks, pick_of, within_quota
-from naru.service.policy import Cloud, check_quota, fetch, fetch_own
-from naru.service.ports import check_unused, create_port, remove_port, unwired, update_port
+from naru.service.policy import Cloud, fetch, fetch_own
+from naru.service.ports import check_unused, create_port, create_port_of, remove_port, unwired, update_port
 from naru.service.security import groups_named
 from naru.service.segments import open_segments, segment_of
 from naru.service.topology import ensure_network
@@ -204,20 +204,21 @@ def _attach(view: View, caller: Caller, server: Server, nic: WantedNic, network:
 
 
 def _create_port(view: View, caller: Caller, network: Network, nic: WantedNic, plugged: dict[str, Any], cloud: Cloud) -> Changes[Port]:
-    try:
-        check_quota(view, cloud, Port, caller.project_id)
-    except Conflict as full:
-        raise Forbidden(f"Maximum number of ports exceeded. {full}", "OverQuota") from None
     given = plugged | {"network_id": network.id, "project_id": caller.project_id}
     if nic.security_groups is not None:
         given["security_groups"] = nic.security_groups
-    if nic.fixed_ip is None:
-        return (yield from create_port(view, caller, given, cloud, nic.taken))
-    given["fixed_ips"] = (WantedIp(ip_address=nic.fixed_ip),)
+    if nic.fixed_ip is not None:
+        given["fixed_ips"] = (WantedIp(ip_address=nic.fixed_ip),)
     try:
+        if nic.taken is not None:
+            return (yield from create_port_of(view, caller, given, cloud, nic.taken))
         return (yield from create_port(view, caller, given, cloud))
-    except Conflict as taken:
-        raise Invalid(f"Fixed IP address {nic.fixed_ip} is already in use. {taken}") from None
+    except Conflict as refused:
+        if refused.type == "OverQuota":
+            raise Forbidden(f"Maximum number of ports exceeded. {refused}", "OverQuota") from None
+        if nic.fixed_ip is not None:
+            raise Invalid(f"Fixed IP address {nic.fixed_ip} is already in use. {refused}") from None
+        raise
 
 
 def _detach(view: View, server: Server, port: Port, cloud: Cloud) -> Changes[None]:

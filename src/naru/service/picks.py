@@ -21,12 +21,13 @@ from naru.schedule.reasons import words
 from naru.service.addressing import choose_ahead
 from naru.service.candidates import Shortlist, WhyNot, candidates_for, reachability, subnets_for
 from naru.service.fixes import fixes_for
-from naru.service.holds import check_open, digest, seconds_left
+from naru.service.holds import check_open, count_held, digest, seconds_left
 from naru.service.identity import expiry, time_text
 from naru.service.network_pools import pass_turn
 from naru.service.policy import Cloud, fetch_own, quota_limits
 
 _KEPT_CANDIDATES = 20
+_TOLD = 10  # candidates that a sentence goes through
 _COUNTED = ("chosen", "not_needed", "full")  # of these the numbers say all
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -50,8 +51,10 @@ class Choice(NamedTuple):
         return self.found.pool
 
     def explain(self) -> str:
-        """`NET2: chosen, 12 of 13 free; NET1: full, 0 of 13 free`: the chosen ones first."""
-        return "; ".join(f"{verdict.name or verdict.network_id}: {_short(verdict)}" for verdict in self.verdicts)
+        """`NET2: chosen, 12 of 13 free; NET1: full, 0 of 13 free`: the chosen ones first, and of many the first."""
+        told = [f"{verdict.name or verdict.network_id}: {_short(verdict)}" for verdict in self.verdicts[:_TOLD]]
+        rest = Counter(verdict.reason.replace("_", " ") for verdict in self.verdicts[_TOLD:])
+        return "; ".join(told + [f"{number} more: {reason}" for reason, number in rest.most_common()])
 
     def pass_turn(self, view: View) -> Changes[None]:
         """Where the pool goes round, the next pick goes on from here."""
@@ -71,6 +74,8 @@ def create_pick(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
 
     With `dry_run` all is the same, but nothing is held or kept. The answer has the token, and all candidates.
     """
+    if (given.get("min_count") or 1) > given.get("count", 1):
+        raise invalid_value("min_count", f"{given['min_count']} are more than count, {given.get('count', 1)}")
     request = digest(_encode({name: value for name, value in given.items() if name != "idempotency_key"}).decode())
     if (earlier := _asked_before(view, given, request)) is not None:
         return earlier
@@ -116,7 +121,9 @@ def renew_pick(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> 
 
 
 def commit_pick(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[NetworkPick]:
-    """It is held without a limit of time, until ports took it or it is cancelled."""
+    """It is held without a limit of time, until ports took it or it is cancelled. Raises Conflict for one that is over."""
+    if body != {}:
+        raise Invalid("The body of a commit is an empty object")
     committed = replace(_open_pick(view, caller, id), status="committed", expires_at=None)
     yield put(committed)
     return committed
@@ -160,7 +167,7 @@ def within_quota(view: View, cloud: Cloud, project_id: str, wish: Wish) -> Wish:
     if limit < 0:
         return wish
     used = view.count(Port, "project_id", project_id)
-    held = sum(len(pick.waiting) for pick in view.find(NetworkPick, "holder", project_id))
+    held = count_held(view, project_id)
     if (room := limit - used - held) < wish.least:
         lack = wish.least - room
         message = (

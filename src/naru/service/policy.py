@@ -258,12 +258,14 @@ def quota_limits(view: View, cloud: Cloud, project_id: str) -> dict[str, int]:
     return cloud.quotas | (quota.limits if quota is not None else {})
 
 
-def check_quota(view: View, cloud: Cloud, kind: type[Resource], project_id: str, more: int = 1) -> None:
-    """Raises Conflict (OverQuota) when the project may not have so many more of this kind."""
+def check_quota(view: View, cloud: Cloud, kind: type[Resource], project_id: str, more: int = 1, held: int = 0) -> None:
+    """Raises Conflict (OverQuota) when the project may not have so many more of this kind, beside those that are held for it."""
     limit = quota_limits(view, cloud, project_id).get(kind.singular, -1)
     used = view.count(kind, "project_id", project_id)
-    if 0 <= limit < used + more:
+    if 0 <= limit < used + held + more:
+        holds = f" and holds {held} for picks" if held else ""
         message = (
-            f"Quota exceeded for resources: ['{kind.singular}']. Project {project_id} has {used} of {limit}; an administrator may raise it."
+            f"Quota exceeded for resources: ['{kind.singular}']. Project {project_id} has {used} of {limit}{holds}; "
+            "an administrator may raise it."
         )
         raise Conflict(message, "OverQuota")

@@ -1,5 +1,6 @@
 """Ports: the hot path. An address, a MAC, a binding; status follows from what hosts report."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from naru.service.addressing import (
     with_automatic,
 )
 from naru.service.dhcp import ensure_dhcp_server, is_unserved
-from naru.service.holds import Taken, forget_pick, release_addresses, take_placement, wake_addresses
+from naru.service.holds import Taken, count_held, forget_pick, release_addresses, take_placements, wake_addresses
 from naru.service.logs import forget_logs
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader, reader_of_new, refused
 from naru.service.port_options import options_of_changed_port, options_of_new_port
@@ -30,20 +31,31 @@ from naru.service.segments import check_host, ip_allocation, is_carried
 from naru.service.trunks import check_in_no_trunk, follow_mac
 
 
-def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud, taken: Taken | None = None) -> Changes[Port]:
-    """`taken`: a pick of the same plan, and the placement that the port is for.
+def create_port(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Port]:
+    """Raises NotFound for a network that the caller may not see, Conflict when it has no free address."""
+    (port,) = yield from create_ports(view, caller, [given], cloud)
+    return port
 
-    Raises NotFound for a network that the caller may not see, Conflict when it has no free address.
-    """
-    id = new_id()
-    taken = taken or (yield from take_placement(view, caller, given, id))
+
+def create_ports(view: View, caller: Caller, many: Sequence[dict[str, Any]], cloud: Cloud) -> Changes[list[Port]]:
+    """All that one request asks for. Raises as `create_port`."""
+    taken = yield from take_placements(view, caller, many)
+    ports = []
+    for given, place in zip(many, taken, strict=True):
+        ports.append((yield from create_port_of(view, caller, given, cloud, place)))
+    return ports
+
+
+def create_port_of(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud, taken: Taken | None) -> Changes[Port]:
+    """`taken`: a pick, and the placement that the port is for. Raises as `create_port`."""
+    id = (taken is not None and taken.place.port_id) or new_id()
     given = {name: value for name, value in given.items() if name != "pick_token"}
     if taken is not None:
         given |= {"pick_id": taken.pick_id, "network_id": taken.place.network_id}
     network = fetch(view, caller, Network, given["network_id"])
     if not owns(caller, network):
         _refuse_reserved(caller, given, "create", reader_of_new(view, caller, Port, given))
-    check_quota(view, cloud, Port, given["project_id"])
+    check_quota(view, cloud, Port, given["project_id"], held=count_held(view, given["project_id"]))
     given = given | options_of_new_port(network, given) | policy_of_new_port(view, caller, network, given)
     mac = given.get("mac_address")
     if not mac:

@@ -13,6 +13,7 @@ from naru.model.security import SecurityGroup, SecurityGroupRule
 from naru.model.sharing import RbacPolicy
 from naru.model.trunks import Trunk
 from naru.model.view import View
+from naru.service.holds import count_held
 from naru.service.policy import Cloud, quota_limits, refused, require_admin
 
 COUNTED: dict[str, type[Resource]] = {
@@ -35,10 +36,12 @@ def default_quota(caller: Caller, project_id: str, cloud: Cloud) -> dict[str, in
 
 
 def quota_details(view: View, caller: Caller, project_id: str, cloud: Cloud) -> dict[str, dict[str, int]]:
-    """For each counted resource its limit, what is used, and what is reserved (always 0: a plan needs no reservation)."""
+    """For each counted resource its limit, what is used, and what is reserved: ports that picks hold addresses for."""
     limits = show_quota(view, caller, project_id, cloud)
+    held = {Port.singular: count_held(view, project_id)}
     return {
-        name: {"limit": limits[name], "used": view.count(kind, "project_id", project_id), "reserved": 0} for name, kind in COUNTED.items()
+        name: {"limit": limits[name], "used": view.count(kind, "project_id", project_id), "reserved": held.get(name, 0)}
+        for name, kind in COUNTED.items()
     }
 
 
