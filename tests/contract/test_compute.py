@@ -59,6 +59,10 @@ def show(http, id, version="2.1"):
     return http.get(f"/compute/v2.1/servers/{id}", headers={"X-OpenStack-Nova-API-Version": version}).json()["server"]
 
 
+def ran(done):
+    assert done.returncode == 0, done.stderr
+
+
 def refusal(response):
     """-> status, fault, message"""
     ((fault, body),) = response.json().items()
@@ -179,6 +183,59 @@ def test_named_networks_addresses_and_ports(http, net1):
     freed = http.get(f"/v2.0/ports/{port['id']}").json()["port"]
     assert (freed["device_id"], freed["status"]) == ("", "DOWN")
     assert http.delete(f"/v2.0/ports/{port['id']}").status_code == 204
+
+
+def test_interfaces_are_attached_to_a_server_and_detached(clients, http, net1):
+    other = make_network(http, "NET2", "10.20.2.0/28")
+    port = http.post("/v2.0/ports", json={"port": {"network_id": other["id"]}}).json()["port"]
+    server = boot(http, networks=[{"uuid": net1["id"]}]).json()["server"]["id"]
+
+    ran(clients.try_openstack("server", "add", "port", server, port["id"]))
+    ran(clients.try_openstack("server", "add", "fixed", "ip", "--fixed-ip-address", "10.20.2.9", server, "NET2"))
+    shown = show(http, server)["addresses"]
+    assert [row["addr"] for row in shown["NET2"]] == [port["fixed_ips"][0]["ip_address"], "10.20.2.9"]
+    assert http.get(f"/v2.0/ports/{port['id']}").json()["port"]["device_id"] == server
+
+    ran(clients.nova("interface-detach", server, port["id"]))
+    ran(clients.try_openstack("server", "remove", "network", server, "NET2"))
+    assert list(show(http, server)["addresses"]) == ["NET1"]
+    assert http.get(f"/v2.0/ports/{port['id']}").json()["port"]["device_id"] == ""
+    assert [row["id"] for row in http.get(f"/v2.0/ports?network_id={other['id']}&device_owner=").json()["ports"]] == [port["id"]]
+    ran(clients.nova("interface-attach", "--net-id", other["id"], server))
+    assert list(show(http, server)["addresses"]) == ["NET1", "NET2"]
+
+    assert http.delete(f"/compute/v2.1/servers/{server}").status_code == 204
+    assert http.delete(f"/v2.0/networks/{other['id']}").status_code == 409  # the port that came from outside is left
+    assert http.delete(f"/v2.0/ports/{port['id']}").status_code == 204
+    assert http.delete(f"/v2.0/networks/{other['id']}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [
+        ({"net_id": "NET1", "port_id": "x"}, 400, "it names a net_id and a port_id"),
+        ({"fixed_ips": [{"ip_address": "10.20.1.9"}]}, 400, "fixed_ips needs the net_id"),
+        ({"net_id": "NET1", "fixed_ips": [{"ip_address": "10.20.1"}]}, 400, "'10.20.1' is not a valid IP address"),
+        ({"net_id": "NET1", "fixed_ips": [{"ip_address": "10.20.1.2"}]}, 400, "10.20.1.2 is already in use"),
+        ({"net_id": "no-such"}, 404, "Network no-such could not be found"),
+        ({"port_id": "no-such"}, 404, "Port no-such could not be found"),
+        ({"port_id": "OWN"}, 409, "already has an attached device"),
+        ({"surprise": 1}, 400, "unknown field `surprise`"),
+    ],
+    ids=str,
+)
+def test_an_interface_that_cannot_be_attached_changes_nothing(http, net1, asked, status, words):
+    server = boot(http, networks=[{"uuid": net1["id"]}]).json()["server"]["id"]
+    path = f"/compute/v2.1/servers/{server}/os-interface"
+    (before,) = http.get(path).json()["interfaceAttachments"]
+    named = {"NET1": net1["id"], "OWN": before["port_id"]}
+    attachment = {name: named.get(value, value) if isinstance(value, str) else value for name, value in asked.items()}
+
+    refused = refusal(http.post(path, json={"interfaceAttachment": attachment}))
+
+    assert (refused[0], words in refused[2]) == (status, True), refused
+    assert http.get(path).json()["interfaceAttachments"] == [before]
+    assert refusal(http.delete(f"{path}/{net1['id']}"))[0] == 404
 
 
 def test_a_port_of_another_project_is_not_taken(http, admin, net1):

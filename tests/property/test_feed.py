@@ -14,7 +14,7 @@ from naru.feed.publish import Publisher
 from naru.model.agents import Agent
 from naru.model.compute import Server
 from naru.model.errors import NaruError
-from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, Put, Value
+from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, InstanceReport, Put, Value
 from naru.model.port_security import AddressPair
 from naru.model.provider import ProviderSegment
 from naru.model.resources import Network, Port, Subnet
@@ -23,7 +23,15 @@ from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
 from naru.service.address_groups import add_addresses, create_address_group
 from naru.service.floatingips import create_floating_ip, delete_floating_ip, update_floating_ip
 from naru.service.hosts import mark_silent_hosts, register_host, update_agent
-from naru.service.instances import ServerRequest, create_servers, delete_server, update_server
+from naru.service.instances import (
+    ServerRequest,
+    WantedNic,
+    attach_interface,
+    create_servers,
+    delete_server,
+    detach_interface,
+    update_server,
+)
 from naru.service.networks import delete_network, update_network
 from naru.service.port_forwardings import create_port_forwarding
 from naru.service.ports import delete_port, update_port
@@ -91,6 +99,12 @@ def act(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noq
             cloud.run(delete_port(cloud.view, ADMIN, port.id, CLOUD))
         case "rename" if port and port.device_owner.startswith("compute:") and cloud.view.get(Server, port.device_id):
             cloud.run(update_server(cloud.view, ADMIN, port.device_id, {"name": f"i{number}"}, CLOUD))
+        case "attach" if network and (server := next(cloud.view.all(Server), None)):
+            cloud.run(attach_interface(cloud.view, ADMIN, server.id, WantedNic(network.id), CLOUD))
+        case "detach" if port and port.device_owner.startswith("compute:"):
+            cloud.run(detach_interface(cloud.view, ADMIN, port.device_id, port.id, CLOUD))
+        case "launched" if server := next(cloud.view.all(Server), None):
+            cloud.report(server.host, instances={server.id: InstanceReport("running")})
         case "end" if port and port.device_owner.startswith("compute:"):
             cloud.run(delete_server(cloud.view, ADMIN, port.device_id, CLOUD))
 
@@ -180,7 +194,10 @@ ROUTED = (
     *("outside", "router", "gateway", "routed", "shut", "unrouter", "float", "refloat", "unfloat", "forward", "regate"),
     *("silence", "disable"),
 )
-ACTIONS = ("network", "segments", "unwired", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end", "rename")
+ACTIONS = (
+    *("network", "segments", "unwired", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end", "rename"),
+    *("attach", "detach", "launched"),
+)
 STEPS = st.tuples(st.sampled_from(ACTIONS), st.integers(0, 20), st.integers(0, 5))
 SECURED_STEPS = st.tuples(st.sampled_from(ACTIONS + SECURED * 2), st.integers(0, 20), st.integers(0, 5))
 ROUTED_STEPS = st.tuples(st.sampled_from(ACTIONS + ROUTED * 2), st.integers(0, 20), st.integers(0, 5))

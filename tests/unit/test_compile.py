@@ -10,6 +10,7 @@ from naru.model.hoststate import (
     FloatingAddress,
     ForwardedPorts,
     HostDescription,
+    InstanceReport,
     InstanceState,
     LeaseState,
     NetworkState,
@@ -26,7 +27,7 @@ from naru.model.routing import FloatingIp, Router, WantedGateway
 from naru.model.segments import Segment
 from naru.service.floatingips import create_floating_ip, update_floating_ip
 from naru.service.hosts import register_host
-from naru.service.instances import ServerRequest, create_servers
+from naru.service.instances import ServerRequest, WantedNic, attach_interface, create_servers, detach_interface
 from naru.service.port_forwardings import create_port_forwarding
 from naru.service.ports import delete_port, update_port
 from naru.service.router_hosts import ensure_router_hosts
@@ -224,6 +225,38 @@ def test_an_instance_runs_once_all_its_ports_are_active():
     cloud.report(server.host, ok=(f"tap/{port.id}",))
     cloud.report("controller01", ok=(f"lease/{port.id}",))
     assert instance().running
+
+
+def test_an_interface_attached_to_a_running_instance_waits_for_its_own_port_and_stops_no_other():
+    cloud = three_hosts()
+    network = cloud.network("net1", MEMBER)
+    cloud.subnet(network, caller=MEMBER)
+    (server,) = cloud.run(create_servers(cloud.view, MEMBER, ServerRequest("web1", "1", "netns"), 1, 1, CLOUD))
+    (first,) = cloud.view.find(Port, "device_id", server.id)
+
+    def wire(port: Port) -> None:
+        cloud.report(server.host, ok=(f"tap/{port.id}",))
+        cloud.report("controller01", ok=(f"lease/{port.id}",))
+
+    def instance() -> InstanceState:
+        (found,) = of_kind(compile_host(cloud.view, server.host), InstanceState)
+        return found
+
+    wire(first)
+    cloud.report(server.host, instances={server.id: InstanceReport("running")})
+    second = cloud.run(attach_interface(cloud.view, MEMBER, server.id, WantedNic(network.id), CLOUD))
+    (tap,) = (tap for tap in of_kind(compile_host(cloud.view, server.host), TapState) if tap.port_id == second.id)
+    assert (tap.netns, tap.device) == (instance().netns, "eth1")
+    assert (instance().running, instance().devices) == (True, ("eth0",))
+    wire(second)
+    assert (instance().running, instance().devices) == (True, ("eth0", "eth1"))
+
+    cloud.run(detach_interface(cloud.view, MEMBER, server.id, first.id, CLOUD))
+    assert (instance().running, instance().devices) == (True, ("eth1",))
+    third = cloud.run(attach_interface(cloud.view, MEMBER, server.id, None, CLOUD))
+    wire(third)
+    assert instance().devices == ("eth0", "eth1")
+    assert cloud.view.get(Server, server.id).interfaces == (third.id, second.id)
 
 
 def test_neighbours_on_a_network_are_spread_over_the_hosts():

@@ -27,6 +27,7 @@ from naru.api.servers import (
     links,
     next_link,
     read,
+    read_attachment,
     read_create,
     select_servers,
     server_document,
@@ -34,10 +35,13 @@ from naru.api.servers import (
 from naru.model.agents import Agent
 from naru.model.compute import FLAVORS, Server, ServerUpdate
 from naru.model.errors import Forbidden, Invalid, NaruError, NotAcceptable, NotFound
+from naru.model.resources import Port
 from naru.service.instances import (
     AVAILABILITY_ZONE,
+    attach_interface,
     create_servers,
     delete_server,
+    detach_interface,
     find_flavor,
     server_ports,
     update_server,
@@ -61,7 +65,9 @@ def compute_routes(backend: Backend) -> list[Route]:
         ("DELETE", "servers/{id}", _delete_server),
         ("POST", "servers/{id}/action", _act),
         ("GET", "servers/{id}/os-interface", _list_interfaces),
+        ("POST", "servers/{id}/os-interface", _attach_interface),
         ("GET", "servers/{id}/os-interface/{port_id}", _show_interface),
+        ("DELETE", "servers/{id}/os-interface/{port_id}", _detach_interface),
         ("GET", "servers/{id}/os-security-groups", _fixed({"security_groups": []})),
         ("GET", "servers/{id}/os-volume_attachments", _fixed({"volumeAttachments": []})),
         ("GET", "flavors", _list_flavors),
@@ -209,12 +215,23 @@ async def _act(backend: Backend, call: Call, version: Version) -> Response:
     fetch(backend.view, call.caller, Server, call.id)
     body = await call.json()
     name = next(iter(body), "") if isinstance(body, dict) else ""
-    raise Invalid(f"There is no such action: {name}. A server here is made and deleted; it cannot be changed while it runs.")
+    raise Invalid(f"There is no such action: {name}. Of a running server, interfaces are attached and detached (os-interface).")
 
 
 async def _list_interfaces(backend: Backend, call: Call, version: Version) -> Response:
     server = fetch(backend.view, call.caller, Server, call.id)
     return json_response({"interfaceAttachments": [interface_document(port) for port in server_ports(backend.view, server)]})
+
+
+async def _attach_interface(backend: Backend, call: Call, version: Version) -> Response:
+    nic = read_attachment(await call.member("interfaceAttachment"))
+    port: Port = await backend.store.write(lambda view: attach_interface(view, call.caller, call.id, nic, backend.cloud))
+    return json_response({"interfaceAttachment": interface_document(port)})
+
+
+async def _detach_interface(backend: Backend, call: Call, version: Version) -> Response:
+    await backend.store.write(lambda view: detach_interface(view, call.caller, call.id, call.ids[1], backend.cloud))
+    return Response(status_code=202)
 
 
 async def _show_interface(backend: Backend, call: Call, version: Version) -> Response:

@@ -14,7 +14,7 @@ import msgspec
 
 from naru.api.http import Call
 from naru.model.attributes import ip_address
-from naru.model.compute import REFUSED, Flavor, NicAsk, Server, ServerCreate
+from naru.model.compute import REFUSED, AttachAsk, Flavor, NicAsk, Server, ServerCreate
 from naru.model.errors import Invalid
 from naru.model.hoststate import instance_netns
 from naru.model.resources import Network, Port
@@ -92,6 +92,19 @@ def _nic(asked: NicAsk, name: str) -> WantedNic:
         return WantedNic(asked.uuid, None, ip_address(asked.fixed_ip), asked.tag)
     except ValueError as error:
         raise Invalid(f"Invalid input for {name}.fixed_ip: {error}.") from None
+
+
+def read_attachment(body: Row) -> WantedNic | None:
+    """None: pick a network for me."""
+    asked = read(body, AttachAsk, "interfaceAttachment")
+    if asked.net_id is not None and asked.port_id is not None:
+        raise Invalid("Invalid input for interfaceAttachment: it names a net_id and a port_id; a port is on a network already.")
+    if asked.fixed_ips and asked.net_id is None:
+        raise Invalid("Invalid input for interfaceAttachment: fixed_ips needs the net_id of the network that the address is of.")
+    if asked.net_id is None and asked.port_id is None:
+        return None
+    address = asked.fixed_ips[0].ip_address if asked.fixed_ips else None
+    return _nic(NicAsk(asked.net_id, asked.port_id, address, asked.tag), "interfaceAttachment")
 
 
 # -- lists

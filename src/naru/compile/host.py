@@ -85,12 +85,14 @@ def _interfaces(view: View, server: Server) -> Iterator[tuple[Port, str, str]]:
 
 
 def _instance(view: View, server: Server) -> InstanceState:
-    interfaces = list(_interfaces(view, server))
+    """It is launched once all its ports are ACTIVE; from then on each interface runs while its own port is."""
+    launched = server.launched_at is not None
+    interfaces = [(port, device) for port, _, device in _interfaces(view, server) if port.status == "ACTIVE" or not launched]
     return InstanceState(
         instance_id=server.id,
         name=server.name,
         driver="netns",
         netns=instance_netns(server.id),
-        devices=tuple(device for _, _, device in interfaces),
-        running=all(port.status == "ACTIVE" for port, _, _ in interfaces),
+        devices=tuple(device for _, device in interfaces),
+        running=launched or all(port.status == "ACTIVE" for port, _ in interfaces),
     )

@@ -60,7 +60,7 @@ class Server(Resource, frozen=True, kw_only=True):
     metadata: Annotated[dict[str, str], read_only()] = field(default_factory=dict)
     tags: Annotated[tuple[str, ...], read_only()] = ()
     pick: Annotated[str, read_only()] = ""
-    interfaces: Annotated[tuple[str, ...], hidden()] = ()  # port ids: eth0, eth1, …
+    interfaces: Annotated[tuple[str, ...], hidden()] = ()  # port ids: eth0, eth1, …; "" where one was detached
     created_ports: Annotated[tuple[str, ...], hidden()] = ()  # those made for it, and deleted with it
     launched_at: Annotated[str | None, read_only()] = None
     fault: Annotated[Fault | None, read_only()] = None
@@ -88,6 +88,19 @@ class NicAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: str | None = None
     fixed_ip: str | None = None
     tag: str | None = None
+
+
+class FixedIpAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ip_address: str
+
+
+class AttachAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An interface for a running server: https://docs.openstack.org/api-ref/compute/#create-interface. Empty: pick a network."""
+
+    net_id: str | None = None
+    port_id: str | None = None
+    fixed_ips: Annotated[tuple[FixedIpAsk, ...], Meta(max_length=1)] = ()
+    tag: Tag | None = None
 
 
 class BlockDevice(msgspec.Struct, frozen=True):

@@ -197,8 +197,8 @@ class LeaseState(_Value, frozen=True, tag="lease"):
 class InstanceState(_Value, frozen=True, tag="instance"):
     """An instance of our own on this host.
 
-    `running` turns true when every port of it is ACTIVE, so the first DISCOVER already finds a server.
-    `devices` are the interfaces inside `netns`, in order; the taps behind them are `TapState`s.
+    `running` turns true when every port of it is ACTIVE, so the first DISCOVER already finds a server; an interface that is attached
+    later is named when its own port is. `devices` are the interfaces inside `netns`, in order; the taps behind them are `TapState`s.
     """
 
     instance_id: str

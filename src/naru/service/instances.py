@@ -114,6 +114,48 @@ def delete_server(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
     yield remove(server)
 
 
+def attach_interface(view: View, caller: Caller, id: str, nic: WantedNic | None, cloud: Cloud) -> Changes[Port]:
+    """One more interface, also while the server runs; `nic` None: pick a network. It gets the first device name that is free.
+
+    Raises NotFound for a network or port that is not there, Conflict for a port in use, where no address is free, and for a network that
+    the host cannot carry.
+    """
+    server = fetch_own(view, caller, Server, id, "update")
+    if nic is None:
+        return (yield from _attach_picked(view, caller, server, cloud))
+    fetch(view, caller, Port if nic.port_id else Network, nic.port_id or nic.network_id or "")
+    network = _network_of(view, caller, nic)
+    agent = binding.agent_of(view, server.host)
+    if agent is not None and (reason := _why_unreachable(view, agent, nic, network)):
+        raise Conflict(f"Failed to attach network adapter device to {server.id}: host {server.host}: {reason}.", "InterfaceAttachFailed")
+    return (yield from _attach(view, caller, server, nic, network, cloud))
+
+
+def _attach_picked(view: View, caller: Caller, server: Server, cloud: Cloud) -> Changes[Port]:
+    wish = Wish(count=1, host=server.host)
+    choice = yield from _choose_or_make(view, caller, wish, cloud)
+    if not choice.placements:
+        raise Conflict(f"No network has a free address for instance {server.name}: {choice.explain()}.", "NoFreeAddress")
+    pick = pick_of(caller, {"project_id": caller.project_id, "host": server.host}, choice)
+    (place,) = choice.placements
+    nic = WantedNic(network_id=place.network_id, taken=Taken(pick.id, place))
+    port = yield from _attach(view, caller, server, nic, _network_of(view, caller, nic), cloud)
+    yield put(replace(pick, status="used", placements=(replace(place, port_id=port.id),)))
+    yield from choice.pass_turn(view)
+    return port
+
+
+def detach_interface(view: View, caller: Caller, id: str, port_id: str, cloud: Cloud) -> Changes[None]:
+    """The other interfaces keep their device names. Raises NotFound for a port that is no interface of the server."""
+    server = fetch_own(view, caller, Server, id, "update")
+    port = next((port for port in server_ports(view, server) if port.id == port_id), None)
+    if port is None:
+        raise NotFound(f"Port {port_id} is not attached to server {server.id}.")
+    yield from _detach(view, server, port, cloud)
+    places = tuple("" if interface == port_id else interface for interface in server.interfaces)
+    yield put(replace(server, interfaces=places, created_ports=tuple(made for made in server.created_ports if made != port_id)))
+
+
 def update_server(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Server]:
     changed = replace(fetch_own(view, caller, Server, id, "update"), **given)
     yield put(changed)
@@ -190,7 +232,7 @@ def _choose_or_make(view: View, caller: Caller, wish: Wish, cloud: Cloud) -> Cha
     return choice
 
 
-def _attach(view: View, caller: Caller, server: Server, nic: WantedNic, network: Network, cloud: Cloud) -> Changes[None]:
+def _attach(view: View, caller: Caller, server: Server, nic: WantedNic, network: Network, cloud: Cloud) -> Changes[Port]:
     plugged = {"device_id": server.id, "device_owner": f"compute:{AVAILABILITY_ZONE}", "binding_host_id": server.host}
     if nic.port_id is not None:
         check_unused(fetch(view, caller, Port, nic.port_id))
@@ -200,7 +242,11 @@ def _attach(view: View, caller: Caller, server: Server, nic: WantedNic, network:
         port = yield from _create_port(view, caller, network, nic, plugged, cloud)
         created = (port.id,)
     fresh = view.get(Server, server.id) or server
-    yield put(replace(fresh, interfaces=(*fresh.interfaces, port.id), created_ports=fresh.created_ports + created))
+    free = [number for number, id in enumerate(fresh.interfaces) if view.get(Port, id) is None]
+    number = free[0] if free else len(fresh.interfaces)
+    interfaces = (*fresh.interfaces[:number], port.id, *fresh.interfaces[number + 1 :])
+    yield put(replace(fresh, interfaces=interfaces, created_ports=fresh.created_ports + created))
+    return port
 
 
 def _create_port(view: View, caller: Caller, network: Network, nic: WantedNic, plugged: dict[str, Any], cloud: Cloud) -> Changes[Port]:
