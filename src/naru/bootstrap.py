@@ -6,7 +6,7 @@ import ctypes
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from naru.api.http import Dispatch, compute_refusal, identity_refusal, network_r
 from naru.api.identity import identity_routes
 from naru.api.image import image_routes
 from naru.api.keystone import ByKeystone
+from naru.api.metrics import PickOutcomes, metrics_routes
 from naru.api.network import network_routes
 from naru.api.public import public_routes
 from naru.api.rules import rule_names
@@ -31,12 +32,15 @@ from naru.api.serve import listen, serve
 from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
 from naru.integrations.keystone import open_keystone
+from naru.integrations.webhook import Webhook, open_webhook
 from naru.model.errors import NaruError, Unavailable
 from naru.model.identity import Overrides
 from naru.model.port_options import domain_name
 from naru.model.resources import Changes
+from naru.model.usage import NetworkIpForecast
 from naru.model.view import View
-from naru.service.forecasts import hour_of, observe_usage, record_usage
+from naru.service.alarms import Limits, alarms_to_tell, notice, record_told, watch_capacity, watched_subjects
+from naru.service.forecasts import forecast, hour_of, observe_usage, record_usage
 from naru.service.holds import sweep_holds
 from naru.service.hosts import mark_silent_hosts
 from naru.service.identity import remove_expired
@@ -47,12 +51,13 @@ from naru.signals import stop_on_signal
 from naru.store.check import check_database
 from naru.store.database import open_database, upgrade
 from naru.store.store import Store, utc_now
-from naru.telemetry import configure_logging
+from naru.telemetry import Answered, configure_logging
 
 _log = structlog.get_logger("naru.server")
 
 _SWEEP_INTERVAL_S = 5.0
 _OBSERVE_INTERVAL_S = 60.0
+_RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
 
 
 class Server:
@@ -82,6 +87,10 @@ class Server:
         )
         self.keystone = open_keystone(settings.keystone) if settings.auth == "keystone" else None
         self.authenticate = self._authenticate()
+        self.metrics_token = keep_secret(self.state_dir / "metrics-token")
+        self.picks = PickOutcomes()
+        self.store.listen(self.picks.on_changes)
+        self.webhook = open_webhook(settings.scheduler)
 
     def _authenticate(self) -> Authenticate:
         if self.settings.auth == "none":
@@ -102,12 +111,14 @@ class Server:
         image = image_routes()
         dispatch.add(network, network_refusal)
         dispatch.add(public_routes(self.backend, [*network, *identity, *compute, *image]), network_refusal)
+        answered = Answered()
+        dispatch.add(metrics_routes(self.backend, self.metrics_token, answered, self.picks), network_refusal)
         dispatch.add(identity, identity_refusal)
         dispatch.add(compute, compute_refusal)
         dispatch.add(image, identity_refusal)
         dispatch.add(agent_routes(HostDoor(self.backend, self.publisher, self.agent_token)), network_refusal)
         identity_url = "/identity/v3" if self.keystone is None else self.keystone.url
-        return App(dispatch, self.authenticate, self.settings.max_body_bytes, identity_url)
+        return App(dispatch, self.authenticate, self.settings.max_body_bytes, identity_url, answered)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
         """Serve until `stop` is set; `on_ready` is called when the first request would be answered."""
@@ -115,14 +126,17 @@ class Server:
         await self.store.write(lambda view: keep_default_ranges(view, self.backend.cloud.ranges))
         if self.keystone is None:
             await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
-        chores = [asyncio.ensure_future(chore) for chore in (self._sweep(), self._record_usage(), self._greet_keystone())]
+        chores = [
+            asyncio.ensure_future(chore) for chore in (self._sweep(), self._record_usage(), self._watch_capacity(), self._greet_keystone())
+        ]
         try:
             await serve(self.app(), self._listening, stop, on_ready, self.publisher.close)
         finally:
             for chore in chores:
                 chore.cancel()
-            if self.keystone is not None:
-                await self.keystone.close()
+            for door in (self.keystone, self.webhook):
+                if door is not None:
+                    await door.close()
             self.store.stop()
 
     async def _greet_keystone(self) -> None:
@@ -157,6 +171,29 @@ class Server:
                 with contextlib.suppress(NaruError):  # the next hour is written, this one counts as the one before
                     await self.store.write(partial(record_usage, hour=hour, peaks=peaks))
                 hour, peaks = hour_of(utc_now()), {}
+
+    async def _watch_capacity(self) -> None:
+        """Look now and then which pools crossed a limit, and tell the webhook, once of each; what it does not take is tried again."""
+        scheduler, pause_s = self.settings.scheduler, _RETRY_S
+        limits = Limits(scheduler.floor, scheduler.horizon_days)
+        while True:
+            subjects = watched_subjects(self.store.view, scheduler.webhook_of, utc_now())
+            forecasts = await asyncio.to_thread(list, map(forecast, subjects))
+            try:
+                await self.store.write(partial(watch_capacity, forecasts=forecasts, limits=limits))
+                if self.webhook is not None:
+                    await self._tell(self.webhook, forecasts)
+            except NaruError:  # was logged
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
+            else:
+                pause_s = _RETRY_S
+                await asyncio.sleep(_OBSERVE_INTERVAL_S)
+
+    async def _tell(self, webhook: Webhook, forecasts: Sequence[NetworkIpForecast]) -> None:
+        for alarm in alarms_to_tell(self.store.view):
+            await webhook.post(alarm.delivery, notice(alarm, forecasts))
+            await self.store.write(partial(record_told, delivery=alarm.delivery))
 
 
 def run_server(settings: Settings, on_ready: Callable[[], None]) -> None:

@@ -40,6 +40,11 @@ class Segments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Scheduler(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quarantine_s: int = 60  # how long an address rests after its port is gone, on networks of pools that do not say; others do not rest
+    webhook_url: str = ""  # is told by POST when a pool crosses one of the limits below; empty: nobody is told
+    webhook_secret: str = ""  # signs what is sent; empty: it is not signed
+    webhook_of: Literal["operator_pools", "pools", "all"] = "operator_pools"  # whose limits: all is networks as well
+    floor: float = 0.1  # of the usable addresses the share that is to stay free
+    horizon_days: int = 14  # how long the free addresses are to last
 
 
 class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 """The ASGI application: find the route, authenticate, run the endpoint, turn refusals into responses."""
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,9 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from naru.api.http import Call, Dispatch, refusal_at
+from naru.api.http import Call, Dispatch, Matched, refusal_at
 from naru.model.errors import NaruError, NotFound, Unauthenticated
 from naru.model.identity import Caller
+from naru.telemetry import Answered
 
 _log = structlog.get_logger("naru.api")
 
@@ -19,11 +21,19 @@ Authenticate = Callable[[Request], Caller | Awaitable[Caller]]  # at once where 
 
 
 class App:
-    def __init__(self, dispatch: Dispatch, authenticate: Authenticate, max_body_bytes: int, identity_url: str = "/identity/v3") -> None:
-        """`identity_url` is where those who are not let in may get a token."""
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        authenticate: Authenticate,
+        max_body_bytes: int,
+        identity_url: str = "/identity/v3",
+        answered: Answered | None = None,
+    ) -> None:
+        """`identity_url` is where those who are not let in may get a token; `answered` counts the requests."""
         self._dispatch = dispatch
         self._authenticate = authenticate
         self._max_body_bytes = max_body_bytes
+        self._answered = answered or Answered()
         self._challenge = f'Keystone uri="{identity_url}"'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,9 +45,15 @@ class App:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
+        matched = self._dispatch.match(request.method, request.scope["path"])
+        began = time.perf_counter()
+        response = await self._answer(request, matched)
+        self._answered.add(request.method, matched.route.pattern if matched else "", response.status_code, time.perf_counter() - began)
+        return response
+
+    async def _answer(self, request: Request, matched: Matched | None) -> Response:
         """The boundary of a request: every error becomes a response here, and only surprises are logged."""
         path = request.scope["path"]
-        matched = self._dispatch.match(request.method, path)
         if matched is None:
             return refusal_at(path)(NotFound(f"The resource could not be found: {request.method} {path}."))
         try:

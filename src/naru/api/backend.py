@@ -11,6 +11,7 @@ from naru.model.resources import Changes, Resource
 from naru.service.policy import Cloud
 from naru.store.documents import Document
 from naru.store.snapshot import Snapshot
+from naru.telemetry import WriterSums
 
 
 class Store(Protocol):
@@ -21,6 +22,7 @@ class Store(Protocol):
 
     view: Snapshot
     documents: dict[type[Resource], dict[str, Document]]
+    sums: WriterSums
 
     async def confirm(self) -> None: ...
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from naru.model.agents import Agent
+from naru.model.alarms import CapacityAlarm
 from naru.model.compute import Server
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
@@ -34,7 +35,7 @@ KINDS: Mapping[str, type[Resource]] = {
     for kind in (
         *(QosPolicy, *RULE_KINDS, Trunk),
         *(Network, Subnet, Port, Agent, Quota),
-        *(NetworkPool, PoolTurn, NetworkUsage),
+        *(NetworkPool, PoolTurn, NetworkUsage, CapacityAlarm),
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         *(SecurityGroupDefaultStatefulness, NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule),

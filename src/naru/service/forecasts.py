@@ -65,11 +65,11 @@ def find_subject(view: View, caller: Caller, id: str, now: datetime) -> Subject:
     return _subject(view, of, hour_of(now))
 
 
-def list_subjects(view: View, caller: Caller, now: datetime) -> list[Subject]:
-    """All pools and networks that the caller may know of, pools first."""
+def list_subjects(view: View, caller: Caller | None, now: datetime) -> list[Subject]:
+    """All pools and networks that the caller may know of, pools first; None: the server itself asks."""
     of: list[NetworkPool | Network] = [*view.all(NetworkPool), *view.all(Network)]
     hour = hour_of(now)
-    return [_subject(view, one, hour) for one in of if _may_know(caller, one)]
+    return [_subject(view, one, hour) for one in of if caller is None or _may_know(caller, one)]
 
 
 def counts_of(view: View, network: Network) -> Counts:

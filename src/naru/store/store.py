@@ -16,6 +16,7 @@ from naru.store.documents import Document, render, restore
 from naru.store.snapshot import Snapshot
 from naru.store.tables import changes, resources
 from naru.store.writer import Batch, Plan, Request, Writer
+from naru.telemetry import WriterSums
 
 _log = structlog.get_logger("naru.store")
 
@@ -37,6 +38,7 @@ class Store:
         Raises DatabaseError for one that cannot be opened or is of a newer version.
         """
         self.view = Snapshot()
+        self.sums = WriterSums()
         self._now = now
         self.documents: dict[type[Resource], dict[str, Document]] = {kind: {} for kind in KINDS.values()}
         self._listeners: list[Callable[[Sequence[Change]], None]] = []
@@ -105,6 +107,8 @@ class Store:
         self._loop.call_soon_threadsafe(self._publish, batch)
 
     def _publish(self, batch: Batch) -> None:
+        refusals = [request.refusal.type for request in batch.requests if request.refusal is not None]
+        self.sums.add(len(batch.requests), len(batch.written), batch.seconds, refusals)
         done = [written.change for written in batch.written]
         self.view.apply(done)
         self.view.now = self._now()

@@ -10,6 +10,7 @@ the batch to the event loop, which applies it to the published snapshot and answ
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -63,6 +64,7 @@ class Batch(msgspec.Struct, frozen=True):
     revision: int
     written: list[Written]
     requests: list[Request]
+    seconds: float = 0.0  # from planning to the commit
 
 
 class Writer:
@@ -117,6 +119,7 @@ class Writer:
         A connection that had died meanwhile is replaced once: nothing was written, and nobody need know.
         """
         planned: list[Change] = []
+        began = time.perf_counter()
         try:
             if self._is_in_doubt:
                 self._resolve_doubt(connection)
@@ -140,7 +143,7 @@ class Writer:
                 self._refuse(requests, _refusal(error))
         else:
             self._draft.revision += len(planned)
-            self._publish(Batch(self._draft.revision, written, requests))
+            self._publish(Batch(self._draft.revision, written, requests, time.perf_counter() - began))
 
     def _refuse(self, requests: list[Request], refusal: NaruError) -> None:
         for request in requests:
