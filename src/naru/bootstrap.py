@@ -41,6 +41,7 @@ from naru.model.usage import NetworkIpForecast
 from naru.model.view import View
 from naru.service.alarms import Limits, alarms_to_tell, notice, record_told, watch_capacity, watched_subjects
 from naru.service.forecasts import forecast, hour_of, observe_usage, record_usage
+from naru.service.growth import full_soon, grow_ahead, with_horizon
 from naru.service.holds import sweep_holds
 from naru.service.hosts import mark_silent_hosts
 from naru.service.identity import remove_expired
@@ -126,9 +127,8 @@ class Server:
         await self.store.write(lambda view: keep_default_ranges(view, self.backend.cloud.ranges))
         if self.keystone is None:
             await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
-        chores = [
-            asyncio.ensure_future(chore) for chore in (self._sweep(), self._record_usage(), self._watch_capacity(), self._greet_keystone())
-        ]
+        duties = (self._sweep(), self._record_usage(), self._watch_capacity(), self._grow_ahead(), self._greet_keystone())
+        chores = [asyncio.ensure_future(duty) for duty in duties]
         try:
             await serve(self.app(), self._listening, stop, on_ready, self.publisher.close)
         finally:
@@ -149,17 +149,27 @@ class Server:
                 _log.warning("the catalog has no network endpoint: clients will not find this server", region=region)
 
     async def _sweep(self) -> None:
-        """Now and then: miss the hosts that fell silent, forget the tokens that expired, free what was held or at rest long enough."""
+        """Now and then: miss silent hosts, forget expired tokens, free what was held or at rest long enough, add room that is lacking."""
 
         def sweep(view: View) -> Changes[None]:
             yield from mark_silent_hosts(view, self.backend.cloud, utc_now())
             yield from remove_expired(view, utc_now())
             yield from sweep_holds(view)
+            yield from grow_ahead(view, self.backend.cloud)
 
         while True:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
             with contextlib.suppress(NaruError):  # a full disk or a lost lease must not end the sweeping
                 await self.store.write(sweep)
+
+    async def _grow_ahead(self) -> None:
+        """Look now and then what will be full before its horizon, and give it room."""
+        while True:
+            await asyncio.sleep(_OBSERVE_INTERVAL_S)
+            subjects = with_horizon(self.store.view, utc_now())
+            if subjects and (soon := await asyncio.to_thread(full_soon, subjects)):
+                with contextlib.suppress(NaruError):  # it will be seen again
+                    await self.store.write(partial(grow_ahead, cloud=self.backend.cloud, soon=soon))
 
     async def _record_usage(self) -> None:
         """Look now and then how many addresses are in use, and write at the end of an hour how many there were at the most."""

@@ -54,6 +54,7 @@ def test_a_pool_is_shown_as_it_was_made(admin, pool):
         "floor_ratio": 0.0,
         "project_share": None,
         "quarantine_s": None,
+        "autogrow": None,
         "shared": False,
         "is_default": False,
         "hidden": False,

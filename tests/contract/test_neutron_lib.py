@@ -57,7 +57,7 @@ NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
 # What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
 OWN_EXTENSIONS = {"elastic-networks", "network-ip-forecast", "network-pools"}
 OWN_ATTRIBUTES = {
-    Network: {"subnet_policy"},
+    Network: {"autogrow", "subnet_policy"},
     Subnet: {"allocation_priority", "allocation_weight"},
     Port: {"pick_id", "pick_token"},
 }

@@ -57,7 +57,7 @@ def test_each_filter_refuses_with_its_code_and_words_in_both_languages(code, giv
 
 def test_every_filter_is_tried_above_and_has_words():
     assert {row.code for row in FILTERS} == {code for code, _, _ in REFUSED}
-    assert set(REASONS) == {row.code for row in FILTERS} | {"chosen", "not_needed", "no_quorum"}
+    assert set(REASONS) == {row.code for row in FILTERS} | {"chosen", "grown", "not_needed", "no_quorum"}
 
 
 def test_what_is_not_asked_for_refuses_nobody():

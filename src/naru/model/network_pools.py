@@ -28,6 +28,7 @@ from naru.model.attributes import (
     text,
     uuid_text,
 )
+from naru.model.growth import Bench, bench
 from naru.model.resources import Keys, Resource
 
 MOST_MEMBERS = 10_000
@@ -142,6 +143,8 @@ class NetworkPool(Resource, frozen=True, kw_only=True):
     project_share: Annotated[float | None, settable(or_none(number(0.0, 1.0)), filter=False, sort=False)] = None
     # How long a released address of a member rests; null: as the setting says.
     quarantine_s: Annotated[int | None, settable(or_none(integer(0, 2**31 - 1)), filter=False, sort=False)] = None
+    # The networks that it may get when it runs out of room; null: none.
+    autogrow: Annotated[Bench | None, settable(or_none(bench), who="admin", see="admin", filter=False, sort=False)] = None
     hidden: Annotated[bool, settable(boolean)] = False  # who reaches members through the pool alone finds them by id, not in lists
     tags: Tags = ()
 
@@ -150,6 +153,7 @@ class NetworkPool(Resource, frozen=True, kw_only=True):
         "name": lambda pool: (pool.name,),
         "network_id": lambda pool: tuple(member.network_id for member in pool.members),
         "by_tags": lambda pool: ("*",) if pool.member_tags else (),
+        "autogrow": lambda pool: ("*",) if pool.autogrow is not None else (),
         "default": lambda pool: (pool.project_id,) if pool.is_default else (),
     }
 

@@ -45,6 +45,7 @@ from naru.model.attributes import (
     uuid_text,
     zone_names,
 )
+from naru.model.growth import Bench, bench
 from naru.model.port_options import (
     DEFAULT_DNS_DOMAIN,
     NUMA_POLICIES,
@@ -172,6 +173,8 @@ class Network(Resource, frozen=True, kw_only=True):
     l2_adjacency: Annotated[bool, read_only(filter=False, sort=False)] = True  # no subnet is tied to a segment
     # Which subnet, and so which segment, a port gets; null, and not shown: as in Neutron.
     subnet_policy: Annotated[str | None, settable(or_none(one_of(SUBNET_POLICIES)), filter=False, sort=False)] = None
+    # What it takes when it runs out of room; null, and not shown: nothing.
+    autogrow: Annotated[Bench | None, settable(or_none(bench), who="admin", see="admin", filter=False, sort=False)] = None
     # The scopes that its subnets' pools are in.
     ipv4_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
     ipv6_address_scope: Annotated[str | None, read_only(filter=False, sort=False)] = None
@@ -181,12 +184,13 @@ class Network(Resource, frozen=True, kw_only=True):
         "name": lambda network: (network.name,),
         "qos_policy_id": lambda network: (network.qos_policy_id,) if network.qos_policy_id else (),
         "default": lambda network: ("external",) if network.is_default and network.router_external else (),
+        "autogrow": lambda network: ("*",) if network.autogrow is not None else (),
     }
 
     @property
     def absent(self) -> tuple[str, ...]:
         provider = ("provider:network_type", "provider:physical_network", "provider:segmentation_id") if self.segments else ("segments",)
-        unset = ("subnet_policy",) if self.subnet_policy is None else ()
+        unset = tuple(name for name in ("subnet_policy", "autogrow") if getattr(self, name) is None)
         return (*provider, *unset) if self.router_external else (*provider, *unset, "is_default")
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from naru.model.resources import Resource
+from naru.model.resources import Changes, Resource
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
@@ -63,6 +63,10 @@ class View(Protocol):
         It is kept until the network, or a subnet, a port or an address of it changes. All notes go when a pool changes, or what a host
         can carry. Of a subject the same is made each time, of nothing else.
         """
+        ...
+
+    def rehearse(self, steps: Changes[T]) -> T:
+        """What a plan returns, or raises; what it changed is taken back. For plans, on the view that they were given."""
         ...
 
     def segmentation_ids(self, network_type: str, physical_network: str | None) -> Addresses: ...

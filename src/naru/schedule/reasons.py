@@ -20,6 +20,10 @@ REASONS: Mapping[str, Words] = {
         "chosen for {taken} of {count}: {free} of {usable} addresses were free",
         "{count}개 가운데 {taken}개를 이 네트워크에 배정했습니다. 주소 {usable}개 중 {free}개가 비어 있었습니다",
     ),
+    "grown": Words(
+        "it grew by {subnets}, and was chosen for {taken} of {count}: {free} of {usable} addresses were free then",
+        "{subnets}을(를) 덧붙여 늘린 뒤 {count}개 가운데 {taken}개를 배정했습니다. 그때 주소 {usable}개 중 {free}개가 비어 있었습니다",
+    ),
     "not_needed": Words(
         "it fits, but others come first: {free} of {usable} addresses are free",
         "조건에는 맞지만 먼저 쓸 네트워크가 있어 쓰지 않았습니다. 주소 {usable}개 중 {free}개가 비어 있습니다",

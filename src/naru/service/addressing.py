@@ -205,6 +205,10 @@ def check_free(view: View, subnet: Subnet, address: str) -> None:
         raise Conflict(message, "IpAddressAlreadyAllocated")
 
 
+def are_free(view: View, fixed_ips: Iterable[FixedIp]) -> bool:
+    return all(view.addresses(ip.subnet_id).is_free(int(ip_address(ip.ip_address))) for ip in fixed_ips)
+
+
 def check_not_held(view: View, subnet: Subnet) -> None:
     """Raises Conflict (SubnetInUse) while a pick holds addresses of it for ports to come."""
     if picks := [pick.id for pick in view.find(NetworkPick, "subnet_id", subnet.id)]:

@@ -225,10 +225,10 @@ def _choose_or_make(view: View, caller: Caller, wish: Wish, cloud: Cloud) -> Cha
         wish = within_quota(view, cloud, caller.project_id, wish)
     except Conflict as full:
         raise Forbidden(f"Maximum number of ports exceeded. {full}", "OverQuota") from None
-    choice = choose_networks(view, caller, caller.project_id, wish)
+    choice = yield from choose_networks(view, caller, caller.project_id, wish, cloud)
     if all(verdict.reason == "external" for verdict in choice.verdicts):
         yield from ensure_network(view, caller, cloud)
-        choice = choose_networks(view, caller, caller.project_id, wish)
+        choice = yield from choose_networks(view, caller, caller.project_id, wish, cloud)
     return choice
 
 

@@ -9,6 +9,7 @@ from naru.model.identity import Caller
 from naru.model.network_pools import NetworkPool, PoolTurn
 from naru.model.resources import Changes, Network, new_id, put, remove
 from naru.model.view import View
+from naru.service.benches import check_bench
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own
 from naru.service.sharing import follow_settings, forget_policies
 
@@ -18,6 +19,7 @@ def create_network_pool(view: View, caller: Caller, given: dict[str, Any], cloud
     check_quota(view, cloud, NetworkPool, given["project_id"])
     pool = NetworkPool(id=new_id(), **given, of_operator=caller.is_admin)
     _check_members(view, caller, pool)
+    check_bench(view, caller, pool.autogrow, cloud)
     _check_default(view, pool)
     pool = yield from follow_settings(view, None, pool)
     yield put(pool)
@@ -31,6 +33,8 @@ def update_network_pool(view: View, caller: Caller, id: str, given: dict[str, An
     if pool.of_operator and not caller.is_admin and (changed.members, changed.member_tags) != (pool.members, pool.member_tags):
         raise Forbidden(f"(rule:update_network_pool:members) is disallowed by policy: an administrator made network pool {id}")
     _check_members(view, caller, changed, known=pool)
+    if changed.autogrow != pool.autogrow:
+        check_bench(view, caller, changed.autogrow, cloud)
     _check_default(view, changed)
     changed = yield from follow_settings(view, pool, changed)
     yield put(changed)

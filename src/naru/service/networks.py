@@ -13,6 +13,7 @@ from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new
 from naru.model.segments import Segment
 from naru.model.view import View
 from naru.service.addressing import check_not_held
+from naru.service.benches import check_bench
 from naru.service.network_pools import leave_pools
 from naru.service.policy import Cloud, check_quota, fetch_own
 from naru.service.port_options import check_vlan_transparency
@@ -48,6 +49,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
     check_hints(view, "network", network.availability_zone_hints)
     network = yield from follow_settings(view, None, network)
     _check_default(view, network)
+    check_bench(view, caller, network.autogrow, cloud, network)
     yield put(network)
     return network
 
@@ -67,6 +69,8 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
     if network.router_external and not changed.router_external:
         check_not_external(view, network)
     _check_default(view, changed)
+    if changed.autogrow != network.autogrow:
+        check_bench(view, caller, changed.autogrow, cloud, changed)
     changed = yield from follow_settings(view, network, changed)
     yield put(changed)
     yield from share_subnets(view, changed)

@@ -21,6 +21,7 @@ from naru.schedule.reasons import words
 from naru.service.addressing import choose_ahead
 from naru.service.candidates import Shortlist, WhyNot, candidates_for, reachability, subnets_for
 from naru.service.fixes import fixes_for
+from naru.service.growth import HUNGRY, Hungry, grow_for
 from naru.service.holds import check_open, count_held, digest, seconds_left
 from naru.service.identity import expiry, time_text
 from naru.service.network_pools import pass_turn
@@ -45,6 +46,7 @@ class Choice(NamedTuple):
     found: Shortlist
     placements: tuple[Placement, ...]
     verdicts: tuple[Verdict, ...]
+    stuck: tuple[str, ...] = ()  # what might have grown, and why it could not
 
     @property
     def pool(self) -> NetworkPool | None:
@@ -54,7 +56,7 @@ class Choice(NamedTuple):
         """`NET2: chosen, 12 of 13 free; NET1: full, 0 of 13 free`: the chosen ones first, and of many the first."""
         told = [f"{verdict.name or verdict.network_id}: {_short(verdict)}" for verdict in self.verdicts[:_TOLD]]
         rest = Counter(verdict.reason.replace("_", " ") for verdict in self.verdicts[_TOLD:])
-        return "; ".join(told + [f"{number} more: {reason}" for reason, number in rest.most_common()])
+        return "; ".join((*told, *(f"{number} more: {reason}" for reason, number in rest.most_common()), *self.stuck[:_TOLD]))
 
     def pass_turn(self, view: View) -> Changes[None]:
         """Where the pool goes round, the next pick goes on from here."""
@@ -64,6 +66,8 @@ class Choice(NamedTuple):
 
 def _short(verdict: Verdict) -> str:
     counted = f"{verdict.sum.free} of {verdict.sum.usable} free"
+    if verdict.reason == "grown":
+        return f"grew by {verdict.values['subnets']}, {counted}"
     if verdict.reason == "chosen" and verdict.values["count"] > 1:
         return f"chosen for {verdict.values['taken']} of {verdict.values['count']}, {counted}"
     return f"{verdict.reason.replace('_', ' ')}, {counted}" if verdict.reason in _COUNTED else words(verdict.reason, verdict.values)
@@ -80,7 +84,8 @@ def create_pick(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     if (earlier := _asked_before(view, given, request)) is not None:
         return earlier
     wish = within_quota(view, cloud, given["project_id"], wish_of(given))
-    choice = choose_networks(view, caller, given["project_id"], wish)
+    steps = choose_networks(view, caller, given["project_id"], wish, cloud)
+    choice = view.rehearse(steps) if given.get("dry_run") else (yield from steps)
     if not choice.placements:
         raise refusal(view, caller, wish, choice)
     pick, token = pick_of(caller, given, choice), secrets.token_urlsafe(32)
@@ -179,11 +184,37 @@ def within_quota(view: View, cloud: Cloud, project_id: str, wish: Wish) -> Wish:
     return replace(wish, count=min(wish.count, room), min_count=wish.least)
 
 
-def choose_networks(view: View, caller: Caller, project_id: str, wish: Wish) -> Choice:
-    """The networks that the scheduler chooses now, and their next free addresses. Without placements where there is no room."""
+def choose_networks(view: View, caller: Caller, project_id: str, wish: Wish, cloud: Cloud) -> Changes[Choice]:
+    """The networks that the scheduler chooses now, and their next free addresses. Without placements where there is no room.
+
+    Before that, what may grow has grown, step by step, as long as it helps.
+    """
+    grown: dict[str, list[str]] = {}  # network -> its new prefixes
+    stuck: dict[str, str] = {}
+    why_not = reachability(list(view.all(Agent)), wish)
+    choice = _choose(view, caller, project_id, wish, why_not)
+    while not choice.placements:
+        subnet = yield from grow_for(view, Hungry(choice.verdicts, choice.pool, why_not), stuck, cloud)
+        if subnet is None:
+            break
+        grown.setdefault(subnet.network_id, []).append(subnet.cidr)
+        choice = _choose(view, caller, project_id, wish, why_not)
+        if any(verdict.network_id == subnet.network_id and verdict.reason not in (*HUNGRY, "chosen") for verdict in choice.verdicts):
+            break
+    verdicts = tuple(_with_growth(verdict, grown.get(verdict.network_id)) for verdict in choice.verdicts)
+    return choice._replace(verdicts=verdicts, stuck=tuple(stuck.values()))
+
+
+def _with_growth(verdict: Verdict, prefixes: list[str] | None) -> Verdict:
+    if prefixes is None or verdict.verdict != "chosen":
+        return verdict
+    values = verdict.values | {"subnets": ", ".join(prefixes)}
+    return replace(verdict, reason="grown", values=values, text_en=words("grown", values), text_ko=words("grown", values, "ko"))
+
+
+def _choose(view: View, caller: Caller, project_id: str, wish: Wish, why_not: WhyNot) -> Choice:
     found = candidates_for(view, caller, wish, project_id)
     decision = found.place(wish)
-    why_not = reachability(list(view.all(Agent)), wish)
     wanted = Counter(decision.assignments)
     addresses = {id: iter(_addresses(view, id, count, wish, why_not)) for id, count in wanted.items()}
     placements = tuple(_placement(view, index, id, addresses) for index, id in enumerate(decision.assignments))

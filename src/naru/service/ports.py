@@ -11,8 +11,8 @@ from naru.model.resources import Changes, Network, Port, Subnet, new_id, put, re
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import (
+    are_free,
     check_mac,
-    choose_addresses,
     choose_mac,
     fixed_by_choice,
     subnets_in_order,
@@ -20,6 +20,7 @@ from naru.service.addressing import (
     with_automatic,
 )
 from naru.service.dhcp import ensure_dhcp_server, is_unserved
+from naru.service.growth import choose_or_grow
 from naru.service.holds import Taken, count_held, forget_pick, release_addresses, take_placements, wake_addresses
 from naru.service.logs import forget_logs
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader, reader_of_new, refused
@@ -63,10 +64,10 @@ def create_port_of(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
     else:
         check_mac(view, network.id, mac)
     wanted, host = given.get("fixed_ips"), given.get("binding_host_id")
-    if taken is not None and is_carried(view, network.id, taken.place.fixed_ips, host):
+    if taken is not None and is_carried(view, network.id, taken.place.fixed_ips, host) and are_free(view, taken.place.fixed_ips):
         fixed_ips = with_automatic(subnets_in_order(view, network.id), taken.place.fixed_ips, mac)
     elif wanted is None:
-        fixed_ips = choose_addresses(view, network.id, mac, given.get("device_owner", ""), host)
+        fixed_ips = yield from choose_or_grow(view, network, mac, given.get("device_owner", ""), host, cloud)
     else:
         yield from wake_addresses(view, network.id, wanted)
         fixed_ips = take_wanted(view, network.id, mac, wanted)
@@ -96,7 +97,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
         check_mac(view, network.id, mac)
     host, is_named = given.get("binding_host_id"), "fixed_ips" in given
     if host and not is_named and _has_no_place(view, port, host):
-        given["fixed_ips"] = choose_addresses(view, network.id, mac, given.get("device_owner", port.device_owner), host)
+        given["fixed_ips"] = yield from choose_or_grow(view, network, mac, given.get("device_owner", port.device_owner), host, cloud)
         given["ip_allocation"] = "immediate"
     elif "fixed_ips" in given or mac != port.mac_address:
         wanted = given.get("fixed_ips", fixed_by_choice(view, port.fixed_ips))

@@ -152,7 +152,7 @@ def _take(view: View, pool: SubnetPool, given: dict[str, Any], prefixlen: int | 
     if cidr is None and given.get("allocation_pools"):
         raise _bad_subnets("allocation_pools allowed only for specific subnet requests")
     length = ip_network(cidr).prefixlen if cidr is not None else pool.default_prefixlen if prefixlen is None else prefixlen
-    _check_length(pool, length)
+    check_length(pool, length)
     _check_pool_quota(pool, given["project_id"], view.find(Subnet, "subnetpool_id", pool.id), length)
     taken = view.given_prefixes(pool.id)
     if cidr is not None:
@@ -207,7 +207,7 @@ def check_affinity(view: View, network: Network, pool: SubnetPool | None, ip_ver
         raise Invalid(message, "NetworkSubnetPoolAffinityError")
 
 
-def _check_length(pool: SubnetPool, length: int) -> None:
+def check_length(pool: SubnetPool, length: int) -> None:
     if length > pool.max_prefixlen:
         message = f"Unable to allocate subnet with prefix length {length}, maximum allowed prefix is {pool.max_prefixlen}."
         raise Invalid(message, "MaxPrefixSubnetAllocationError")

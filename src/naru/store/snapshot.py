@@ -16,7 +16,7 @@ from naru.allocate.prefixes import TakenPrefixes
 from naru.model.agents import Agent
 from naru.model.network_pools import NetworkPool
 from naru.model.picks import NetworkPick, RestingAddresses
-from naru.model.resources import Change, FixedIp, Network, Port, Resource, Subnet
+from naru.model.resources import Change, Changes, FixedIp, Network, Port, Resource, Subnet
 from naru.model.segments import Segment
 
 R = TypeVar("R", bound=Resource)
@@ -139,6 +139,18 @@ class Snapshot:
         return self._segmentation_ids.setdefault((network_type, physical_network), AddressSpace([(0, _MAX_SEGMENTATION_ID)]))
 
     # -- writing
+
+    def rehearse(self, steps: Changes[T]) -> T:
+        done: list[Change] = []
+        try:
+            while True:
+                step = next(steps)
+                done.append(Change(self.get(type(step.resource), step.resource.id), step.after))
+                self.apply(done[-1:])
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            self.undo(done)
 
     def apply(self, changes: Iterable[Change]) -> None:
         for change in changes:
