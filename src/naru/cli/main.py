@@ -37,13 +37,18 @@ COMMANDS = {
     ),
     "demo": Entry(
         "naru.cli.demo",
-        "Boot instances in a private lab and say why each network was picked.",
+        "Boot instances in a private lab; say why each network was picked.",
         ("naru demo", "naru demo --json > outcome.json"),
     ),
     "lab": Entry(
         "naru.cli.lab",
         "Emulate several hosts on this machine.",
         ("naru lab up --detach", "naru lab exec compute01 -- ip -brief link", "naru lab down"),
+    ),
+    "reclaim": Entry(
+        "naru.cli.reclaim",
+        "List addresses that look abandoned, with the evidence.",
+        ("naru reclaim --days 90", "naru reclaim --delete 6fc1d0b2-… 77b09e3a-…"),
     ),
     "replay": Entry(
         "naru.cli.replay",

@@ -13,8 +13,11 @@ Services = Mapping[str, Service]  # by type: network, compute, image, identity
 
 
 def connect(clouds_yaml: Path, cloud: str) -> Services:
-    """A token for `cloud`, and a client for each service of its catalog."""
-    auth = read_cloud(clouds_yaml, cloud)
+    return log_in(read_cloud(clouds_yaml, cloud))
+
+
+def log_in(auth: Mapping[str, str]) -> Services:
+    """A token, and a client for each service of its catalog. `auth` has the keys of a clouds.yaml."""
     with _client(auth["auth_url"]) as identity:
         response = identity.post("auth/tokens", json=_password_auth(auth))
     token = response.headers["X-Subject-Token"]
