@@ -54,7 +54,7 @@ class PlainCloud:
         drivers = () if dhcp else ("netns",)
         given |= {"tunnel_address": tunnel_address, "dhcp": dhcp, "instance_drivers": drivers}
         description = HostDescription("linuxbridge", **given)  # type: ignore[arg-type]
-        self.run(register_host(self.view, name, description, NOW))
+        self.run(register_host(self.view, name, description, NOW, CLOUD))
 
     def network(self, name: str = "net", caller: Caller = ADMIN, **given: object) -> Network:
         return self.run(create_network(self.view, caller, {"name": name, "project_id": caller.project_id, **given}, CLOUD))

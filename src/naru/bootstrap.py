@@ -282,7 +282,15 @@ def cloud_of(settings: Settings) -> Cloud:
     except ValueError as error:
         raise SettingsError(f"dns_domain: {error}") from None
     rest = settings.scheduler.quarantine_s
-    return Cloud(ranges, quotas, settings.agent_down_time_s, segments.auto_network_cidr, dns_domain, quarantine_s=rest)
+    return Cloud(
+        ranges,
+        quotas,
+        settings.agent_down_time_s,
+        settings.dhcp_agents_per_network,
+        segments.auto_network_cidr,
+        dns_domain,
+        quarantine_s=rest,
+    )
 
 
 def overrides_of(settings: Settings) -> Overrides | None:

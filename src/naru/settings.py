@@ -113,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth: Literal["none", "builtin", "keystone"] = "builtin"  # none: only on loopback
     token_lifetime_s: int = 3600
     agent_down_time_s: float = 75.0  # a host not heard of for so long is not alive
+    dhcp_agents_per_network: int = 1  # hosts that serve DHCP for a network, of those that can
     max_body_bytes: int = 10 * 1024 * 1024
     pagination_max_limit: int = -1  # -1: no limit
     policy_file: str = ""  # rules in the format of oslo.policy, YAML or JSON, that override who may do and see what

@@ -20,6 +20,7 @@ from naru.drivers.nft import Nft
 from naru.drivers.ovs import OpenVswitch
 from naru.drivers.router import Routers
 from naru.model.hoststate import (
+    ClientOption,
     DhcpState,
     DhcpSubnet,
     FilterRule,
@@ -57,6 +58,10 @@ MOVED = PeerState("p9", "11111111-1111", "fa:16:3e:00:00:09", ("10.7.0.8",), "10
 INSTANCE = InstanceState("i1", "web", "netns", "instance-1", ("eth0",), running=True)
 SUBNETS = (DhcpSubnet("s1", "10.7.0.0/28", "10.7.0.2", "10.7.0.1", ("9.9.9.9",)), DhcpSubnet("s2", "10.8.0.0/28", "10.8.0.2", None))
 DHCP, TWO = (DhcpState("1", "33333333-3333", "qdhcp-1", "ns-33333333-33", 1450, SUBNETS[:count]) for count in (1, 2))
+MODES = ("slaac", "dhcpv6-stateless", "dhcpv6-stateful")
+IPV6 = tuple(DhcpSubnet(f"s{n}", f"fd00:{n}::/64", f"fd00:{n}::2", None, (), (), mode, advertised=True) for n, mode in enumerate(MODES, 1))
+SIX = DhcpState("1", "33333333-3333", "qdhcp-1", "ns-33333333-33", 1450, (SUBNETS[0], *IPV6))
+BOOTING = LeaseState("p6", "1", "fa:16:3e:00:00:06", "host-6", ("10.7.0.6", "fd00:3::6"), (ClientOption("67", "undionly"),))
 LEASE, LATER = (LeaseState(f"p{n}", "1", f"fa:16:3e:00:00:0{n}", f"host-{n}", (f"10.7.0.{n}",)) for n in (5, 6))
 ITSELF = FilterRule("ingress", "IPv4", remote_group="g1")
 WEB = FilterRule("ingress", "IPv6", 6, 80, 88, remote_prefix="fd00::/8")
@@ -149,7 +154,7 @@ def switch() -> OpenVswitch:
 
 
 def dnsmasq() -> Subject:
-    states = [state(), state(DHCP), state(DHCP, LEASE), state(DHCP, LEASE, LATER), state(TWO, LATER)]
+    states = [state(), state(DHCP), state(DHCP, LEASE), state(DHCP, LEASE, LATER), state(TWO, LATER), state(SIX, LEASE, BOOTING)]
     return Subject(lambda: Dnsmasq(RUN), lambda: bring(links(), state(VXLAN, DHCP_TAP)), states)
 
 
@@ -194,7 +199,7 @@ SUBJECTS = [
         for subject, tools in (
             (linuxbridge, ()),
             (ovs, ("ovs-vswitchd", "ethtool")),
-            (dnsmasq, ("dnsmasq",)),
+            (dnsmasq, ("dnsmasq", "sysctl")),
             (instances, ("udhcpc",)),
             (routers, ("nft", "sysctl")),
             (metadata, ()),

@@ -105,20 +105,24 @@ def test_a_router_runs_in_the_zone_that_it_asks_for_as_soon_as_it_has_an_interfa
     assert demo.refused("PUT", f"/routers/{router['id']}", {"router": {"availability_zone_hints": []}})[0] == 400
 
 
-def test_a_network_is_moved_between_agents(admin, agents):
+def test_a_network_is_given_to_another_agent_and_taken_from_the_first(admin, agents):
     network = admin.network()
     admin.subnet(network)
     (before,) = hosting(admin, network)
     after = next(host for host in ("h1", "h2") if host != before)
     answer = admin.request("POST", f"/agents/{agents[after]}/dhcp-networks", json={"network_id": network["id"]})
     assert (answer.status_code, answer.json()) == (201, None)
-    assert hosting(admin, network) == [after]
+    assert sorted(hosting(admin, network)) == ["h1", "h2"]
     assert network["id"] in served(admin, agents[after])
-    assert network["id"] not in served(admin, agents[before])
-    (port,) = admin.list("ports", network_id=network["id"], device_owner="network:dhcp")
-    assert (port["binding:host_id"], port["binding:vif_type"]) == (after, "bridge")
+    assert network["id"] in served(admin, agents[before])
+    ports = admin.list("ports", network_id=network["id"], device_owner="network:dhcp")
+    assert {(port["binding:host_id"], port["binding:vif_type"]) for port in ports} == {("h1", "bridge"), ("h2", "bridge")}
+    assert len({port["fixed_ips"][0]["ip_address"] for port in ports}) == 2
     again = admin.refused("POST", f"/agents/{agents[after]}/dhcp-networks", {"network_id": network["id"]})
     assert again[:2] == (409, "NetworkHostedByDHCPAgent")
+    assert admin.request("DELETE", f"/agents/{agents[before]}/dhcp-networks/{network['id']}").status_code == 204
+    assert hosting(admin, network) == [after]
+    assert network["id"] not in served(admin, agents[before])
     assert admin.request("DELETE", f"/agents/{agents[after]}/dhcp-networks/{network['id']}").status_code == 204
     assert hosting(admin, network) == []
     assert admin.show("networks", network["id"])["availability_zones"] == []
@@ -234,7 +238,7 @@ def test_the_sdk(serving, admin, agents):
         sdk.network.add_dhcp_agent_to_network(found, network["id"])
         assert network["id"] in [hosted.id for hosted in sdk.network.dhcp_agent_hosting_networks(found)]
         sdk.network.remove_dhcp_agent_from_network(found, network["id"])
-        assert hosting(admin, network) == []
+        assert hosting(admin, network) == hosts
         router = sdk.network.create_router()
         sdk.network.add_router_to_agent(found, router)
         assert [agent.host for agent in sdk.network.routers_hosting_l3_agents(router)] == ["h1"]

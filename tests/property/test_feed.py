@@ -79,7 +79,9 @@ def act(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noq
         case "unwired":
             wires = ("physnet2",) if number % 2 else ()
             cloud.run(
-                register_host(cloud.view, host, HostDescription(physical_networks=wires, tunnel_address=f"172.18.2.{number + 1}"), NOW)
+                register_host(
+                    cloud.view, host, HostDescription(physical_networks=wires, tunnel_address=f"172.18.2.{number + 1}"), NOW, CLOUD
+                )
             )
         case "boot":
             cloud.run(create_servers(cloud.view, ADMIN, ServerRequest("i", "1", "netns"), 1, 1, CLOUD))

@@ -130,7 +130,7 @@ def test_a_tunnel_leads_only_to_hosts_that_no_physical_segment_reaches():
         ("compute02", "172.18.0.32", ("p1",)),
         ("compute03", "172.18.0.33", ()),
     ):
-        cloud.run(register_host(cloud.view, name, HostDescription(physical_networks=wires, tunnel_address=address), NOW))
+        cloud.run(register_host(cloud.view, name, HostDescription(physical_networks=wires, tunnel_address=address), NOW, CLOUD))
     network = cloud.network("mixed", segments=several(("vlan", "p1", 200), ("vxlan", None, 7)))
     for host in ("compute02", "compute03"):
         cloud.port(network, binding_host_id=host)
@@ -144,7 +144,7 @@ def test_a_tunnel_leads_only_to_hosts_that_no_physical_segment_reaches():
 def test_a_network_whose_subnets_are_tied_to_segments_is_a_domain_for_each():
     cloud = PlainCloud()
     for name, address, wire in (("compute01", "172.18.0.31", "p1"), ("compute02", "172.18.0.32", "p2")):
-        cloud.run(register_host(cloud.view, name, HostDescription(physical_networks=(wire,), tunnel_address=address), NOW))
+        cloud.run(register_host(cloud.view, name, HostDescription(physical_networks=(wire,), tunnel_address=address), NOW, CLOUD))
     network = cloud.network("routed", segments=several(("vlan", "p1", 200), ("vlan", "p2", 201)))
     first, second = sorted(cloud.view.find(Segment, "network_id", network.id), key=lambda segment: segment.segmentation_id)
     cloud.subnet(network, "10.0.1.0/24", segment_id=first.id, enable_dhcp=False)

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from naru.agent.instances import Instances
 from naru.drivers.announce import gratuitous_arp
 from naru.drivers.base import Foreign, plan
-from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.iproute import parse_failures
 from naru.drivers.links import Bridge, Port, Tap, Trunk
 from naru.drivers.linuxbridge import LinuxBridge
@@ -81,6 +80,7 @@ def test_vxlan_network_with_a_port_and_a_peer():
             "ip: link set dev tap33333333-aa up",
             "ip: neigh replace 10.7.0.9 lladdr fa:16:3e:00:00:09 dev vxlan-77 nud permanent",
             "ip: neigh replace fd00::9 lladdr fa:16:3e:00:00:09 dev vxlan-77 nud permanent",
+            "ip: neigh replace fe80::f816:3eff:fe00:9 lladdr fa:16:3e:00:00:09 dev vxlan-77 nud permanent",
             "bridge: fdb append 00:00:00:00:00:00 dev vxlan-77 dst 10.9.0.2",
             "bridge: fdb replace fa:16:3e:00:00:09 dev vxlan-77 dst 10.9.0.2",
         ],
@@ -239,80 +239,6 @@ def test_foreign_namespace_of_our_name_is_not_touched():
     actions, reasons = lines(bridges(), TAP, have=[foreign])
     assert not any("netns add" in line or "netns del" in line or line.startswith("write") for line in actions)
     assert reasons == ["it is somebody's"]
-
-
-def test_dhcp_server_of_a_network():
-    actions, _ = lines(Dnsmasq(RUN), DHCP, LEASE)
-    directory = f"/run/naru/dhcp/{N}"
-    assert actions == [
-        f"ip -n qdhcp-{N}: link set dev lo up",
-        f"ip -n qdhcp-{N}: link set dev ns-33333333-aa up",
-        f"ip -n qdhcp-{N}: addr flush dev ns-33333333-aa scope global",
-        f"ip -n qdhcp-{N}: addr add 10.7.0.2/28 dev ns-33333333-aa",
-        f"write {directory}/options: tag:subnet-s1,option:dns-server,9.9.9.9,8.8.8.8",
-        f"write {directory}/options: tag:subnet-s1,option:router,10.7.0.1",
-        f"write {directory}/options: tag:subnet-s1,option:classless-static-route,10.8.0.0/16,10.7.0.14,0.0.0.0/0,10.7.0.1",
-        f"write {directory}/options: tag:subnet-s1,249,10.8.0.0/16,10.7.0.14,0.0.0.0/0,10.7.0.1",
-        f"write {directory}/reservations: fa:16:3e:00:00:05,host-5,10.7.0.5",
-        (
-            f"sh: nsenter --net=/run/netns/qdhcp-{N} dnsmasq --conf-file=/dev/null --user=root --group= --port=0 --bind-dynamic "
-            f"--interface=ns-33333333-aa --except-interface=lo --pid-file={directory}/pid --dhcp-hostsfile={directory}/reservations "
-            f"--dhcp-optsfile={directory}/options --dhcp-leasefile={directory}/leases --dhcp-lease-max=65536 --dhcp-authoritative "
-            f"--no-ping --domain=openstacklocal --dhcp-option-force=option:mtu,1450 --log-facility={directory}/log --quiet-dhcp "
-            "--dhcp-range=set:subnet-s1,10.7.0.0,static,255.255.255.240,86400s"
-        ),
-        f"unlink: {directory}/stale",
-    ]
-
-
-def running(driver, *values, **changes):
-    """The DHCP server of `values` as it is read back from a host where it runs."""
-    (server,) = made(driver, *values)
-    fields = {field: getattr(server, field) for field in server.__struct_fields__}
-    return type(server)(**fields | {"addresses": ("10.7.0.2",), "device": ""} | changes)
-
-
-def test_new_reservation_is_loaded_by_a_signal():
-    driver = Dnsmasq(RUN)
-    other = LeaseState("p6", N, "fa:16:3e:00:00:06", "host-6", ("10.7.0.6",))
-    actions, _ = lines(driver, DHCP, LEASE, other, have=[running(driver, DHCP, LEASE)])
-    directory = f"/run/naru/dhcp/{N}"
-    assert actions[0] == f"write {directory}/stale: "
-    assert actions[-4:] == [
-        f"write {directory}/reservations: fa:16:3e:00:00:05,host-5,10.7.0.5",
-        f"write {directory}/reservations: fa:16:3e:00:00:06,host-6,10.7.0.6",
-        f"signal {directory}/pid: HUP",
-        f"unlink: {directory}/stale",
-    ]
-
-
-def test_agent_that_died_before_the_signal_sends_it_after_its_restart():
-    driver = Dnsmasq(RUN)
-    actions, _ = lines(driver, DHCP, LEASE, have=[running(driver, DHCP, LEASE, loaded=False)])
-    assert f"signal /run/naru/dhcp/{N}/pid: HUP" in actions
-
-
-def test_lease_of_an_address_that_is_now_anothers_is_dropped_by_a_restart():
-    driver = Dnsmasq(RUN)
-    leases = ("1 fa:16:3e:00:00:99 10.7.0.5 old 01:fa", "1 fa:16:3e:00:00:08 10.7.0.8 kept 01:fa")
-    actions, _ = lines(driver, DHCP, LEASE, have=[running(driver, DHCP, leases=leases)])
-    directory = f"/run/naru/dhcp/{N}"
-    assert actions[:2] == [f"signal {directory}/pid: TERM", f"write {directory}/leases: {leases[1]}"]
-    assert any(line.startswith("sh: nsenter") for line in actions)
-
-
-def test_dhcp_of_what_runs_as_wanted_is_left_alone():
-    driver = Dnsmasq(RUN)
-    assert lines(driver, DHCP, LEASE, have=[running(driver, DHCP, LEASE)]) == ([], [])
-
-
-def test_subnet_without_router_and_name_servers_says_so_lest_dnsmasq_names_itself():
-    bare = DhcpSubnet("s1", "10.7.0.0/28", "10.7.0.2", None)
-    actions, _ = lines(Dnsmasq(RUN), DhcpState(N, P, f"qdhcp-{N}", "ns-x", 1450, (bare, DhcpSubnet("s6", "fd00::/64", "fd00::2", None))))
-    assert [line.partition(": ")[2] for line in actions if "/options" in line.partition(": ")[0]] == [
-        "tag:subnet-s1,option:dns-server",
-        "tag:subnet-s1,option:router",
-    ]
 
 
 def test_instance_that_runs_has_a_dhcp_client_and_one_that_is_stopped_has_none():

@@ -228,7 +228,7 @@ def test_a_port_is_bound_where_its_host_can_carry_the_network(cloud):
     ],
 )
 def test_a_port_that_cannot_be_bound_says_why(cloud, able, network_type, reason):
-    cloud.run(register_host(cloud.view, "h", HostDescription(**able), NOW))
+    cloud.run(register_host(cloud.view, "h", HostDescription(**able), NOW, CLOUD))
     physical = {"provider_physical_network": "p1"} if network_type in ("flat", "vlan") else {}
     number = {} if network_type in ("flat", "local") else {"provider_segmentation_id": 7}
     network = cloud.network(provider_network_type=network_type, **physical, **number)
@@ -241,7 +241,7 @@ def test_a_port_is_plugged_as_the_agent_of_its_host_says(cloud):
     description = HostDescription(
         "openvswitch", tunnel_address="10.9.0.1", tunnel_types=("vxlan", "geneve"), vif_type="ovs", vif_details=details
     )
-    cloud.run(register_host(cloud.view, "h", description, NOW))
+    cloud.run(register_host(cloud.view, "h", description, NOW, CLOUD))
     port = cloud.port(cloud.network(provider_network_type="geneve", provider_segmentation_id=7), binding_host_id="h")
     assert (port.binding_vif_type, port.binding_vif_details) == ("ovs", {"port_filter": False, "connectivity": "l2", **details})
 

@@ -38,7 +38,7 @@ def agent_routes(door: HostDoor) -> list[Route]:
 async def _register(door: HostDoor, call: Call) -> Response:
     _require_secret(door, call)
     description = await _read(call, HostDescription)
-    agent = await door.backend.store.write(lambda view: register_host(view, call.id, description, door.backend.now()))
+    agent = await door.backend.store.write(lambda view: register_host(view, call.id, description, door.backend.now(), door.backend.cloud))
     return json_response({"id": agent.id})
 
 

@@ -6,6 +6,7 @@ The proof that a pid is ours is that its command line names its own pid file. So
 import os
 import select
 import signal
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ class Daemon(NamedTuple):
     argv: tuple[str, ...]
     netns: int  # inode of its network namespace
     devices: frozenset[str]  # that are up there
-    addresses: frozenset[str]  # IPv4 addresses that are local there, loopback left out
+    addresses: frozenset[str]  # that are local there; loopback, and IPv6 addresses of the link, left out
 
 
 def find(pid_file: Path) -> Daemon | None:
@@ -30,6 +31,8 @@ def find(pid_file: Path) -> Daemon | None:
             return None
         # /proc/PID/net shows the namespace of the process: no tool needs to be started inside it.
         devices, addresses = _devices(proc.joinpath("net/igmp").read_text()), _addresses(proc.joinpath("net/fib_trie").read_text())
+        if (if_inet6 := proc.joinpath("net/if_inet6")).exists():  # not where the kernel is without IPv6
+            addresses |= _addresses6(if_inet6.read_text())
         return Daemon(pid, tuple(argv), proc.joinpath("ns/net").stat().st_ino, devices, addresses)
     except (OSError, ValueError):
         return None
@@ -50,6 +53,12 @@ def _addresses(fib_trie: str) -> frozenset[str]:
         elif words[:3] == ["/32", "host", "LOCAL"] and not address.startswith("127."):
             found.add(address)
     return frozenset(found)
+
+
+def _addresses6(if_inet6: str) -> frozenset[str]:
+    """Lines "fd00…0002 02 40 00 80 eth0": address, device number, prefix length, scope (00: global), flags, device."""
+    entries = (line.split() for line in if_inet6.splitlines())
+    return frozenset(str(IPv6Address(int(address, 16))) for address, _, _, scope, *_ in entries if scope == "00")
 
 
 def send(pid_file: Path, name: str) -> None:

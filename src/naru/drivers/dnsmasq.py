@@ -1,37 +1,39 @@
-"""DHCP by dnsmasq(8): one daemon per network, in the network's `qdhcp-…` namespace; it outlives the agent.
+"""DHCP by dnsmasq(8): one daemon per L2 domain, in the domain's `qdhcp-…` namespace; it outlives the agent. It also sends router
+advertisements, where no router does.
 
-All of a network's DHCP is one fact: the arguments of the daemon, the addresses of its port, its files. Files lie in
-`<run_dir>/dhcp/<network id>/`. Reservations and options are read again on SIGHUP; other changes need a restart.
-
-A reservation carries no `set:<tag>`: dnsmasq 2.90 of Debian 12 crashes on SIGHUP once a client holds a lease of a
-tagged one. Options are tied to the subnet's tag instead, which its `--dhcp-range` sets.
+All of a domain's DHCP is one fact: the arguments of the daemon, the addresses of its port, its files. Files lie in
+`<run_dir>/dhcp/<network or segment id>/`. Reservations and options are read again on SIGHUP; other changes need a restart. See
+dnsmasq_lines.py for the text.
 """
 
 import shlex
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
 
 from naru.drivers import daemons, iproute
 from naru.drivers.base import Action, Fact, Failure, Step
+from naru.drivers.dnsmasq_lines import arguments, options, reservations, server_addresses, tags
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import METADATA_ADDRESS, DhcpState, DhcpSubnet, HostState, LeaseState
+from naru.model.hoststate import DhcpState, HostState, LeaseState
 
-_Subnets = list[tuple[DhcpSubnet, IPv4Network]]
+# Of the server's device: it takes no addresses from routers, and need not ask first whether somebody has its own.
+_SETTINGS = ("accept_ra=0", "accept_dad=0")
 
 
 class DhcpServer(Fact, frozen=True):
-    """The DHCP of one network. Where it was read: what runs, what its files say, and which leases it has given."""
+    """The DHCP of one domain. Where it was read: what runs, what its files say, and which leases it has given."""
 
     directory: str
     netns: str  # read: "" if nothing runs, or if it runs in a namespace that has lost its name
     device: str
     argv: tuple[str, ...]
     addresses: tuple[str, ...]  # wanted: "address/prefix"; read: the addresses alone, as the kernel shows them
+    tags: tuple[str, ...]  # which clients have options of their own
     options: tuple[str, ...]
-    reservations: tuple[str, ...]  # "mac,hostname,address"
+    reservations: tuple[str, ...]  # "mac,hostname,address", "mac,hostname,[IPv6 address]"
     loaded: bool = True  # read: the files have not changed since the daemon was last told to read them
-    leases: tuple[str, ...] = ()  # read: lines of dnsmasq's own file, "expiry mac address hostname client-id"
+    # Read: lines of dnsmasq's own file, "expiry mac address hostname client-id", of IPv6 "expiry iaid address hostname duid".
+    leases: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -41,7 +43,7 @@ class DhcpServer(Fact, frozen=True):
         return isinstance(have, DhcpServer) and self._runs_in(have) and self._is_addressed_in(have) and self._is_loaded_in(have)
 
     def _runs_in(self, have: "DhcpServer") -> bool:
-        return (self.argv, self.netns) == (have.argv, have.netns) and not self._conflicts(have)
+        return (self.argv, self.netns, self.tags) == (have.argv, have.netns, have.tags) and not self._conflicts(have)
 
     def _is_addressed_in(self, have: "DhcpServer") -> bool:
         return sorted(address.partition("/")[0] for address in self.addresses) == sorted(have.addresses)
@@ -50,12 +52,15 @@ class DhcpServer(Fact, frozen=True):
         return have.loaded and (self.options, self.reservations) == (have.options, have.reservations)
 
     def _conflicts(self, have: "DhcpServer") -> set[str]:
-        """Leases of an address that is now reserved for another MAC: dnsmasq would refuse it until they expire."""
-        reserved_for = {address: mac for mac, *_, address in (line.split(",") for line in self.reservations)}
-        return {line for line in have.leases for _, mac, address, *_ in [line.split()] if reserved_for.get(address, mac) != mac}
+        """Leases of an address that is now reserved for another client: dnsmasq would refuse it until they expire."""
+        reserved = {line.rpartition(",")[2].strip("[]"): line for line in self.reservations}
+        leases = ((line, line.split()) for line in have.leases if line.count(" ") > 2)  # not the line "duid …": the server's own
+        held = ((line, words, reserved[words[2]]) for line, words in leases if words[2] in reserved)
+        return {line for line, words, reservation in held if _is_anothers(words, reservation, is_new=reservation not in have.reservations)}
 
     def add(self) -> Iterable[Step]:
         yield from self._address()
+        yield from self._lines("tags", self.tags)
         yield from self._write()
         yield Action(self.key, ("sh",), shlex.join(("nsenter", f"--net={iproute.NETNS_DIR / self.netns}", *self.argv)))
         yield self._settle()
@@ -86,6 +91,8 @@ class DhcpServer(Fact, frozen=True):
 
     def _address(self) -> Iterable[Action]:
         tool = ("ip", "-n", self.netns)
+        for setting in _SETTINGS:
+            yield Action(self.key, ("netns", self.netns, "sysctl", "-q", "-e", "-p", "-"), f"net.ipv6.conf.{self.device}.{setting}")
         yield Action(self.key, tool, "link set dev lo up")
         yield Action(self.key, tool, f"link set dev {self.device} up")
         yield Action(self.key, tool, f"addr flush dev {self.device} scope global")
@@ -107,6 +114,15 @@ class DhcpServer(Fact, frozen=True):
         return Action(self.key, ("unlink",), f"{self.directory}/stale")
 
 
+def _is_anothers(lease: list[str], reservation: str, *, is_new: bool) -> bool:
+    """Whether the words of a lease are of another client than the reservation of its address."""
+    _, mac, address, *_, client = lease
+    if ":" not in address:
+        return not reservation.startswith(mac)
+    # A DUID need not say the MAC (RFC 8415 §11): then the lease is taken for the client's own until its reservation changes.
+    return is_new and not client.endswith(reservation.partition(",")[0])
+
+
 class Dnsmasq:
     """The driver: DhcpState with the LeaseStates of its network -> a DhcpServer."""
 
@@ -114,32 +130,25 @@ class Dnsmasq:
         self._directory = run_dir / "dhcp"
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
-        reservations: dict[str, list[LeaseState]] = {}
+        leases: dict[str, list[LeaseState]] = {}
         for value in desired.values():
             if isinstance(value, LeaseState):
-                reservations.setdefault(value.network_id, []).append(value)
-        servers = [
-            self._want_server(value, reservations.get(value.network_id, []))
-            for value in desired.values()
-            if isinstance(value, DhcpState) and _ipv4_subnets(value)
-        ]
+                leases.setdefault(value.network_id, []).append(value)
+        servers = [self._want_server(value, leases.get(value.network_id, [])) for value in desired.values() if isinstance(value, DhcpState)]
         return {server.name: server for server in servers}, []
 
-    def _want_server(self, dhcp: DhcpState, reservations: Iterable[LeaseState]) -> DhcpServer:
+    def _want_server(self, dhcp: DhcpState, leases: list[LeaseState]) -> DhcpServer:
         directory = self._directory / dhcp.network_id
-        subnets = _ipv4_subnets(dhcp)
         return DhcpServer(
             key=dhcp.key,
             directory=str(directory),
             netns=dhcp.netns,
             device=dhcp.device,
-            argv=_arguments(dhcp, subnets, directory),
-            addresses=(
-                *(f"{subnet.server_address}/{network.prefixlen}" for subnet, network in subnets),
-                *([f"{METADATA_ADDRESS}/32"] if dhcp.metadata else []),
-            ),
-            options=tuple(line for subnet, _ in subnets for line in _options(subnet)),
-            reservations=_reservations(reservations, [network for _, network in subnets]),
+            argv=arguments(dhcp, directory),
+            addresses=server_addresses(dhcp),
+            tags=tags(leases),
+            options=options(dhcp, leases),
+            reservations=reservations(dhcp, leases),
         )
 
     def read(self) -> dict[str, Fact]:
@@ -157,68 +166,6 @@ class Dnsmasq:
         return [daemon.pid for daemon in found if daemon is not None]
 
 
-def _arguments(dhcp: DhcpState, subnets: _Subnets, directory: Path) -> tuple[str, ...]:
-    ranges = [
-        f"--dhcp-range=set:{_tag(subnet)},{network.network_address},static,{network.netmask},{dhcp.lease_s}s" for subnet, network in subnets
-    ]
-    return (
-        "dnsmasq",
-        "--conf-file=/dev/null",
-        "--user=root",
-        "--group=",  # and its group stays: a user namespace without further groups refuses to change it
-        "--port=0",  # DHCP alone: names are not its business
-        "--bind-dynamic",
-        f"--interface={dhcp.device}",
-        "--except-interface=lo",
-        f"--pid-file={directory}/pid",
-        f"--dhcp-hostsfile={directory}/reservations",
-        f"--dhcp-optsfile={directory}/options",
-        f"--dhcp-leasefile={directory}/leases",
-        "--dhcp-lease-max=65536",
-        "--dhcp-authoritative",
-        "--no-ping",  # the server has already made sure that an address is free; the ping costs a client a second
-        f"--domain={dhcp.domain}",
-        f"--dhcp-option-force=option:mtu,{dhcp.mtu_bytes}",
-        f"--log-facility={directory}/log",
-        "--quiet-dhcp",
-        *ranges,
-    )
-
-
-def _ipv4_subnets(dhcp: DhcpState) -> _Subnets:
-    parsed = [(subnet, ip_network(subnet.cidr)) for subnet in dhcp.subnets]
-    return [(subnet, network) for subnet, network in parsed if isinstance(network, IPv4Network)]
-
-
-def _options(subnet: DhcpSubnet) -> Iterable[str]:
-    """Lines of `--dhcp-optsfile`. An option without a value keeps dnsmasq from sending its own address in its place."""
-    tag = f"tag:{_tag(subnet)}"
-    yield ",".join((tag, "option:dns-server", *subnet.dns_nameservers))
-    yield ",".join((tag, "option:router", *([subnet.gateway_ip] if subnet.gateway_ip else [])))
-    routes = [(route.destination, route.nexthop) for route in subnet.host_routes]
-    if routes:
-        # A client that gets routes must ignore the router option (RFC 3442): the default route goes along. 249: older Windows.
-        if subnet.gateway_ip and "0.0.0.0/0" not in dict(routes):
-            routes.append(("0.0.0.0/0", subnet.gateway_ip))
-        flat = [part for route in routes for part in route]
-        yield ",".join((tag, "option:classless-static-route", *flat))
-        yield ",".join((tag, "249", *flat))
-
-
-def _reservations(leases: Iterable[LeaseState], networks: list[IPv4Network]) -> tuple[str, ...]:
-    in_subnets = {
-        ",".join(part for part in (lease.mac_address, lease.hostname, address) if part)
-        for lease in leases
-        for address in lease.ip_addresses
-        if ":" not in address and any(IPv4Address(address) in network for network in networks)
-    }
-    return tuple(sorted(in_subnets))
-
-
-def _tag(subnet: DhcpSubnet) -> str:
-    return f"subnet-{subnet.subnet_id}"
-
-
 def _observe(directory: Path, netns_names: Mapping[int, str]) -> DhcpServer:
     daemon = daemons.find(directory / "pid")
     return DhcpServer(
@@ -228,10 +175,11 @@ def _observe(directory: Path, netns_names: Mapping[int, str]) -> DhcpServer:
         device="",
         argv=daemon.argv if daemon else (),
         addresses=tuple(daemon.addresses) if daemon else (),
+        tags=_file_lines(directory / "tags"),
         options=_file_lines(directory / "options"),
         reservations=_file_lines(directory / "reservations"),
         loaded=not (directory / "stale").exists(),
-        leases=tuple(line for line in _file_lines(directory / "leases") if len(line.split()) >= 4),
+        leases=_file_lines(directory / "leases"),
     )
 
 

@@ -6,6 +6,7 @@ an IPv6 address and talks on the tenant's network. Sources: ip-link(8), ip-netns
 """
 
 from collections.abc import Iterable
+from ipaddress import IPv6Address
 
 from naru.drivers.base import Action, Fact, Failure, Step
 
@@ -325,6 +326,12 @@ def near_address(mac_address: str) -> str:
     bridge, which takes the lowest MAC of its ports, does not change its own with every tap.
     """
     return f"{'fa' if mac_address.startswith('fe') else 'fe'}{mac_address[2:]}"
+
+
+def link_local(mac_address: str) -> IPv6Address:
+    """The address that a device with this MAC gives itself: RFC 4291, appendix A."""
+    octets = bytes.fromhex(mac_address.replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((octets[0] ^ 2,)) + octets[1:3] + b"\xff\xfe" + octets[3:])
 
 
 def _delete_link(key: str, device: str) -> Action:

@@ -26,6 +26,7 @@ from naru.drivers.links import (
     Tap,
     Trunk,
     Uplink,
+    link_local,
 )
 from naru.drivers.observe import file_names, read_links, read_namespaces, vlan_options, vxlan_options, want_namespaces
 from naru.drivers.tools import run_actions
@@ -166,7 +167,9 @@ class LinuxBridge:
 
 
 def _want_neighbours(peer: PeerState) -> Iterator[Fact]:
-    for address in peer.ip_addresses:
+    # With IPv6 also the address on the link, by which routers and DHCPv6 servers speak: what is asked for here and not known is dropped.
+    own = [str(link_local(peer.mac_address))] if any(":" in address for address in peer.ip_addresses) else []
+    for address in (*peer.ip_addresses, *own):
         yield Neighbour(peer.key, vxlan_name(peer.tunnel.segmentation_id or 0), address, peer.mac_address)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from naru.drivers import nftables
 from naru.drivers.base import Action, Fact, Failure, ToolError
 from naru.drivers.filters import Chain, Element, Elements, Members, Tables, chain
+from naru.drivers.links import link_local
 from naru.drivers.rules import (
     BASE_CHAINS,
     CHAIN_KINDS,
@@ -126,7 +127,7 @@ def _port_elements(value: FilterState, number: int) -> Iterator[Element]:
         macs.setdefault(source.mac_address, []).append(source.ip_address)
     for mac, texts in macs.items():
         yield Element("bridge", "macs", f"{from_port} . {mac}")
-        for text in _collapsed([*texts, str(_link_local(mac))]):
+        for text in _collapsed([*texts, str(link_local(mac))]):
             version = 6 if ":" in text else 4
             yield Element("bridge", f"{'prefixes' if '/' in text else 'sources'}{version}", f"{from_port} . {mac} . {text}")
             if version == 6 and "/" in text:
@@ -182,12 +183,6 @@ def _widest(texts: list[str]) -> Iterator[str]:
 
 def _text(network: str) -> str:
     return network.removesuffix("/128" if ":" in network else "/32")
-
-
-def _link_local(mac: str) -> IPv6Address:
-    """RFC 4291, appendix A."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((octets[0] ^ 2,)) + octets[1:3] + b"\xff\xfe" + octets[3:])
 
 
 def _mark(value: int) -> str:

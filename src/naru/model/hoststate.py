@@ -154,16 +154,20 @@ class Route(msgspec.Struct, frozen=True, gc=False):
 
 
 class DhcpSubnet(msgspec.Struct, frozen=True, gc=False):
+    """`mode` in Neutron's words. An IPv6 subnet may be without addresses (`slaac`), or with options only (`dhcpv6-stateless`)."""
+
     subnet_id: str
     cidr: str
     server_address: str  # of the DHCP port, in `cidr`
     gateway_ip: str | None
     dns_nameservers: tuple[str, ...] = ()
     host_routes: tuple[Route, ...] = ()
+    mode: str = "dhcpv6-stateful"  # of IPv6
+    advertised: bool = False  # IPv6: the server sends router advertisements, as there is no router that does
 
 
 class DhcpState(_Value, frozen=True, tag="dhcp"):
-    """The DHCP server of a network: dnsmasq in `netns`, listening on `device` (its tap is a `TapState`)."""
+    """The DHCP server of an L2 domain: dnsmasq in `netns`, listening on `device` (its tap is a `TapState`)."""
 
     network_id: str
     port_id: str
@@ -180,14 +184,23 @@ class DhcpState(_Value, frozen=True, tag="dhcp"):
         return f"dhcp/{self.network_id}"
 
 
+class ClientOption(msgspec.Struct, frozen=True, gc=False):
+    """A DHCP option for one client: a number, or a name as dnsmasq knows it, perhaps after `tag:NAME,`."""
+
+    name: str
+    value: str
+    ip_version: int = 4
+
+
 class LeaseState(_Value, frozen=True, tag="lease"):
-    """A reservation that the network's DHCP server hands to one MAC."""
+    """What the domain's DHCP server hands to one MAC: reserved addresses, and options of its own."""
 
     port_id: str
     network_id: str
     mac_address: str
     hostname: str
     ip_addresses: tuple[str, ...]
+    options: tuple[ClientOption, ...] = ()
 
     @property
     def key(self) -> str:

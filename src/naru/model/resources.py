@@ -265,6 +265,12 @@ class Subnet(Resource, frozen=True, kw_only=True):
         "segment_id": lambda subnet: (subnet.segment_id,) if subnet.segment_id else (),
     }
 
+    @property
+    def leases(self) -> bool:
+        """Whether DHCP hands out its addresses. Of an IPv6 subnet without modes too: somebody else's router may send clients to it."""
+        modes = (self.ipv6_ra_mode, self.ipv6_address_mode)
+        return self.enable_dhcp and (self.ip_version == 4 or self.ipv6_address_mode == "dhcpv6-stateful" or modes == (None, None))
+
 
 # Of these, only "normal" can be bound.
 VNIC_TYPES = (
@@ -276,7 +282,7 @@ VNIC_TYPES = (
 class Port(Resource, frozen=True, kw_only=True):
     """https://docs.openstack.org/api-ref/network/v2/#ports
 
-    `provisioned` names the parts that its hosts have reported done ("L2", "DHCP"); `status` follows from it.
+    `provisioned` names the parts that hosts have reported done ("L2", "DHCP@host"); `status` follows from it.
     """
 
     kind: ClassVar[str] = "Port"
@@ -345,6 +351,7 @@ class Port(Resource, frozen=True, kw_only=True):
         "network_id": lambda port: (port.network_id,),
         "device_id": lambda port: (port.device_id,),
         "dhcp": lambda port: (port.network_id,) if port.device_owner == DHCP_OWNER else (),
+        "dhcp_host": lambda port: (port.binding_host_id,) if port.device_owner == DHCP_OWNER else (),
         "qos_policy_id": lambda port: (port.qos_policy_id,) if port.qos_policy_id else (),
         "pick_id": lambda port: (port.pick_id,) if port.pick_id else (),
         "mac_address": lambda port: (port.mac_address,),

@@ -10,21 +10,18 @@ from naru.model.compute import Fault, Server
 from naru.model.errors import not_found
 from naru.model.hoststate import HostDescription, HostReport, InstanceReport
 from naru.model.identity import Caller
-from naru.model.resources import DHCP_OWNER, Changes, Network, Port, new_id, put, remove
+from naru.model.resources import Changes, Port, new_id, put, remove
 from naru.model.view import View
 from naru.service.binding import agent_of
-from naru.service.dhcp import dhcp_ports, ensure_dhcp_server
+from naru.service.dhcp import ensure_all_dhcp_servers, servers_of
 from naru.service.policy import Cloud, fetch_own
-from naru.service.ports import bind_anew, port_status
+from naru.service.ports import bind_anew, leased_by, port_status
 from naru.service.router_hosts import ensure_router_hosts, settle_routing
 
 _HEARTBEAT_KEPT_S = 10  # a newer heartbeat than this is not worth a write
 
-# The part of a port that a HostState key of this kind provisions.
-_PARTS = {"tap": "L2", "lease": "DHCP"}
 
-
-def register_host(view: View, host: str, description: HostDescription, now: datetime) -> Changes[Agent]:
+def register_host(view: View, host: str, description: HostDescription, now: datetime, cloud: Cloud) -> Changes[Agent]:
     """A host says what it can do: ports may be bound now that could not be; networks get DHCP servers, routers a host."""
     agent = agent_of(view, host) or Agent(id=new_id(), host=host)
     configurations = {
@@ -47,9 +44,7 @@ def register_host(view: View, host: str, description: HostDescription, now: date
     yield put(agent)
     for port in list(view.find(Port, "binding:host_id", host)):
         yield from bind_anew(view, port)
-    for network in list(view.all(Network)):
-        yield from ensure_dhcp_server(view, network.id)
-    yield from ensure_router_hosts(view)
+    yield from _place_services(view, cloud)
     return agent
 
 
@@ -64,7 +59,7 @@ def record_report(view: View, host: str, report: HostReport, now: datetime, clou
     if failures != agent.failures or is_old or not agent.alive:
         yield put(replace(agent, failures=failures, alive=True, heartbeat_timestamp=_text(now)))
     if not agent.alive:
-        yield from ensure_router_hosts(view)
+        yield from _place_services(view, cloud)
     for key in report.ok:
         yield from _settle(view, host, key, achieved=True)
     for key in (*report.failed, *report.gone):
@@ -80,34 +75,42 @@ def record_report(view: View, host: str, report: HostReport, now: datetime, clou
 
 
 def mark_silent_hosts(view: View, cloud: Cloud, now: datetime) -> Changes[None]:
-    """Agents not heard of for `agent_down_time_s` are not alive: the routers of their hosts go to others."""
+    """Agents not heard of for `agent_down_time_s` are not alive: the routers and DHCP servers of their hosts go to others."""
     silent = [a for a in view.all(Agent) if a.alive and _age_s(a.heartbeat_timestamp, now) > cloud.agent_down_time_s]
     for agent in silent:
         yield put(replace(agent, alive=False))
     if silent:
-        yield from ensure_router_hosts(view)
+        yield from _place_services(view, cloud)
 
 
 def update_agent(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Agent]:
     agent = fetch_own(view, caller, Agent, id, "update")
     changed = replace(agent, **given)
     yield put(changed)
-    yield from ensure_router_hosts(view)
+    yield from _place_services(view, cloud)
     return changed
 
 
 def delete_agent(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
     """A host that still runs registers again."""
     yield remove(fetch_own(view, caller, Agent, id, "delete"))
+    yield from _place_services(view, cloud)
+
+
+def _place_services(view: View, cloud: Cloud) -> Changes[None]:
+    """After hosts came, went or changed: networks are served, and routers run, where that can be."""
+    yield from ensure_all_dhcp_servers(view, cloud)
     yield from ensure_router_hosts(view)
 
 
 def _settle(view: View, host: str, key: str, *, achieved: bool) -> Changes[None]:
     """A port's part is done, or not any more. A host speaks only for what it was asked to do."""
     kind, _, id = key.partition("/")
-    part = _PARTS.get(kind)
-    port = view.get(Port, id) if part is not None else None
-    if part is None or port is None or host not in _responsible(view, port, part):
+    port = view.get(Port, id) if kind in ("tap", "lease") else None
+    if port is None:
+        return
+    part, responsible = ("L2", {port.binding_host_id}) if kind == "tap" else (leased_by(host), _servers(view, port))
+    if host not in responsible and part not in port.provisioned:
         return
     provisioned = tuple(sorted({*port.provisioned, part} if achieved else {*port.provisioned} - {part}))
     if provisioned != port.provisioned:
@@ -115,18 +118,14 @@ def _settle(view: View, host: str, key: str, *, achieved: bool) -> Changes[None]
         yield put(replace(changed, status=port_status(view, changed)))
 
 
-def _responsible(view: View, port: Port, part: str) -> set[str]:
-    if part == "L2":
-        return {port.binding_host_id}
-    subnets = {ip.subnet_id for ip in port.fixed_ips}
-    servers = dhcp_ports(view, port.network_id)
-    return {server.binding_host_id for server in servers if not subnets.isdisjoint(ip.subnet_id for ip in server.fixed_ips)}
+def _servers(view: View, port: Port) -> set[str]:
+    return {server.binding_host_id for server in servers_of(view, port)}
 
 
 def _forget_the_rest(view: View, host: str, achieved: set[str]) -> Changes[None]:
     """After a full report: what the host did not name, it does not have."""
     here = list(view.find(Port, "binding:host_id", host))
-    served = {port.network_id for port in here if port.device_owner == DHCP_OWNER}
+    served = {port.network_id for port in view.find(Port, "dhcp_host", host)}
     for port in here:
         if f"tap/{port.id}" not in achieved:
             yield from _settle(view, host, f"tap/{port.id}", achieved=False)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from naru.model.errors import Conflict, Forbidden
 from naru.model.identity import Caller, Read
-from naru.model.resources import Changes, Network, Port, Subnet, new_id, put, remove
+from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import (
@@ -19,7 +19,7 @@ from naru.service.addressing import (
     take_wanted,
     with_automatic,
 )
-from naru.service.dhcp import ensure_dhcp_server, is_unserved
+from naru.service.dhcp import ensure_dhcp_servers, is_unserved, servers_of
 from naru.service.growth import choose_or_grow
 from naru.service.holds import Taken, count_held, forget_pick, release_addresses, take_placements, wake_addresses
 from naru.service.logs import forget_logs
@@ -126,8 +126,8 @@ def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[No
     check_deletable(view, port)
     check_in_no_trunk(view, port)
     yield from remove_port(view, port, cloud)
-    if is_unserved(view, port.network_id):  # it was the server's, or a full network has an address for one again
-        yield from ensure_dhcp_server(view, port.network_id)
+    if port.device_owner == DHCP_OWNER or is_unserved(view, port.network_id):  # a full network has an address for a server again
+        yield from ensure_dhcp_servers(view, port.network_id, cloud)
 
 
 def _check_not_a_servers(caller: Caller, port: Port) -> None:
@@ -172,11 +172,9 @@ def check_unused(port: Port) -> None:
 
 
 def port_status(view: View, port: Port) -> str:
-    """ACTIVE only when L2 is wired and, where DHCP serves it, its reservation is loaded."""
-    needed = {"L2"}
-    if not port.device_owner.startswith("network:") and needs_lease(view, port):
-        needed.add("DHCP")
-    return "ACTIVE" if port.admin_state_up and needed <= set(port.provisioned) else "DOWN"
+    """ACTIVE only when L2 is wired and, where DHCP gives it addresses, a server has loaded them."""
+    is_ready = port.device_owner.startswith("network:") or not needs_lease(view, port) or has_lease(view, port)
+    return "ACTIVE" if port.admin_state_up and "L2" in port.provisioned and is_ready else "DOWN"
 
 
 def unwired(port: Port) -> Port:
@@ -186,7 +184,16 @@ def unwired(port: Port) -> Port:
 
 def needs_lease(view: View, port: Port) -> bool:
     subnets = (view.get(Subnet, ip.subnet_id) for ip in port.fixed_ips)
-    return any(subnet is not None and subnet.enable_dhcp and subnet.ip_version == 4 for subnet in subnets)
+    return any(subnet is not None and subnet.leases for subnet in subnets)
+
+
+def has_lease(view: View, port: Port) -> bool:
+    return any(leased_by(server.binding_host_id) in port.provisioned for server in servers_of(view, port))
+
+
+def leased_by(host: str) -> str:
+    """The part of a port that the DHCP server on a host provisions."""
+    return f"DHCP@{host}"
 
 
 def bind_anew(view: View, port: Port) -> Changes[None]:

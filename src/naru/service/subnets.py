@@ -15,7 +15,7 @@ from naru.model.routing import INTERFACE_OWNER
 from naru.model.view import View
 from naru.service.address_scopes import show_scopes
 from naru.service.addressing import automatic_addresses, check_not_held, is_automatic
-from naru.service.dhcp import ensure_dhcp_server
+from naru.service.dhcp import ensure_dhcp_servers
 from naru.service.networks import check_mtu
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader_of_new, refused
 from naru.service.router_ports import check_gateway_change
@@ -54,7 +54,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     for port in list(view.find(Port, "network_id", network.id)) if is_automatic(subnet) else ():
         if port.device_owner not in (DHCP_OWNER, INTERFACE_OWNER):
             yield put(replace(port, fixed_ips=(*port.fixed_ips, *automatic_addresses([subnet], port.mac_address))))
-    yield from ensure_dhcp_server(view, network.id)
+    yield from ensure_dhcp_servers(view, network.id, cloud)
     return subnet
 
 
@@ -69,8 +69,7 @@ def update_subnet(view: View, caller: Caller, id: str, given: dict[str, Any], cl
     yield put(changed)
     if (changed.gateway_ip, changed.segment_id) != (subnet.gateway_ip, subnet.segment_id):
         yield from follow_peers(view, subnet.network_id, subnet)
-    if (changed.enable_dhcp, changed.allocation_pools) != (subnet.enable_dhcp, subnet.allocation_pools):
-        yield from ensure_dhcp_server(view, subnet.network_id)
+    yield from ensure_dhcp_servers(view, subnet.network_id, cloud)
     return changed
 
 
