@@ -31,7 +31,8 @@ from naru.api.rules import rule_names
 from naru.api.serve import listen, serve
 from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
-from naru.integrations.keystone import open_keystone
+from naru.integrations.keystone import http_client, open_keystone
+from naru.integrations.nova_events import NovaEvents
 from naru.integrations.webhook import Webhook, open_webhook
 from naru.model.errors import NaruError, Unavailable
 from naru.model.identity import Overrides
@@ -92,6 +93,15 @@ class Server:
         self.picks = PickOutcomes()
         self.store.listen(self.picks.on_changes)
         self.webhook = open_webhook(settings.scheduler)
+        self.nova_events = self._tell_nova()
+
+    def _tell_nova(self) -> NovaEvents | None:
+        account, nova = self.settings.keystone, self.settings.nova
+        if self.keystone is None or not nova.events:
+            return None
+        events = NovaEvents(self.store.view, self.keystone, partial(http_client, account), account.region_name, nova.endpoint)
+        self.store.listen(events.on_changes)
+        return events
 
     def _authenticate(self) -> Authenticate:
         if self.settings.auth == "none":
@@ -127,17 +137,29 @@ class Server:
         await self.store.write(lambda view: keep_default_ranges(view, self.backend.cloud.ranges))
         if self.keystone is None:
             await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
-        duties = (self._sweep(), self._record_usage(), self._watch_capacity(), self._grow_ahead(), self._greet_keystone())
+        duties = (
+            self._sweep(),
+            self._record_usage(),
+            self._watch_capacity(),
+            self._grow_ahead(),
+            self._greet_keystone(),
+            self._run_events(),
+        )
         chores = [asyncio.ensure_future(duty) for duty in duties]
         try:
             await serve(self.app(), self._listening, stop, on_ready, self.publisher.close)
         finally:
             for chore in chores:
                 chore.cancel()
-            for door in (self.keystone, self.webhook):
+            for door in (self.keystone, self.webhook, self.nova_events):
                 if door is not None:
                     await door.close()
             self.store.stop()
+
+    async def _run_events(self) -> None:
+        if self.nova_events is not None:
+            self.nova_events.remember(utc_now())
+            await self.nova_events.run()
 
     async def _greet_keystone(self) -> None:
         """The log says at the start what would else be found by the first user: no Keystone, no account there, no endpoint."""
@@ -145,7 +167,7 @@ class Server:
             return
         region = self.settings.keystone.region_name
         with contextlib.suppress(Unavailable):  # was logged
-            if not await self.keystone.has_endpoint(region):
+            if not await self.keystone.endpoints("network", region):
                 _log.warning("the catalog has no network endpoint: clients will not find this server", region=region)
 
     async def _sweep(self) -> None:

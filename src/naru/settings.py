@@ -78,6 +78,13 @@ class Keystone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_token_roles: tuple[str, ...] = ("service",)  # one of them makes a token in X-Service-Token a service's
 
 
+class Nova(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom auth = "keystone" has told of ports: the account of [keystone] needs the role admin for it."""
+
+    events: bool = True  # is Nova told when a port of one of its servers is wired, changes or goes
+    endpoint: str = ""  # of the Compute API, http://controller:8774/v2.1; empty: the catalog's
+
+
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mechanism: Literal["linuxbridge", "openvswitch"] = "linuxbridge"
     physical_interface_mappings: dict[str, str] = {}  # linuxbridge: physical network -> device of this host
@@ -122,6 +129,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scheduler: Scheduler = Scheduler()
     quota: Quota = Quota()
     keystone: Keystone = Keystone()
+    nova: Nova = Nova()
     agent: Agent = Agent()
 
 

@@ -57,16 +57,21 @@ def open_keystone(account: settings.Keystone) -> "Keystone":
         raise settings.SettingsError(f"cannot use keystone.cafile {account.cafile}: {error}") from None
 
 
+def http_client(account: settings.Keystone, url: str) -> httpx.AsyncClient:
+    """For a service at `url` that trusts the same authorities. Raises OSError for certificates that cannot be read."""
+    trusted: ssl.SSLContext | bool = url.startswith("https:")  # loading the certificates of all authorities costs 8 MB
+    if account.cafile:
+        trusted = ssl.create_default_context(cafile=account.cafile)
+    return httpx.AsyncClient(timeout=ANSWER_S, trust_env=False, verify=trusted)
+
+
 class Keystone:
     """Lives on one event loop. Every method raises Unavailable where Keystone does not answer, or not as it should."""
 
     def __init__(self, account: settings.Keystone) -> None:
         self.url = f"{account.auth_url.rstrip('/').removesuffix('/v3')}/v3"
         self._login = _login(account)
-        trusted: ssl.SSLContext | bool = self.url.startswith("https:")  # loading the certificates of all authorities costs 8 MB
-        if account.cafile:
-            trusted = ssl.create_default_context(cafile=account.cafile)
-        self._http = httpx.AsyncClient(timeout=ANSWER_S, trust_env=False, verify=trusted)
+        self._http = http_client(account, self.url)
         self._own_token = ""
         self._logging_in = asyncio.Lock()
 
@@ -75,28 +80,24 @@ class Keystone:
 
     async def validate(self, secret: str, *, allow_expired: bool = False) -> tuple[Caller, datetime] | None:
         """Whom a token stands for, and when it ends; None: it stands for nobody."""
-        own = self._own_token or await self._log_in("")
+        own = self._own_token or await self.log_in("")
         answer = await self._look_up(secret, own, allow_expired=allow_expired)
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # it is our token that does not hold any more
-            answer = await self._look_up(secret, await self._log_in(own), allow_expired=allow_expired)
+            answer = await self._look_up(secret, await self.log_in(own), allow_expired=allow_expired)
         if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.BAD_REQUEST):
             return None
         token = _read(answer)
         return _caller(token), datetime.fromisoformat(token.expires_at)
 
-    async def has_endpoint(self, region: str) -> bool:
-        """Whether clients will find a network service in the region's catalog."""
-        own = self._own_token or await self._log_in("")
+    async def endpoints(self, kind: str, region: str) -> list[str]:
+        """The URLs of a kind of service in the region's catalog, the public one first."""
+        own = self._own_token or await self.log_in("")
         token = _read(await self._look_up(own, own, catalog=True))
-        networks = [service for service in token.catalog if service.get("type") == "network"]
-        return any(endpoint.get("region_id") == region for service in networks for endpoint in service.get("endpoints", ()))
+        listed = (endpoint for service in token.catalog if service.get("type") == kind for endpoint in service.get("endpoints", ()))
+        here = [endpoint for endpoint in listed if endpoint.get("region_id") == region]
+        return [endpoint["url"] for endpoint in sorted(here, key=lambda endpoint: endpoint.get("interface") != "public")]
 
-    async def _look_up(self, secret: str, own: str, *, allow_expired: bool = False, catalog: bool = False) -> httpx.Response:
-        query = ({"allow_expired": "1"} if allow_expired else {}) | ({} if catalog else {"nocatalog": ""})
-        headers = {b"X-Auth-Token": own.encode(), b"X-Subject-Token": secret.encode("latin-1", "replace")}
-        return await self._send("GET", params=query, headers=headers)
-
-    async def _log_in(self, outdated: str) -> str:
+    async def log_in(self, outdated: str) -> str:
         """-> a token of our own, not the outdated one. Many may ask at once: one of them fetches it."""
         async with self._logging_in:
             if self._own_token == outdated:
@@ -104,6 +105,11 @@ class Keystone:
                 _read(answer)
                 self._own_token = answer.headers["X-Subject-Token"]
             return self._own_token
+
+    async def _look_up(self, secret: str, own: str, *, allow_expired: bool = False, catalog: bool = False) -> httpx.Response:
+        query = ({"allow_expired": "1"} if allow_expired else {}) | ({} if catalog else {"nocatalog": ""})
+        headers = {b"X-Auth-Token": own.encode(), b"X-Subject-Token": secret.encode("latin-1", "replace")}
+        return await self._send("GET", params=query, headers=headers)
 
     async def _send(self, method: str, **options: Any) -> httpx.Response:
         try:
