@@ -307,6 +307,58 @@ def test_a_hypervisors_tap_is_adopted_once_it_is_plugged(host):
     assert "master" not in host.run("ip", "link", "show", name)
 
 
+def test_a_bridge_that_a_hypervisor_made_first_is_taken_over_with_its_tap(host):
+    cloud = Cloud()
+    tap = TapState(str(uuid.uuid4()), cloud.id, "fa:16:3e:00:00:05", 1450)
+    name, bridge = tap_name(tap.port_id), bridge_name(cloud.id)
+    host.run("ip", "link", "add", bridge, "type", "bridge")
+    host.run("ip", "link", "set", bridge, "up")
+    host.run("ip", "tuntap", "add", name, "mode", "tap")
+    host.run("ip", "link", "set", name, "master", bridge)
+    index = host.run("cat", f"/sys/class/net/{bridge}/ifindex")
+    host.server.put(*cloud.dhcp(), tap)
+    host.start()
+    eventually(lambda: settled(host), 10)
+    assert host.run("cat", f"/sys/class/net/{bridge}/ifindex") == index, "it was not made anew"
+    assert f"master {bridge}" in host.run("ip", "link", "show", name)
+    assert not [reason for report in host.server.reports for reason in report.failed.values()]
+    before = host.actions()
+    host.end(signal.SIGKILL)
+    host.server.reports.clear()
+    host.start()
+    eventually(lambda: any(report.full for report in host.server.reports), 10)
+    assert settled(host)
+    assert host.actions() == before
+    host.server.delete(*host.server.state)
+    eventually(lambda: not host.server.status, 10)
+    assert bridge not in host.run("ip", "link")
+    assert name in host.run("ip", "link")
+
+
+@pytest.mark.parametrize("stranger", ["a device", "an address", "nothing"])
+def test_a_bridge_of_our_name_that_serves_somebody_else_is_left_alone_and_so_is_the_tap_in_it(host, stranger):
+    cloud = Cloud()
+    tap = TapState(str(uuid.uuid4()), cloud.id, "fa:16:3e:00:00:05", 1450)
+    name, bridge = tap_name(tap.port_id), bridge_name(cloud.id)
+    host.run("ip", "link", "add", bridge, "type", "bridge")
+    host.run("ip", "tuntap", "add", name, "mode", "tap")
+    if stranger != "nothing":
+        host.run("ip", "link", "set", name, "master", bridge)
+    if stranger == "a device":
+        host.run("ip", "link", "add", "theirs", "type", "veth", "peer", "name", "far")
+        host.run("ip", "link", "set", "theirs", "master", bridge)
+    if stranger == "an address":
+        host.run("ip", "addr", "add", "192.0.2.1/24", "dev", bridge)
+    before = host.run("ip", "-details", "link")
+    host.server.put(cloud.network, tap)
+    host.start()
+    found = {"a device": "theirs", "an address": "192.0.2.1/24", "nothing": "nothing"}[stranger]
+    assert f"it has {found} in it" in reason(host, cloud.network.key)
+    assert f"it has {found} in it" in reason(host, tap.key)
+    assert host.actions() == 0
+    assert host.run("ip", "-details", "link") == before
+
+
 def test_a_stopped_instance_gives_its_lease_back_and_starts_again(host):
     cloud = Cloud()
     instance = cloud.instance(1)

@@ -19,7 +19,7 @@ _numbers = count(1)
 def cloud(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[Cloud]:
     with RealKeystone(tmp_path_factory.mktemp("keystone")) as keystone:
         service = keystone.create("project", name="service")
-        keystone.user("naru", service, "service")
+        keystone.user("naru", service, "admin", "service")
         keystone.user("nova", service, "admin", "service")
         environ = {"NARU_KEYSTONE_AUTH_URL": keystone.url, "NARU_KEYSTONE_PASSWORD": "naru"}
         options = {"timeout_s": str(TIMEOUT_S), "breaker_s": str(BREAKER_S)}
@@ -31,6 +31,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Ite
                 tmp_path_factory.mktemp("nova"), keystone, server.url, databases.server("mariadb"), options | {"naru_url": door.url}
             ) as nova,
         ):
+            keystone.create("region", id="RegionOne")
+            compute = keystone.create("service", type="compute", name="nova")
+            keystone.create("endpoint", service_id=compute, interface="public", region_id="RegionOne", url=nova.url("stock"))
             cloud = Cloud(keystone, server, nova, door)
             yield cloud
             cloud.close()

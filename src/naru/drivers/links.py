@@ -8,7 +8,10 @@ an IPv6 address and talks on the tenant's network. Sources: ip-link(8), ip-netns
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 
+import msgspec
+
 from naru.drivers.base import Action, Fact, Failure, Step
+from naru.model.hoststate import tap_name
 
 GROUP = "6278"  # the group of every link of ours ("naru" on a telephone's keys): the proof that it is ours
 
@@ -54,11 +57,15 @@ class Namespace(Fact, frozen=True):
 
 
 class Bridge(Fact, frozen=True):
+    """A bridge of ours. One that a hypervisor made first is taken over, if nothing is in it but taps of `ports`, and at least one."""
+
     device: str
     alias: str
     mtu_bytes: int
     tuned: bool = True  # BRIDGE_OPTIONS are in force
     up: bool = True
+    ports: tuple[str, ...] = ()  # wanted: ids of the network's ports whose taps hypervisors make here
+    strange: tuple[str, ...] | None = None  # read, of one that is not ours: the devices in it, and its addresses
 
     @property
     def name(self) -> str:
@@ -69,11 +76,28 @@ class Bridge(Fact, frozen=True):
         yield Action(self.key, IP, f"link add name {self.device} mtu {self.mtu_bytes + 1} group {GROUP} type bridge {BRIDGE_OPTIONS}")
         yield from self._settle()
 
+    def is_met_by(self, have: Fact) -> bool:
+        return super().is_met_by(msgspec.structs.replace(have, ports=self.ports) if isinstance(have, Bridge) else have)
+
     def replaces(self, have: Fact) -> bool:
         return not isinstance(have, Bridge)
 
     def change(self, have: Fact) -> Iterable[Step]:
-        return self._settle()
+        if isinstance(have, Bridge) and have.strange is not None:
+            taps = {tap_name(port_id) for port_id in self.ports}
+            if not have.strange or not taps.issuperset(have.strange):
+                yield from self._refuse(", ".join(sorted(set(have.strange) - taps)) or "nothing")
+                return
+            yield Action(self.key, IP, f"link set dev {self.device} group {GROUP} mtu {self.mtu_bytes + 1}")  # see add()
+        yield from self._settle()
+
+    def _refuse(self, found: str) -> Iterable[Step]:
+        """Its taps fail too: they are not touched while they are in a bridge that is somebody's."""
+        reason = (
+            f"bridge {self.device} exists and is not Naru's: it has {found} in it, and is taken over only with nothing but taps of "
+            f"this network in it; delete it (ip link del {self.device}) if nothing uses it"
+        )
+        return (Failure(key, reason) for key in (self.key, *(f"tap/{port_id}" for port_id in self.ports)))
 
     def _settle(self) -> Iterable[Step]:
         settings = f"alias {self.alias} mtu {self.mtu_bytes} addrgenmode none type bridge {BRIDGE_OPTIONS}"
@@ -81,7 +105,8 @@ class Bridge(Fact, frozen=True):
         yield Action(self.key, IP, f"link set dev {self.device} up")
 
     def remove(self) -> Iterable[Action]:
-        yield _delete_link(self.key, self.device)
+        if self.strange is None:
+            yield _delete_link(self.key, self.device)
 
 
 class Uplink(Fact, frozen=True):
@@ -216,7 +241,7 @@ class Port(Fact, frozen=True):
     def _obstacle(self, have: Fact) -> str:
         if not isinstance(have, Port) or not have.exists:
             return self.missing
-        if have.foreign_bridge:
+        if have.foreign_bridge not in ("", self.bridge):  # ours is taken over first, or refused, and this with it
             return (
                 f"{self.device} is in bridge {have.foreign_bridge}, which is not Naru's; take it out (ip link set {self.device} nomaster)"
             )

@@ -4,6 +4,10 @@ or VXLAN with a forwarding table that the server fills.
 Names are those of the field (`brq…`, `tap…`, `vxlan-…`, `<device>.<vlan>`). The proof that a link is ours is its group, set in the very
 message that creates it; its alias `naru:<network id>` or `naru:<port id>/…` says whose it is. Namespaces and devices that
 we adopt can carry neither: for them a file under the run directory, written first, is the proof. See links.py.
+
+A bridge that os-vif made before us bears our name and not our group. It is taken over where it could serve nothing else: the server wants
+this network here, the bridge has no address, and every device in it is the tap of a port of this network that the server wants here
+as well. A device of anyone else's in it, or none at all, and it is left alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +40,7 @@ from naru.model.hoststate import (
     PeerState,
     SegmentState,
     TapState,
+    Value,
     bridge_name,
     tap_name,
     vlan_name,
@@ -62,8 +67,10 @@ class LinuxBridge:
         networks = {value.network_id: value for value in values if isinstance(value, NetworkState)}
         yield from want_namespaces(values, self._netns_marks)
         yield from self._want_trunks(networks.values())
+        plugged = _plugged_by_hypervisors(values)
         for network in networks.values():
-            yield Bridge(network.key, bridge_name(network.network_id), _alias(network), network.mtu_bytes)
+            ports = tuple(plugged.get(network.network_id, ()))
+            yield Bridge(network.key, bridge_name(network.network_id), _alias(network), network.mtu_bytes, ports=ports)
             for segment in network.segments:
                 yield self._want_uplink(network, segment)
         for value in values:
@@ -137,7 +144,8 @@ class LinuxBridge:
         ours = {link.ifname for link in links if link.group == GROUP}
         marked = file_names(self._port_marks)
         for link, fact in read_links(links):
-            yield fact
+            is_strange_bridge = isinstance(fact, Foreign) and link.linkinfo.info_kind == "bridge" and link.ifname.startswith("brq")
+            yield _observe_strange_bridge(link, links) if is_strange_bridge else fact
             if isinstance(fact, Foreign):
                 yield Trunk("", link.ifname, up=link.is_up, foreign_master="" if link.master in ours else link.master)
                 yield self._observe_port(link, ours, marked)
@@ -156,7 +164,7 @@ class LinuxBridge:
             marked=link.ifname in marked,
             isolated=link.linkinfo.info_slave_data.get("isolated", False),
             foreign_bridge="" if in_ours else link.master,
-            addresses=tuple(f"{address.local}/{address.prefixlen}" for address in link.addr_info if address.scope == "global"),
+            addresses=_addresses(link),
         )
 
     def apply(self, actions: list[Action]) -> list[Failure]:
@@ -164,6 +172,24 @@ class LinuxBridge:
 
     def pids(self) -> list[int]:
         return []
+
+
+def _plugged_by_hypervisors(values: Iterable[Value]) -> Mapping[str, list[str]]:
+    """Network id -> ids of the ports whose taps we do not make."""
+    plugged: dict[str, list[str]] = {}
+    for value in values:
+        if isinstance(value, TapState) and value.netns is None:
+            plugged.setdefault(value.network_id, []).append(value.port_id)
+    return plugged
+
+
+def _observe_strange_bridge(link: iproute.Link, links: list[iproute.Link]) -> Bridge:
+    devices = (each.ifname for each in links if each.master == link.ifname)
+    return Bridge("", link.ifname, link.ifalias, link.mtu, strange=(*devices, *_addresses(link)))
+
+
+def _addresses(link: iproute.Link) -> tuple[str, ...]:
+    return tuple(f"{address.local}/{address.prefixlen}" for address in link.addr_info if address.scope == "global")
 
 
 def _want_neighbours(peer: PeerState) -> Iterator[Fact]:
