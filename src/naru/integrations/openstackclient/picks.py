@@ -41,6 +41,8 @@ _NAMED = {  # attribute -> where what it names is looked for
     "anti_affinity": ("ports", "port"),
 }
 
+_MOST = 6  # addresses of a network that people are told
+
 
 class Placements(FormattableColumn[list[Row]]):
     """Addresses by network for people, the placements as they are for programs."""
@@ -54,7 +56,12 @@ class Placements(FormattableColumn[list[Row]]):
         for place in self._value:
             addresses = " + ".join(ip["ip_address"] for ip in place["fixed_ips"])
             by_network.setdefault(self._names[place["network_id"]], []).append(addresses + (" (taken)" if place["port_id"] else ""))
-        return "\n".join(f"{name}: {', '.join(addresses)}" for name, addresses in by_network.items())
+        return "\n".join(f"{name}: {_told(addresses)}" for name, addresses in by_network.items())
+
+
+def _told(addresses: Sequence[str]) -> str:
+    more = len(addresses) - _MOST
+    return ", ".join(addresses[:_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _columns(pick: Row, names: Mapping[str, str], *, is_explained: bool) -> tuple[Sequence[str], Sequence[Any]]:
