@@ -64,3 +64,21 @@ def test_nova_spreads_and_an_explicit_network_is_as_given(clients, demo, pool):
     made = clients.openstack("server", "create", *BOOT, "--network", named["id"], "named")
     assert list(made["addresses"]) == ["NET2"]
     assert "naru:network_pick" not in made["properties"]
+
+
+def test_a_server_without_a_network_is_on_the_projects_default_one(clients, demo, host):
+    other = demo.network(name="A-NET")
+    made = clients.openstack("network", "create", "--extra-property", "type=bool,name=project_default,value=true", "B-NET")
+    for number, id in enumerate((other["id"], made["id"])):
+        demo.subnet({"id": id}, f"10.50.{number}.0/24", enable_dhcp=False)
+    try:
+        server = clients.openstack("server", "create", *BOOT, "web")
+        assert clients.nova("boot", *BOOT, "old").returncode == 0
+        assert spread(clients) == {"B-NET": 2}
+        assert "B-NET: chosen" in server["properties"]["naru:network_pick"]
+        assert demo.show("networks", made["id"])["project_default"] is True
+    finally:
+        for row in demo.http.get("/compute/v2.1/servers").json()["servers"]:
+            demo.http.delete(f"/compute/v2.1/servers/{row['id']}")
+        for id in (other["id"], made["id"]):
+            demo.delete("networks", id)

@@ -400,3 +400,52 @@ def test_an_address_that_follows_from_a_mac_does_not_rest(cloud):
     again = cloud.port(network, MEMBER, mac_address="fa:16:3e:00:00:01")
     assert again.fixed_ips[1] == first.fixed_ips[1]
     assert [ip for rest in cloud.view.all(RestingAddresses) for ip in rest.fixed_ips] == [first.fixed_ips[0]]
+
+
+# -- default networks of a project
+
+
+def test_a_project_that_asks_for_nothing_gets_its_default_networks_and_no_other(cloud):
+    cloud.net("a", shared=True)
+    cloud.net("b", 11, shared=True, project_default=True)
+    assert cloud.names(cloud.pick(count=2)) == ["b", "b"]
+    own = [cloud.net(name, caller=MEMBER, project_default=True) for name in ("y", "z")]
+    assert cloud.names(cloud.pick(count=14)) == ["y"] * 13 + ["z"]
+    assert cloud.names(cloud.pick(BOB)) == ["b"]
+    assert cloud.pick(BOB, count=3).is_refused
+    for network in own:
+        cloud.run(update_network(cloud.view, MEMBER, network.id, {"project_default": False}, CLOUD))
+    assert cloud.names(cloud.pick()) == ["b"]
+
+
+def test_pools_come_before_networks_and_what_is_own_before_what_is_shared(cloud):
+    cloud.net("shared-net", shared=True, project_default=True)
+    pool = cloud.pool(cloud.net("in-shared-pool"), shared=True, is_default=True)
+    assert cloud.names(cloud.pick()) == ["in-shared-pool"]
+    cloud.net("own-net", caller=MEMBER, project_default=True)
+    assert cloud.names(cloud.pick()) == ["own-net"]
+    assert cloud.names(cloud.pick(BOB)) == ["in-shared-pool"]
+    cloud.pool(cloud.net("in-own-pool", caller=MEMBER), caller=MEMBER, is_default=True)
+    assert cloud.names(cloud.pick()) == ["in-own-pool"]
+    cloud.run(delete_network_pool(cloud.view, ADMIN, pool.id, CLOUD))
+    assert cloud.names(cloud.pick(BOB)) == ["shared-net"]
+
+
+def test_who_asks_for_a_pool_or_a_purpose_does_not_get_the_default(cloud):
+    cloud.net("default", caller=MEMBER, project_default=True)
+    pool = cloud.pool(cloud.net("prod1"), purposes=("prod",), shared=True)
+    assert cloud.names(cloud.pick(pool_id=pool.id)) == ["prod1"]
+    assert cloud.names(cloud.pick(purposes_any=("prod",))) == ["prod1"]
+
+
+def test_nobody_lures_the_ports_of_others_onto_his_network(cloud):
+    bait = cloud.net("bait", caller=BOB, project_default=True)
+    given = {"object_type": "network", "object_id": bait.id, "action": "access_as_shared", "target_tenant": "demo", "project_id": "other"}
+    cloud.run(create_policy(cloud.view, BOB, given, CLOUD))
+    cloud.net("home", caller=MEMBER)
+    assert cloud.names(cloud.pick()) == ["home"]
+    lent = cloud.net("lent", caller=BOB)
+    cloud.run(update_network(cloud.view, ADMIN, lent.id, {"shared": True}, CLOUD))
+    with pytest.raises(Forbidden):
+        cloud.run(update_network(cloud.view, BOB, lent.id, {"project_default": True}, CLOUD))
+    cloud.run(update_network(cloud.view, BOB, lent.id, {"name": "renamed"}, CLOUD))

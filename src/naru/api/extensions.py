@@ -70,6 +70,7 @@ EXTENSIONS = (
     Extension("port-mac-address-regenerate", "Neutron Port MAC address regenerate", "Network port MAC address regenerate", "2018-05-03T10:00:00-00:00"),
     Extension("port-numa-affinity-policy", "Port NUMA affinity policy", "Expose the port NUMA affinity policy", "2020-07-08T10:00:00-00:00"),
     Extension("port-numa-affinity-policy-socket", 'Port NUMA affinity policy "socket"', 'Adds "socket" to the supported port NUMA affinity policies', "2024-02-09T10:00:00-00:00"),
+    Extension("project-default-networks", "Default network for project", "Support specifying networks as default networks for projects", "2018-07-03T10:00:00-00:00"),
     Extension("project-id", "project_id field enabled", "Extension that indicates that project_id field is enabled.", "2016-09-09T09:09:09-09:09"),
     Extension("provider", "Provider Network", "Expose mapping of virtual networks to physical networks", "2012-09-07T10:00:00-00:00"),
     Extension("qos", "Quality of Service", "The Quality of Service extension.", "2015-06-08T10:00:00-00:00"),

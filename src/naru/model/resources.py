@@ -173,6 +173,8 @@ class Network(Resource, frozen=True, kw_only=True):
     l2_adjacency: Annotated[bool, read_only(filter=False, sort=False)] = True  # no subnet is tied to a segment
     # Which subnet, and so which segment, a port gets; null, and not shown: as in Neutron.
     subnet_policy: Annotated[str | None, settable(or_none(one_of(SUBNET_POLICIES)), filter=False, sort=False)] = None
+    # Its project's ports that name no network get one like this; of a shared one: those of projects that have no own.
+    project_default: Annotated[bool, settable(boolean, filter=False, sort=False)] = False
     # What it takes when it runs out of room; null, and not shown: nothing.
     autogrow: Annotated[Bench | None, settable(or_none(bench), who="admin", see="admin", filter=False, sort=False)] = None
     # The scopes that its subnets' pools are in.
@@ -184,6 +186,8 @@ class Network(Resource, frozen=True, kw_only=True):
         "name": lambda network: (network.name,),
         "qos_policy_id": lambda network: (network.qos_policy_id,) if network.qos_policy_id else (),
         "default": lambda network: ("external",) if network.is_default and network.router_external else (),
+        "project_default": lambda network: (network.project_id,) if network.project_default else (),
+        "shared_default": lambda network: ("*",) if network.project_default and network.shared else (),
         "autogrow": lambda network: ("*",) if network.autogrow is not None else (),
     }
 

@@ -18,7 +18,7 @@ from naru.schedule.networks import Placement, Told, judge, place
 from naru.schedule.weighers import POLICIES
 from naru.service.addressing import subnets_in_order
 from naru.service.policy import can_see, fetch
-from naru.service.pool_reach import may_use, opens, selects, usable_pools
+from naru.service.pool_reach import default_of, may_use, opens, selects, usable_pools
 from naru.service.subnet_choice import counts_of
 
 Wire = tuple[tuple[str, str | None], ...]
@@ -52,11 +52,13 @@ def candidates_for(
     if wish.pool_id is not None:
         pool = fetch(view, caller, NetworkPool, wish.pool_id)
         return _shortlist(pool, look.members(pool, is_kept=False))
-    usable = usable_pools(view, look.project_id)
     if not wish.purposes:
-        default = next((pool for pool in usable if pool.is_default), None)
-        if default is not None:
+        default = default_of(view, look.project_id)
+        if isinstance(default, NetworkPool):
             return _shortlist(default, look.members(default, is_kept=False))
+        if default is not None:
+            return _shortlist(None, [look.judged(network) for network in default])
+    usable = usable_pools(view, look.project_id)
     asked = [pool for pool in usable if (wish.takes_purposes(pool.purposes) if wish.purposes else not pool.purposes)]
     found = {judged[0].facts.network_id: judged for judged in look.loose()}
     for pool in reversed([*asked, *(pool for pool in usable if pool not in asked)]):  # of several pools the first has the word

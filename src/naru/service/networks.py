@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.allocate.segments import max_mtu
-from naru.model.errors import Conflict, Invalid
+from naru.model.errors import Conflict, Forbidden, Invalid
 from naru.model.identity import Caller
 from naru.model.provider import ProviderSegment
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove
@@ -49,6 +49,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
     check_hints(view, "network", network.availability_zone_hints)
     network = yield from follow_settings(view, None, network)
     _check_default(view, network)
+    _check_project_default(caller, None, network)
     check_bench(view, caller, network.autogrow, cloud, network)
     yield put(network)
     return network
@@ -69,6 +70,7 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
     if network.router_external and not changed.router_external:
         check_not_external(view, network)
     _check_default(view, changed)
+    _check_project_default(caller, network, changed)
     if changed.autogrow != network.autogrow:
         check_bench(view, caller, changed.autogrow, cloud, changed)
     changed = yield from follow_settings(view, network, changed)
@@ -104,6 +106,14 @@ def _check_default(view: View, network: Network) -> None:
     for other in view.find(Network, "default", "external"):
         if other.id != network.id and network.is_default and network.router_external:
             raise Conflict(f"A default external network already exists: {other.id}.", "DefaultExternalNetworkExists")
+
+
+def _check_project_default(caller: Caller, before: Network | None, network: Network) -> None:
+    """Raises Forbidden where another than an administrator makes a network that everyone may use the default of everyone."""
+    is_for_all = network.project_default and network.shared and not (before is not None and before.project_default and before.shared)
+    if is_for_all and not caller.is_admin:
+        rule = "(rule:update_network:project_default) is disallowed by policy"
+        raise Forbidden(f"{rule}: network {network.id} is shared with everyone: an administrator makes it a default")
 
 
 def _mtu(asked: int, segments: Sequence[ProviderSegment], cloud: Cloud) -> int:

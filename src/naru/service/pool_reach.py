@@ -29,6 +29,17 @@ def pool_of(view: View, project_id: str) -> NetworkPool | None:
     return next((pool for pool in pools if pool.is_default), None) or next((pool for pool in pools if not pool.purposes), None)
 
 
+def default_of(view: View, project_id: str) -> NetworkPool | list[Network] | None:
+    """What a project gets that asks for nothing: its default pool, else its default networks, else those that are shared with everyone.
+
+    What one project shares with another is no default there: nobody lures the ports of others onto his network.
+    """
+    pools = [pool for pool in usable_pools(view, project_id) if pool.is_default]
+    own = next((pool for pool in pools if pool.project_id == project_id), None)
+    shared = [network for network in view.find(Network, "shared_default", "*") if network.project_id != project_id]
+    return own or list(view.find(Network, "project_default", project_id)) or next(iter(pools), None) or shared or None
+
+
 def selects(pool: NetworkPool, network: Network) -> bool:
     """The tags say that it is a member."""
     tags = frozenset(network.tags)
