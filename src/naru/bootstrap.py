@@ -37,11 +37,11 @@ from naru.integrations.webhook import Webhook, open_webhook
 from naru.model.errors import NaruError, Unavailable
 from naru.model.identity import Overrides
 from naru.model.port_options import domain_name
-from naru.model.resources import Changes
+from naru.model.resources import Changes, Network
 from naru.model.usage import NetworkIpForecast
 from naru.model.view import View
 from naru.service.alarms import Limits, alarms_to_tell, notice, record_told, watch_capacity, watched_subjects
-from naru.service.forecasts import forecast, hour_of, observe_usage, record_usage
+from naru.service.forecasts import forecast, hour_of, observe_usage, record_days_left, record_usage, subjects_of
 from naru.service.growth import full_soon, grow_ahead, with_horizon
 from naru.service.holds import sweep_holds
 from naru.service.hosts import mark_silent_hosts
@@ -199,10 +199,18 @@ class Server:
         while True:
             await asyncio.sleep(_OBSERVE_INTERVAL_S)
             observe_usage(self.store.view, peaks)
-            if hour_of(utc_now()) > hour:
+            if (now := hour_of(utc_now())) > hour:
                 with contextlib.suppress(NaruError):  # the next hour is written, this one counts as the one before
                     await self.store.write(partial(record_usage, hour=hour, peaks=peaks))
-                hour, peaks = hour_of(utc_now()), {}
+                    if now // 24 > hour // 24:
+                        await self._record_days_left()
+                hour, peaks = now, {}
+
+    async def _record_days_left(self) -> None:
+        """Once a day, for the picks that go by them."""
+        subjects = subjects_of(self.store.view, self.store.view.all(Network), utc_now())
+        forecasts = await asyncio.to_thread(list, map(forecast, subjects))
+        await self.store.write(partial(record_days_left, forecasts=forecasts))
 
     async def _watch_capacity(self) -> None:
         """Look now and then which pools crossed a limit, and tell the webhook, once of each; what it does not take is tried again."""
@@ -223,9 +231,16 @@ class Server:
                 await asyncio.sleep(_OBSERVE_INTERVAL_S)
 
     async def _tell(self, webhook: Webhook, forecasts: Sequence[NetworkIpForecast]) -> None:
+        """Raises what kept one of the alarms from being told, after all were tried."""
+        failure: NaruError | None = None
         for alarm in alarms_to_tell(self.store.view):
-            await webhook.post(alarm.delivery, notice(alarm, forecasts))
-            await self.store.write(partial(record_told, delivery=alarm.delivery))
+            try:
+                await webhook.post(alarm.delivery, notice(alarm, forecasts))
+                await self.store.write(partial(record_told, delivery=alarm.delivery))
+            except NaruError as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
 
 def run_server(settings: Settings, on_ready: Callable[[], None]) -> None:

@@ -10,8 +10,19 @@ from naru.model.identity import Caller
 from naru.model.network_pools import Member, NetworkPool
 from naru.model.resources import Network, put
 from naru.model.usage import Days, NetworkUsage
+from naru.schedule.candidates import Wish
 from naru.schedule.forecast import HORIZON_DAYS, days_until
-from naru.service.forecasts import find_subject, forecast, hour_of, list_subjects, observe_usage, record_usage
+from naru.service.candidates import candidates_for
+from naru.service.forecasts import (
+    find_subject,
+    forecast,
+    hour_of,
+    list_subjects,
+    observe_usage,
+    record_days_left,
+    record_usage,
+    subjects_of,
+)
 from naru.service.networks import delete_network
 from naru.service.ports import delete_port
 from naru.store.documents import render
@@ -241,3 +252,37 @@ def test_owners_and_those_who_read_all_see_a_forecast_and_nobody_else(cloud, gro
         with pytest.raises(NotFound):
             of(cloud, id, MEMBER)
     assert len(list_subjects(cloud.view, Caller("r", "x", frozenset({"admin"})), NOW)) == 2
+
+
+# -- what picks make of it
+
+
+def test_a_pick_by_days_left_prefers_the_network_that_lasts_longer_and_follows_each_new_forecast(cloud, growing):
+    steady = cloud.network("steady")
+    cloud.subnet(steady, "10.1.0.0/24", enable_dhcp=False)
+    for _ in range(30):
+        cloud.port(steady)
+    members = (Member(growing.id), Member(steady.id))
+    cloud.run(iter([put(NetworkPool(id="p", members=members, weights={"days_left": 1.0, "priority": 0.0}, of_operator=True))]))
+
+    def chosen():
+        return candidates_for(cloud.view, ADMIN, Wish(pool_id="p")).place(Wish(pool_id="p")).assignments
+
+    assert chosen() == (growing.id,)
+    cloud.run(iter([put(msgspec.structs.replace(usage(*[30] * 28), id=steady.id))]))
+    cloud.run(record_days_left(cloud.view, map(forecast, subjects_of(cloud.view, cloud.view.all(Network), NOW))))
+    assert [cloud.view.get(NetworkUsage, network.id).days_left for network in (growing, steady)] == [223, None]
+    assert chosen() == (steady.id,)
+    for network in (growing, steady):
+        history = usage(*([30] * 28 if network is growing else range(2, 30)))
+        cloud.run(iter([put(msgspec.structs.replace(history, id=network.id))]))
+    cloud.run(record_days_left(cloud.view, map(forecast, subjects_of(cloud.view, cloud.view.all(Network), NOW))))
+    assert chosen() == (growing.id,)
+
+
+def test_a_forecast_that_says_the_same_is_not_written_again(cloud, growing):
+    forecasts = [forecast(find_subject(cloud.view, ADMIN, growing.id, NOW))]
+    cloud.run(record_days_left(cloud.view, forecasts))
+    written = len(cloud.changes)
+    cloud.run(record_days_left(cloud.view, forecasts))
+    assert len(cloud.changes) == written

@@ -20,7 +20,7 @@ from naru.model.errors import Unauthenticated
 from naru.model.picks import NetworkPick
 from naru.model.resources import Change
 from naru.model.usage import NetworkIpForecast
-from naru.service.forecasts import Subject, forecast, list_subjects
+from naru.service.forecasts import Subject, everything, forecast, subjects_of
 from naru.telemetry import Answered, WriterSums
 
 _STATES = ("usable", "allocated", "held", "quarantined", "free")
@@ -49,7 +49,7 @@ def metrics_routes(backend: Backend, secret: str, answered: Answered, picks: Pic
         outcomes = picks.counts + Counter(refused=sums.refusals["NetworkPickRefused"])
         alarms = Counter(alarm.crossed for alarm in backend.view.all(CapacityAlarm))
         now_known = [*_requests(answered), *_writer(sums), *_picks(outcomes), *_alarms(alarms)]
-        subjects = list_subjects(backend.view, None, backend.now())
+        subjects = subjects_of(backend.view, everything(backend.view), backend.now())
         page = await asyncio.to_thread(lambda: _page([*now_known, *_capacity(subjects)]))
         return Response(page, media_type=_MEDIA_TYPE)
 

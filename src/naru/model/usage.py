@@ -25,6 +25,7 @@ class NetworkUsage(Resource, frozen=True, kw_only=True):
     first_hour: Annotated[int, hidden()] = 0  # of `hours`
     hours: Annotated[tuple[int, ...], hidden()] = ()
     days: Annotated[tuple[int, ...], hidden()] = ()  # up to the day before that of `first_hour`
+    days_left: Annotated[int | None, hidden()] = None  # until it is full (P50), as forecast at the last midnight
 
     def recorded(self, hour: int, used: int) -> "NetworkUsage":
         """With what was used in an hour: a new one, or the last one again."""
@@ -46,11 +47,12 @@ class NetworkUsage(Resource, frozen=True, kw_only=True):
         """The most in use on each whole day before the one of `hour`, the oldest first."""
         if not self.hours:
             return ()
-        missing = max(0, hour - self.first_hour - len(self.hours))
-        hours = (*self.hours, *(self.hours[-1:] * min(missing, _DAYS_KEPT * _DAY_H)))[: max(0, hour // _DAY_H * _DAY_H - self.first_hour)]
         # The first day counts where it is whole, or where all before it is in `days`.
-        skipped = 0 if self.days or self.first_hour % _DAY_H == 0 else _DAY_H - self.first_hour % _DAY_H
-        return (*self.days, *(max(hours[start : start + _DAY_H]) for start in range(skipped, len(hours), _DAY_H)))[-_DAYS_KEPT:]
+        skipped = 0 if self.days else -self.first_hour % _DAY_H
+        days = (*self.days, *(max(self.hours[start : start + _DAY_H]) for start in range(skipped, len(self.hours), _DAY_H)))
+        after = hour // _DAY_H - 1 - (self.first_hour + len(self.hours) - 1) // _DAY_H  # whole days behind the last record
+        days = days[:after] if after < 0 else (*days, *(self.hours[-1:] * min(after, _DAYS_KEPT)))
+        return days[-_DAYS_KEPT:]
 
 
 class Days(msgspec.Struct, frozen=True):

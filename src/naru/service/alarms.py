@@ -13,7 +13,7 @@ from naru.model.network_pools import NetworkPool
 from naru.model.resources import Changes, Network, attributes, new_id, put, remove
 from naru.model.usage import NetworkIpForecast
 from naru.model.view import View
-from naru.service.forecasts import Subject, list_subjects
+from naru.service.forecasts import Subject, everything, subjects_of
 
 _SHOWN = {wire: item for wire, item in attributes(NetworkIpForecast).items() if not item.attribute.is_hidden}
 _BACK = 1.25  # so many times the limit, and a twentieth of all addresses more, is back: what wavers at the limit is told once
@@ -28,8 +28,7 @@ class Limits(NamedTuple):
 
 def watched_subjects(view: View, of: str, now: datetime) -> list[Subject]:
     """Those of `operator_pools`, of all `pools`, or `all` networks as well."""
-    subjects = list_subjects(view, None, now)
-    return [subject for subject in subjects if of == "all" or _is_watched(subject.of, of)]
+    return subjects_of(view, (one for one in everything(view) if of == "all" or _is_watched(one, of)), now)
 
 
 def _is_watched(one: NetworkPool | Network, of: str) -> bool:

@@ -12,6 +12,7 @@ from naru.model.picks import NetworkPick
 from naru.model.provider import ProviderSegment, why_not_carried
 from naru.model.resources import Network, Port, Subnet, use
 from naru.model.segments import Segment
+from naru.model.usage import NetworkUsage
 from naru.model.view import View
 from naru.schedule.candidates import Candidate, Facts, Share, Wish
 from naru.schedule.networks import Placement, Told, judge, place
@@ -39,14 +40,12 @@ class Shortlist(msgspec.Struct, frozen=True):
         return place(self.candidates, wish, self.policy, self.weights, self.refusals)
 
 
-def candidates_for(
-    view: View, caller: Caller, wish: Wish, project_id: str | None = None, days_left: Mapping[str, float] | None = None
-) -> Shortlist:
-    """Of a pick for a project, the caller's unless said. `days_left`: network -> days until it is full, by a forecast.
+def candidates_for(view: View, caller: Caller, wish: Wish, project_id: str | None = None) -> Shortlist:
+    """Of a pick for a project, the caller's unless said.
 
     Raises NotFound for a pool, a network or a port that the wish names and the caller does not see.
     """
-    look = _Look(view, caller, project_id or caller.project_id, wish, days_left or {})
+    look = _Look(view, caller, project_id or caller.project_id, wish)
     if wish.network_id is not None:
         return _shortlist(None, [look.judged(fetch(view, caller, Network, wish.network_id))])
     if wish.pool_id is not None:
@@ -74,11 +73,10 @@ def _shortlist(pool: NetworkPool | None, judged: Sequence[Judged]) -> Shortlist:
 class _Look:
     """What is the same for all candidates of a pick is found once; what is the same for many picks is noted in the view."""
 
-    def __init__(self, view: View, caller: Caller, project_id: str, wish: Wish, days_left: Mapping[str, float]) -> None:
+    def __init__(self, view: View, caller: Caller, project_id: str, wish: Wish) -> None:
         self.view = view
         self.wish = wish
         self.project_id = project_id
-        self.days_left = days_left
         self.as_project = Caller(caller.user_id, project_id)  # an administrator's right to see all does not make networks the project's
         self.may_all = caller.is_admin and wish.pool_id is not None
         agents = list(view.all(Agent))
@@ -97,7 +95,7 @@ class _Look:
             return self.judged(_network(self.view, id), pool, *rows[id], share, turns.get(id, 0), is_kept=is_kept)
 
         names_ports = self.near or self.avoided or self.peers
-        if names_ports or share is not None or turns or (self.days_left and _weighs(pool, "days_left")):
+        if names_ports or share is not None or turns:
             return [note(id) for id in rows]
         wish = replace(self.wish, count=self.wish.needed, min_count=None, max_skew=None)  # what `judge` looks at
         notes = self.view.notes((pool.id, self.project_id, self.may_all, is_kept, wish), note)
@@ -121,6 +119,7 @@ class _Look:
     ) -> Judged:
         facts = facts_of(self.view, network, self.why_not)
         counts = facts.counts(self.wish.ip_version)
+        usage = self.view.get(NetworkUsage, network.id)
         candidate = Candidate(
             facts=facts,
             counts=counts,
@@ -142,7 +141,7 @@ class _Look:
             share=share,
             turn=turn,
             project_ports=self.view.count(Port, "use", use(self.project_id, network.id)),
-            days_left=self.days_left.get(network.id),
+            days_left=usage.days_left if usage is not None else None,
         )
         return candidate, judge(candidate, self.wish)
 

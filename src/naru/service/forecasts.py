@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from naru.model.errors import not_found
 from naru.model.identity import Caller
 from naru.model.network_pools import NetworkPool
@@ -45,6 +47,15 @@ def record_usage(view: View, hour: int, peaks: Mapping[str, int]) -> Changes[Non
             yield put(usage.recorded(hour, used))
 
 
+def record_days_left(view: View, forecasts: Iterable[NetworkIpForecast]) -> Changes[None]:
+    """What the weigher `days_left` goes by. Picks do not wait for forecasts: they take the one of the last midnight."""
+    for row in forecasts:
+        usage = view.get(NetworkUsage, row.id)
+        days_left = row.days_to_exhaustion.p50 if row.days_to_exhaustion is not None else None
+        if usage is not None and usage.days_left != days_left:
+            yield put(replace(usage, days_left=days_left))
+
+
 # -- what will be
 
 
@@ -65,11 +76,18 @@ def find_subject(view: View, caller: Caller, id: str, now: datetime) -> Subject:
     return _subject(view, of, hour_of(now))
 
 
-def list_subjects(view: View, caller: Caller | None, now: datetime) -> list[Subject]:
-    """All pools and networks that the caller may know of, pools first; None: the server itself asks."""
-    of: list[NetworkPool | Network] = [*view.all(NetworkPool), *view.all(Network)]
+def list_subjects(view: View, caller: Caller, now: datetime) -> list[Subject]:
+    """All pools and networks that the caller may know of, pools first."""
+    return subjects_of(view, (one for one in everything(view) if _may_know(caller, one)), now)
+
+
+def everything(view: View) -> list[NetworkPool | Network]:
+    return [*view.all(NetworkPool), *view.all(Network)]
+
+
+def subjects_of(view: View, ones: Iterable[NetworkPool | Network], now: datetime) -> list[Subject]:
     hour = hour_of(now)
-    return [_subject(view, one, hour) for one in of if caller is None or _may_know(caller, one)]
+    return [_subject(view, one, hour) for one in ones]
 
 
 def counts_of(view: View, network: Network) -> Counts:

@@ -18,6 +18,7 @@ from naru.model.network_pools import NetworkPool
 from naru.model.picks import NetworkPick, RestingAddresses
 from naru.model.resources import Change, Changes, FixedIp, Network, Port, Resource, Subnet
 from naru.model.segments import Segment
+from naru.model.usage import NetworkUsage
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
@@ -71,6 +72,7 @@ _NOTED: Mapping[type[Resource], Callable[["Snapshot", Any], Iterable[str]]] = {
     Subnet: lambda _, subnet: (subnet.network_id,),
     Port: lambda _, port: (port.network_id,),
     NetworkPick: lambda _, pick: {place.network_id for place in pick.placements},
+    NetworkUsage: lambda _, usage: (usage.id,),
     RestingAddresses: lambda view, resting: {
         subnet.network_id for ip in resting.fixed_ips if (subnet := view.get(Subnet, ip.subnet_id)) is not None
     },
