@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import yaml
 
-from naru.model.hoststate import Bookmark, Frame, HostDescription, HostReport, InstanceReport, InstanceState, Put
+from naru.model.hoststate import Bookmark, Frame, HostDescription, HostReport, InstanceReport, InstanceState, Put, Value
 from serving import Serving
 
 PROGRAMS = Path(sys.executable).parent
@@ -76,9 +76,8 @@ class FakeHost:
         secret = (serving.state_dir / "agent-token").read_text().strip()
         url = f"{serving.url}/agent/v1/hosts/{name}"
         self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, trust_env=False, timeout=30)
-        description = HostDescription(
-            "linuxbridge", physical_networks, "172.18.0.31", dhcp=True, instance_drivers=("netns",), port_filter=True, **more
-        )
+        can = {"dhcp": True, "instance_drivers": ("netns",), "port_filter": True} | more
+        description = HostDescription("linuxbridge", physical_networks, "172.18.0.31", **can)
         self.http.put("", content=msgspec.json.encode(description)).raise_for_status()
 
     def __enter__(self) -> Self:
@@ -89,6 +88,14 @@ class FakeHost:
 
     def achieve(self) -> None:
         """One pass: read the desired state, report all of it done."""
+        values, revision = self.read()
+        running = {value.instance_id for value in values.values() if isinstance(value, InstanceState) and value.running}
+        instances = {id: InstanceReport("running") for id in running}
+        report = HostReport(revision, ok=tuple(values), instances=instances, full=True)
+        self.http.post("/report", content=msgspec.json.encode(report)).raise_for_status()
+
+    def read(self) -> tuple[dict[str, Value], int]:
+        """-> the desired state, and its revision."""
         values = {}
         with self.http.stream("GET", "/state") as frames:
             for line in frames.iter_lines():
@@ -97,7 +104,4 @@ class FakeHost:
                     break
                 assert isinstance(frame, Put), frame
                 values[frame.key] = frame.value
-        running = {value.instance_id for value in values.values() if isinstance(value, InstanceState) and value.running}
-        instances = {id: InstanceReport("running") for id in running}
-        report = HostReport(frame.revision, ok=tuple(values), instances=instances, full=True)
-        self.http.post("/report", content=msgspec.json.encode(report)).raise_for_status()
+        return values, frame.revision

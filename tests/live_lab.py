@@ -86,10 +86,10 @@ class LiveLab:
         listed: list[dict[str, Any]] = self.ask("GET", f"/v2.0/{kind}s?{query}")[f"{kind}s"]
         return listed
 
-    def boot(self, name: str, network: Mapping[str, Any], host: str, port: str | None = None) -> "Instance":
+    def boot(self, name: str, network: Mapping[str, Any], host: str, port: str | None = None, **given: Any) -> "Instance":
         """With a port that is there already, or a new one on the network."""
         networks = [{"port": port} if port is not None else {"uuid": network["id"]}]
-        wanted = {"name": name, "flavorRef": "1", "imageRef": "6e617275-0000-4000-8000-000000000001", "networks": networks}
+        wanted = given | {"name": name, "flavorRef": "1", "imageRef": "6e617275-0000-4000-8000-000000000001", "networks": networks}
         server = self.ask("POST", "servers", {"server": wanted | {"availability_zone": f"nova:{host}"}}, service="compute")["server"]
         (port,) = self.find("port", device_id=server["id"])
         return Instance(self, name, host, server["id"], port)

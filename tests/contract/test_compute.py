@@ -277,7 +277,7 @@ def test_as_many_servers_as_have_addresses_or_none(http, net1):
         ({"min_count": 3, "max_count": 2}, 400, "min_count must be <= max_count"),
         ({"max_count": 10_000, "networks": "none"}, 400, "one request makes up to"),
         ({"metadata": {"a": 1}}, 400, "at `server.metadata"),
-        ({"key_name": "mine"}, 400, "Invalid key_name provided"),
+        ({"key_name": "mine"}, 400, "Invalid key_name provided. User"),
         ({"block_device_mapping_v2": [{"source_type": "volume", "uuid": "x", "boot_index": 0}]}, 400, "there are no volumes"),
         ({"availability_zone": "mars"}, 400, "zone is not available: mars"),
         ({"availability_zone": "nova:compute01"}, 403, "forced_host"),

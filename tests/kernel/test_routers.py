@@ -25,6 +25,7 @@ nova_metadata_url = "http://10.0.0.1:8775"
 metadata_proxy_shared_secret = "between us"
 """
 WITHIN_S = 15
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAFOTZIsWWo4Ct/J7tci6DWCLxI2dhaT5Lq7YeGvuwTx me@home"
 
 NOVA = """
 import hmac, http.server, json
@@ -296,10 +297,14 @@ def test_an_instance_reads_its_metadata_through_the_router(site):
 def test_an_instance_without_a_router_reads_its_metadata_from_the_dhcp_server(site):
     isolated = site.lab.create("network", name="isolated", port_security_enabled=False)
     site.lab.create("subnet", network_id=isolated["id"], ip_version=4, cidr="10.1.0.0/24")  # the same addresses as behind the router
-    c = site.lab.boot("c", isolated, "compute02")
+    site.lab.ask("POST", "os-keypairs", {"keypair": {"name": "mine", "public_key": PUBLIC_KEY}}, service="compute")
+    c = site.lab.boot("c", isolated, "compute02", key_name="mine", user_data="IyEvYmluL3NoCg==")
     eventually(c.has_lease, WITHIN_S)
     assert "169.254.169.254 via" in c.run("ip", "route")
     assert read(c, "/latest/meta-data/instance-id") == c.id
+    assert read(c, "/latest/meta-data/public-keys/0/openssh-key") == PUBLIC_KEY
+    assert read(c, "/latest/user-data") == "#!/bin/sh\n"
+    assert read(site.a, "/latest/user-data") == ""
 
 
 def test_instances_of_nova_are_answered_by_nova_who_is_told_who_asks(site):

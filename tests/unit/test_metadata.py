@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from naru.compile.host import compile_host
-from naru.drivers.metadata import Asker
+from naru.drivers.base import plan
+from naru.drivers.metadata import Asker, Metadata
 from naru.drivers.metadata_proxy import find, tree
+from naru.model.compute import Server
 from naru.model.hoststate import DhcpState, InstanceDocument, MetadataState, Route
 from naru.service.instances import ServerRequest, create_servers, update_server
 from naru.service.router_interfaces import add_router_interface
@@ -22,6 +26,28 @@ def test_the_paths_of_ec2_and_of_openstack():
     assert (document["uuid"], document["name"], document["hostname"], document["meta"]) == ("i1", "web server", "web", {"role": "front"})
 
 
+def test_keys_and_user_data_are_read_as_ec2_and_openstack_name_them():
+    document = InstanceDocument("web", "web", "nova", key_name="my key", public_key="ssh-ed25519 AAAA", user_data="/wAK")
+    known = tree(Asker("qdhcp-1", ("10.0.0.5",), "i1", "demo", document))
+    assert find(known, "/latest/meta-data/public-keys/") == "0=my key"
+    assert find(known, "/latest/meta-data/public-keys/0/") == "openssh-key"
+    assert find(known, "/2009-04-04/meta-data/public-keys/0/openssh-key") == "ssh-ed25519 AAAA"
+    assert "public-keys/" in (find(known, "/latest/meta-data") or "").split()
+    assert find(known, "/latest/user-data") == find(known, "/openstack/latest/user_data") == b"\xff\x00\n"
+    assert find(known, "/latest") == "meta-data/\nuser-data"
+    said = json.loads(find(known, "/openstack/latest/meta_data.json") or "")
+    assert said["public_keys"] == {"my key": "ssh-ed25519 AAAA"}
+    assert said["keys"] == [{"name": "my key", "type": "ssh", "data": "ssh-ed25519 AAAA"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "hostname"),
+    [("web", "web"), ("My web.1", "my-web-1"), ("-a_b-", "a-b"), ("서버", "server-i1"), ("x" * 70, "x" * 63)],
+)
+def test_a_host_is_called_as_its_server_as_far_as_a_hosts_name_can_say_it(name, hostname):
+    assert Server(id="i1", name=name, flavor_id="1", image_id="i").hostname == hostname
+
+
 def test_a_folder_lists_its_names_and_nothing_is_nothing():
     assert (find(tree(WEB), "/latest/meta-data/") or "").split() == [
         "instance-id",
@@ -31,8 +57,23 @@ def test_a_folder_lists_its_names_and_nothing_is_nothing():
         "placement/",
     ]
     assert find(tree(WEB), "/") == "2009-04-04/\nlatest/\nopenstack/"
-    for path in ("/latest/user-data", "/latest/meta-data/instance-id/more", "/../config"):
+    for path in ("/latest/user-data", "/latest/meta-data/instance-id/more", "/latest/meta-data/public-keys/", "/../config"):
         assert find(tree(WEB), path) is None
+
+
+def test_no_log_shows_what_an_instance_may_read(tmp_path):
+    state = (
+        DhcpState("n1", "p9", "qdhcp-n1", "ns-p9", 1450, (), metadata=True),
+        MetadataState("p1", "qdhcp-n1", ("10.0.0.5",), "i1", "demo", InstanceDocument("web", "web", "nova", user_data="c2VjcmV0")),
+    )
+    want, _ = Metadata(tmp_path, "http://nova:8775", "between us").want({value.key: value for value in state})
+    actions = plan(want, {}, prune=True).additions
+    lines = "".join(action.line for action in actions)
+    assert "c2VjcmV0" in lines
+    assert "between us" in lines
+    told = "".join(action.told for action in actions)
+    assert "c2VjcmV0" not in told
+    assert "between us" not in told
 
 
 def test_the_host_that_serves_dhcp_or_runs_the_router_knows_who_asks_and_instances_the_way():

@@ -180,7 +180,7 @@ class HostAgent:
             kinds = Counter(action.key.partition("/")[0] for action in done.actions)
             log.info("wired", why=why.name or "TICK", ms=round(took_s * 1000), actions=len(done.actions), **kinds)
             for action in done.actions:
-                log.debug("action", key=action.key, tool=" ".join(action.tool), line=action.line)
+                log.debug("action", key=action.key, tool=" ".join(action.tool), line=action.told)
         for key, reason in done.failed.items():
             if self._told.get(key) != reason:
                 log.warning("failed", key=key, reason=reason)

@@ -13,6 +13,7 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from naru.api import keypairs
 from naru.api.backend import Backend
 from naru.api.http import Call, Route, compute_refusal, json_response, no_content
 from naru.api.servers import (
@@ -78,7 +79,10 @@ def compute_routes(backend: Backend) -> list[Route]:
         ("GET", "os-availability-zone", _list_zones),
         ("GET", "os-availability-zone/detail", _list_zones_with_hosts),
         ("GET", "os-hypervisors", _list_hypervisors),
-        ("GET", "os-keypairs", _fixed({"keypairs": []})),
+        ("GET", "os-keypairs", keypairs.list_all),
+        ("POST", "os-keypairs", keypairs.create),
+        ("GET", "os-keypairs/{id}", keypairs.show),
+        ("DELETE", "os-keypairs/{id}", keypairs.delete),
         ("GET", "os-security-groups", _fixed({"security_groups": []})),
         ("GET", "os-quota-sets/{id}", _show_quota),
         ("GET", "os-quota-sets/{id}/defaults", _show_quota),

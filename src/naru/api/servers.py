@@ -3,6 +3,7 @@
 https://docs.openstack.org/api-ref/compute/#servers-servers
 """
 
+import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -58,6 +59,7 @@ def read_create(body: Row) -> tuple[ServerRequest, int, int]:
         raise Invalid("Invalid block_device_mapping_v2: there are no volumes; the one device is the image at boot_index 0.")
     if str(asked.config_drive).lower() in ("true", "1"):
         raise Invalid("Invalid config_drive: an instance here has no configuration drive.")
+    _check_base64(asked.user_data or "")
     request = ServerRequest(
         name=asked.name,
         flavor_id=str(asked.flavor),
@@ -68,8 +70,17 @@ def read_create(body: Row) -> tuple[ServerRequest, int, int]:
         tags=tuple(dict.fromkeys(asked.tags)),
         availability_zone=asked.availability_zone or "",
         security_groups=tuple(group.name for group in asked.security_groups),
+        key_name=asked.key_name or "",
+        user_data=asked.user_data or "",
     )
     return request, asked.min_count, asked.max_count or asked.min_count
+
+
+def _check_base64(user_data: str) -> None:
+    try:
+        base64.b64decode("".join(user_data.split()), validate=True)
+    except ValueError:
+        raise Invalid("Invalid input for server.user_data: it is not base64.") from None
 
 
 def _nics(asked: ServerCreate) -> tuple[WantedNic, ...] | None:
@@ -232,7 +243,7 @@ def server_document(view: View, server: Server, call: Call, version: Version) ->
         "accessIPv4": "",
         "accessIPv6": "",
         "hostId": hashlib.sha224(f"{server.project_id}{server.host}".encode()).hexdigest() if server.host else "",
-        "key_name": None,
+        "key_name": server.key_name or None,
         "config_drive": "",
         "OS-DCF:diskConfig": "MANUAL",
         "OS-EXT-AZ:availability_zone": AVAILABILITY_ZONE,
@@ -268,13 +279,13 @@ def _for_administrators(view: View, server: Server, version: Version) -> Row:
     }
     if version >= (2, 3):
         row |= {
-            "OS-EXT-SRV-ATTR:hostname": server.name,
+            "OS-EXT-SRV-ATTR:hostname": server.hostname,
             "OS-EXT-SRV-ATTR:launch_index": 0,
             "OS-EXT-SRV-ATTR:reservation_id": "",
             "OS-EXT-SRV-ATTR:root_device_name": None,
             "OS-EXT-SRV-ATTR:kernel_id": "",
             "OS-EXT-SRV-ATTR:ramdisk_id": "",
-            "OS-EXT-SRV-ATTR:user_data": None,
+            "OS-EXT-SRV-ATTR:user_data": server.user_data or None,
         }
     if version >= (2, 16):
         agent = agent_of(view, server.host)

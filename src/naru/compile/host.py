@@ -64,7 +64,9 @@ def affected_hosts(view: View, change: Change) -> set[str]:
 
 
 def _told(server: object) -> object:
-    return (server.name, server.metadata) if isinstance(server, Server) else None
+    if not isinstance(server, Server):
+        return None
+    return server.name, server.metadata, server.key_name, server.public_key, server.user_data
 
 
 def _configurations(agent: object) -> object:

@@ -28,7 +28,15 @@ def askers(view: View, netns: str, network_ids: Iterable[str]) -> Iterator[Metad
 
 
 def _document(server: Server, port: Port) -> InstanceDocument:
-    return InstanceDocument(port.dns_name or server.name, server.name, AVAILABILITY_ZONE, server.metadata)
+    return InstanceDocument(
+        hostname=port.dns_name or server.hostname,
+        name=server.name,
+        availability_zone=AVAILABILITY_ZONE,
+        meta=server.metadata,
+        key_name=server.key_name,
+        public_key=server.public_key,
+        user_data=server.user_data,
+    )
 
 
 def metadata_routes(view: View, subnet: Subnet, server_address: str) -> tuple[Route, ...]:

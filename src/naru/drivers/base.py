@@ -33,6 +33,11 @@ class Action(msgspec.Struct, frozen=True):
     tool: tuple[str, ...]  # ("ip",), ("ip", "-n", "qdhcp-…"), ("bridge",), ("sh",): see drivers/tools.py
     line: str
 
+    @property
+    def told(self) -> str:
+        """The line as a log may show it."""
+        return "…" if self.tool[0] == "secret" else self.line
+
 
 class Failure(msgspec.Struct, frozen=True):
     key: str

@@ -48,7 +48,7 @@ class MetadataService(Fact, frozen=True):
         return KEY
 
     def add(self) -> Iterable[Step]:
-        yield Action(self.key, ("write", f"{self.directory}/config"), self.config)
+        yield Action(self.key, ("secret", f"{self.directory}/config"), self.config)
         yield Action(self.key, ("sh",), f"{{ {shlex.join(self.argv)} >>{self.directory}/log 2>&1 & }}; {self._wait()}")
 
     def replaces(self, have: Fact) -> bool:
@@ -61,7 +61,7 @@ class MetadataService(Fact, frozen=True):
             yield from self.add()
             return
         yield Action(self.key, ("sh",), f"rm -f {self.directory}/loaded")
-        yield Action(self.key, ("write", f"{self.directory}/config"), self.config)
+        yield Action(self.key, ("secret", f"{self.directory}/config"), self.config)
         yield Action(self.key, ("signal", f"{self.directory}/pid"), "HUP")
         yield Action(self.key, ("sh",), self._wait())
 

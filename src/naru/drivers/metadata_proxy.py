@@ -5,6 +5,7 @@ service with the four headers that say who asks, signed with the shared secret. 
 which address, never by what it says. SIGHUP: read `config` again. Source: Nova's "Metadata service" guide.
 """
 
+import base64
 import contextlib
 import hmac
 import os
@@ -31,7 +32,8 @@ ANSWER_S = 20.0
 AT_ONCE = 16
 MOST_BYTES = 64 * 1024  # of a body on its way to Nova
 
-Tree = Mapping[str, Any]  # name -> text, or what is below it
+Leaf = str | bytes
+Tree = Mapping[str, Any]  # name -> a leaf, or what is below it; a name `0=mine` is found as `0`
 
 
 class Proxy:
@@ -109,7 +111,7 @@ class Request(BaseHTTPRequestHandler):
             self._answer(404, b"no instance has this address here\n")
         elif self._asker.document is not None:
             found = find(tree(self._asker), self.path.partition("?")[0])
-            self._answer(200 if found is not None else 404, (found or "").encode())
+            self._answer(200 if found is not None else 404, found.encode() if isinstance(found, str) else found or b"")
         elif self._proxy.config.nova_metadata_url:
             self._ask_nova(self._asker)
         else:
@@ -171,6 +173,7 @@ def tree(asker: Asker) -> Tree:
         "local-ipv4": address,
         "placement": {"availability-zone": zone},
     }
+    user_data = base64.b64decode(document.user_data)
     openstack = {
         "uuid": asker.instance_id,
         "name": document.name,
@@ -180,23 +183,28 @@ def tree(asker: Asker) -> Tree:
         "launch_index": 0,
         "meta": document.meta,
     }
-    versions = {"meta_data.json": msgspec.json.encode(openstack).decode()}
+    if document.key_name:
+        ec2["public-keys"] = {f"0={document.key_name}": {"openssh-key": document.public_key}}
+        openstack["public_keys"] = {document.key_name: document.public_key}
+        openstack["keys"] = [{"name": document.key_name, "type": "ssh", "data": document.public_key}]
+    of_ec2 = {"meta-data": ec2} | ({"user-data": user_data} if user_data else {})
+    of_openstack = {"meta_data.json": msgspec.json.encode(openstack)} | ({"user_data": user_data} if user_data else {})
     return {
-        "2009-04-04": {"meta-data": ec2},
-        "latest": {"meta-data": ec2},
-        "openstack": dict.fromkeys(("2012-08-10", "2018-08-27", "latest"), versions),
+        **dict.fromkeys(("2009-04-04", "latest"), of_ec2),
+        "openstack": dict.fromkeys(("2012-08-10", "2018-08-27", "latest"), of_openstack),
     }
 
 
-def find(below: Tree, path: str) -> str | None:
-    """The text at a path, or the names below it, those that have names below them with a slash; None where there is nothing."""
+def find(below: Tree, path: str) -> Leaf | None:
+    """The leaf at a path, or the names below it, those that have names below them with a slash; None where there is nothing."""
     found: Any = below
-    for part in path.split("/"):
-        if part:
-            found = found.get(part) if isinstance(found, Mapping) else None
+    for part in filter(None, path.split("/")):
+        if not isinstance(found, Mapping):
+            return None
+        found = next((value for name, value in found.items() if part in (name, name.partition("=")[0])), None)
     if not isinstance(found, Mapping):
-        return found if isinstance(found, str) else None
-    return "\n".join(f"{name}/" if isinstance(value, Mapping) else name for name, value in found.items())
+        return found  # type: ignore[no-any-return]
+    return "\n".join(f"{name}/" if isinstance(value, Mapping) and "=" not in name else name for name, value in found.items())
 
 
 def _listener(netns: str) -> socket.socket:

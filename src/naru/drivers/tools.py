@@ -7,6 +7,7 @@
 ("netns", NETNS, "nft", "-f", "-")          the whole input of a program that runs there; it does all of it or nothing
 ("announce", NETNS)                         a device and an IPv4 address to announce there
 ("write", PATH)                             the lines are the whole content of the file, replaced atomically
+("secret", PATH)                            the same, and no log shows the lines
 ("signal", PID_FILE)                        the name of a signal for the daemon; TERM waits until it has ended
 """
 
@@ -43,7 +44,7 @@ def _batches(actions: list[Action]) -> Iterator[tuple[tuple[str, ...], list[Acti
     late = sorted((action for action in actions if action.tool[0] in LATE), key=lambda action: (LATE.index(action.tool[0]), action.tool))
     for tool, group in groupby((action for action in actions if action.tool[0] not in LATE), key=lambda action: action.tool):
         batch = list(group)
-        if tool[0] == "write" and (not waiting or waiting[0].tool == ("ip",)):
+        if tool[0] in ("write", "secret") and (not waiting or waiting[0].tool == ("ip",)):
             yield tool, batch
         elif waiting and waiting[0].tool == tool:
             waiting += batch
@@ -105,6 +106,7 @@ _TOOLS: Mapping[str, Callable[[tuple[str, ...], list[str]], dict[int, str]]] = {
     "netns": _run_inside,
     "announce": lambda tool, lines: announce(tool[1], lines),
     "write": _write_file,
+    "secret": _write_file,
     "unlink": _unlink_files,
     "signal": _signal,
 }

@@ -80,6 +80,7 @@ class Feed:
         if self.in_sync and self._dirty:
             self._saved.parent.mkdir(parents=True, exist_ok=True)
             new = self._saved.with_suffix(".new")
+            new.touch(0o600)  # what instances may read about themselves is in it
             new.write_bytes(msgspec.json.encode(Saved(self.revision, self.state)))
             new.replace(self._saved)
             self._dirty = False

@@ -1,5 +1,6 @@
 """The resources of the small compute service (Nova's words), for machines without Nova."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -41,10 +42,13 @@ class Fault(msgspec.Struct, frozen=True):
     created: str
 
 
+MOST_KEY_CHARACTERS = 65535
+
+
 class Server(Resource, frozen=True, kw_only=True):
     """An instance. https://docs.openstack.org/api-ref/compute/#servers-servers
 
-    `pick` says why its network was chosen; empty where the request named the network.
+    `pick` says why its network was chosen; empty where the request named the network. `public_key` is that of `key_name` when it was made.
     """
 
     kind: ClassVar[str] = "Server"
@@ -65,6 +69,9 @@ class Server(Resource, frozen=True, kw_only=True):
     launched_at: Annotated[str | None, read_only()] = None
     fault: Annotated[Fault | None, read_only()] = None
     addresses: Annotated[dict[str, str], hidden()] = field(default_factory=dict)  # device -> leased address/prefix
+    key_name: Annotated[str, read_only()] = ""
+    public_key: Annotated[str, hidden()] = ""
+    user_data: Annotated[str, hidden()] = ""  # base64
 
     indexes: ClassVar[Mapping[str, Keys]] = {
         "project_id": lambda server: (server.project_id,),
@@ -72,12 +79,37 @@ class Server(Resource, frozen=True, kw_only=True):
         "host": lambda server: (server.host,),
     }
 
+    @property
+    def hostname(self) -> str:
+        """Its name as far as one label of a host's name can say it (RFC 1123), else one made of its id."""
+        said = re.sub(r"[^a-z0-9-]", "", re.sub(r"[ _.]", "-", self.name.lower()))[:63].strip("-")
+        return said or f"server-{self.id}"
+
+
+class KeyPair(Resource, frozen=True, kw_only=True):
+    """The public half of a key for SSH, a user's own. https://docs.openstack.org/api-ref/compute/#keypairs-keypairs"""
+
+    kind: ClassVar[str] = "KeyPair"
+    singular: ClassVar[str] = "keypair"
+    plural: ClassVar[str] = "keypairs"
+
+    name: Annotated[str, at_create(text(255), required=True)]
+    user_id: Annotated[str, read_only()] = ""
+    public_key: Annotated[str, at_create(text(MOST_KEY_CHARACTERS), required=True)] = ""
+    fingerprint: Annotated[str, read_only()] = ""
+
+    indexes: ClassVar[Mapping[str, Keys]] = {"user_id": lambda pair: (pair.user_id,)}
+
+    def claims(self) -> tuple[str, ...]:
+        return (f"keypair:{self.user_id}/{self.name}",)
+
 
 # -- what a request says: https://docs.openstack.org/api-ref/compute/#create-server
 
 Text = Annotated[str, Meta(max_length=255)]
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A(?! )[^\x00-\x1f\x7f]+(?<! )\Z")]  # it becomes a host's name
 Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[a-zA-Z0-9-_:. ]+\Z")]
+KeyPairName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A(?! )[a-zA-Z0-9_ -]+(?<! )\Z")]
 Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"\A[^,/]*\Z")]
 
 
@@ -131,15 +163,24 @@ class ServerCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     disk_config: Literal["AUTO", "MANUAL"] = field(name="OS-DCF:diskConfig", default="MANUAL")
     block_devices: tuple[BlockDevice, ...] = field(name="block_device_mapping_v2", default=())
     config_drive: bool | str | None = None
+    key_name: Text | None = None
+    user_data: Annotated[str, Meta(max_length=65535)] | None = None
 
 
 REFUSED: Mapping[str, str] = {
-    "key_name": "there are no key pairs",
-    "user_data": "an instance here reads no user data",
     "personality": "an instance here takes no files",
     "block_device_mapping": "there are no volumes",
     "trusted_image_certificates": "images are not signed",
 }
+
+
+class KeyPairCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """https://docs.openstack.org/api-ref/compute/#import-or-create-keypair"""
+
+    name: KeyPairName
+    type: Literal["ssh", "x509"] = "ssh"  # from microversion 2.2 on
+    public_key: Annotated[str, Meta(max_length=MOST_KEY_CHARACTERS)] | None = None
+    user_id: str | None = None  # from 2.10 on
 
 
 class ServerUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -236,6 +236,9 @@ class InstanceDocument(msgspec.Struct, frozen=True, gc=False):
     name: str
     availability_zone: str
     meta: dict[str, str] = {}
+    key_name: str = ""
+    public_key: str = ""
+    user_data: str = ""  # base64
 
 
 class MetadataState(_Value, frozen=True, tag="metadata"):

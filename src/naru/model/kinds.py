@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from naru.model.agents import Agent
 from naru.model.alarms import CapacityAlarm
-from naru.model.compute import Server
+from naru.model.compute import KeyPair, Server
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
 from naru.model.logs import LogResource
@@ -39,7 +39,7 @@ KINDS: Mapping[str, type[Resource]] = {
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
         *(SecurityGroupDefaultStatefulness, NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule),
-        *(Domain, Project, User, Role, Token, ApplicationCredential, Server),
+        *(Domain, Project, User, Role, Token, ApplicationCredential, Server, KeyPair),
         *(NetworkPick, RestingAddresses),
         *(Router, FloatingIp, PortForwarding, ServiceFlavor, ServiceProfile),
     )

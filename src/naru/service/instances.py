@@ -17,6 +17,7 @@ from naru.schedule.candidates import Wish
 from naru.schedule.hosts import HostCandidate, choose_host
 from naru.service import binding
 from naru.service.holds import Taken
+from naru.service.keypairs import find_keypair
 from naru.service.picks import Choice, choose_networks, pick_of, within_quota
 from naru.service.policy import Cloud, fetch, fetch_own
 from naru.service.ports import check_unused, create_port, create_port_of, remove_port, unwired, update_port
@@ -51,6 +52,8 @@ class ServerRequest(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     availability_zone: str = ""
     security_groups: tuple[str, ...] = ()  # ids or names; none: the default one
+    key_name: str = ""
+    user_data: str = ""  # base64
     why: str = ""  # these networks, where they were picked
 
 
@@ -190,6 +193,9 @@ def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, 
     if flavor is None:
         raise Invalid(f"Flavor {request.flavor_id} could not be found. There are: {_names(FLAVORS)}.")
     nics = request.nics or ()
+    pair = find_keypair(view, caller.user_id, request.key_name)
+    if request.key_name and pair is None:
+        raise Invalid(f"Invalid key_name provided. User {caller.user_id} has no key pair {request.key_name}.")
     groups = groups_named(view, caller, request.security_groups)
     networks = [_network_of(view, caller, nic) for nic in nics]
     host = _choose_host(view, image, networks, request, _forced_host(caller, request.availability_zone))
@@ -205,6 +211,9 @@ def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, 
         metadata=request.metadata,
         tags=request.tags,
         pick=request.why,
+        key_name=request.key_name,
+        public_key=pair.public_key if pair is not None else "",
+        user_data=request.user_data,
     )
     yield put(server)
     for nic, network in zip(nics, networks, strict=True):
