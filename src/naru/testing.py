@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TypeVar
+from typing import TypeVar, get_args
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -15,6 +15,8 @@ from naru.drivers.base import Action, Fact, Failure, ToolError
 from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, HostReport, HostState, Put, Value
 
 T = TypeVar("T")
+
+KINDS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Value))  # of all values, the first parts of their keys
 
 
 def eventually(check: Callable[[], T], within_s: float = 5.0, every_s: float = 0.02) -> T:
@@ -78,14 +80,15 @@ class FakeDriver:
     Switches: `broken[key] = reason` makes the actions of a key fail; `down = reason` makes the whole tool fail.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *kinds: str) -> None:
+        self.kinds = kinds or KINDS
         self.facts: dict[str, Fact] = {}
         self.log: list[Action] = []
         self.broken: dict[str, str] = {}
         self.down = ""
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
-        return {key: FakeFact(key, value) for key, value in desired.items()}, []
+        return {key: FakeFact(key, value) for key, value in desired.items() if key.partition("/")[0] in self.kinds}, []
 
     def read(self) -> dict[str, Fact]:
         if self.down:

@@ -259,6 +259,30 @@ def test_an_interface_attached_to_a_running_instance_waits_for_its_own_port_and_
     assert cloud.view.get(Server, server.id).interfaces == (third.id, second.id)
 
 
+def test_an_interface_that_has_had_a_lease_goes_on_when_its_port_fails_and_a_new_one_in_its_place_waits():
+    cloud = three_hosts()
+    network = cloud.network("net1", MEMBER)
+    cloud.subnet(network, caller=MEMBER)
+    (server,) = cloud.run(create_servers(cloud.view, MEMBER, ServerRequest("web1", "1", "netns"), 1, 1, CLOUD))
+    (port,) = cloud.view.find(Port, "device_id", server.id)
+
+    def devices() -> tuple[str, ...]:
+        (found,) = of_kind(compile_host(cloud.view, server.host), InstanceState)
+        assert found.running
+        return found.devices
+
+    cloud.report(server.host, ok=(f"tap/{port.id}",))
+    cloud.report("controller01", ok=(f"lease/{port.id}",))
+    cloud.report(server.host, instances={server.id: InstanceReport("running", {"eth0": "10.0.0.5/28"})})
+    cloud.report(server.host, failed={f"tap/{port.id}": "ovs-vswitchd does not answer"})
+    assert cloud.view.get(Port, port.id).status == "DOWN"
+    assert devices() == ("eth0",)
+
+    cloud.run(detach_interface(cloud.view, MEMBER, server.id, port.id, CLOUD))
+    cloud.run(attach_interface(cloud.view, MEMBER, server.id, None, CLOUD))
+    assert devices() == ()
+
+
 def test_neighbours_on_a_network_are_spread_over_the_hosts():
     cloud = three_hosts()
     network = cloud.network("net1", MEMBER)

@@ -144,10 +144,74 @@ def test_removals_run_in_reverse_before_anything_is_made(clock):
     ]
 
 
-def test_tool_that_does_not_work_fails_the_pass(reconciler, host):
-    host.down = "ip is missing"
-    with pytest.raises(ToolError, match="ip is missing"):
-        reconciler.run_pass(state(NETWORK), prune=True)
+def test_a_tool_that_does_not_work_holds_up_the_keys_of_its_driver_alone(clock):
+    switch, dhcp = FakeDriver("network", "tap"), FakeDriver("dhcp", "lease")
+    reconciler = Reconciler([switch, dhcp], clock)
+    reconciler.run_pass(state(NETWORK, TAP, DHCP), prune=True)
+    switch.down = "ovs-vswitchd does not answer"
+    done = reconciler.run_pass(state(NETWORK, TAP, OTHER, DHCP, LEASE), prune=True)
+    assert set(dhcp.facts) == {"dhcp/n1", "lease/p1"}
+    assert set(switch.facts) == {"network/n1", "tap/p1"}
+    assert done.failed == dict.fromkeys(("network/n1", "tap/p1", "tap/p2"), "ovs-vswitchd does not answer")
+    assert done.achieved["tap/p2"] == "ovs-vswitchd does not answer"
+    assert reconciler.next_retry_s() == clock() + 1
+    switch.down = ""
+    done = reconciler.run_pass(state(NETWORK, TAP, OTHER, DHCP, LEASE), prune=True)
+    assert set(done.achieved.values()) == {""}
+    assert reconciler.next_retry_s() is None
+
+
+def test_a_tool_that_breaks_under_its_work_is_found_out_as_well(clock):
+    switch, dhcp = Breaking("network", "tap"), FakeDriver("dhcp")
+    done = Reconciler([switch, dhcp], clock).run_pass(state(NETWORK, TAP, DHCP), prune=True)
+    assert done.failed == {"network/n1": "it hangs", "tap/p1": "it hangs"}
+    assert set(dhcp.facts) == {"dhcp/n1"}
+
+
+def test_a_tool_that_does_not_work_is_told_of_where_nothing_is_wanted_of_it(clock):
+    switch = FakeDriver("network", "tap")
+    switch.down = "no ovs"
+    assert Reconciler([switch], clock).run_pass({}, prune=True).achieved == {"network": "no ovs"}
+
+
+def test_no_tap_is_made_while_the_tool_of_the_filters_does_not_work(clock):
+    firewall, switch = FakeDriver("filter", "rules", "group"), FakeDriver("network", "tap")
+    firewall.down = "no nft"
+    filtered = state(NETWORK, TapState("p1", "n1", TAP.mac_address, 1450, filtered=True), FilterState("p1", "n1", TAP.mac_address, ()))
+    done = Reconciler([firewall, switch], clock).run_pass(filtered, prune=True)
+    assert set(switch.facts) == {"network/n1"}
+    assert done.achieved["tap/p1"] == "no nft"
+
+
+@pytest.mark.parametrize("kind", [FakeDriver, lambda *kinds: Breaking(*kinds, after=1)], ids=["cannot be read", "cannot remove"])
+def test_a_filter_stays_while_the_tap_that_it_guards_cannot_be_removed(clock, kind):
+    firewall, switch = FakeDriver("filter"), kind("network", "tap")
+    reconciler = Reconciler([firewall, switch], clock)
+    of_tap = FilterState("p1", "n1", TAP.mac_address, ())
+    reconciler.run_pass(state(NETWORK, TapState("p1", "n1", TAP.mac_address, 1450, filtered=True), of_tap), prune=True)
+    if kind is FakeDriver:
+        switch.down = "ovs-vswitchd does not answer"
+    reconciler.run_pass(state(NETWORK), prune=True)
+    assert set(firewall.facts) == {"filter/p1"}
+    assert "tap/p1" in switch.facts
+    switch.down, switch.after = "", None
+    reconciler.run_pass(state(NETWORK), prune=True)
+    assert firewall.facts == {}
+    assert set(switch.facts) == {"network/n1"}
+
+
+class Breaking(FakeDriver):
+    """The fake, whose tool works `after` times; None: always."""
+
+    def __init__(self, *kinds, after=0):
+        super().__init__(*kinds)
+        self.after = after
+
+    def apply(self, actions):
+        if self.after == 0:
+            raise ToolError("it hangs")
+        self.after = None if self.after is None else self.after - 1
+        return super().apply(actions)
 
 
 def test_key_is_achieved_only_with_what_it_rests_on():
@@ -201,7 +265,7 @@ def test_instances_are_reported_when_they_change():
 
 
 def test_a_tap_waits_for_its_filter_and_is_made_in_the_pass_that_brings_it(clock):
-    firewall, links = Part(FilterState), Part(TapState, NetworkState)
+    firewall, links = FakeDriver("filter"), FakeDriver("tap", "network")
     reconciler = Reconciler([firewall, links], clock)
     tap, other = TapState("p1", "n1", TAP.mac_address, 1450, filtered=True), TapState("p2", "n1", OTHER.mac_address, 1450, filtered=True)
     of_tap, of_other = (FilterState(port, "n1", TAP.mac_address, ()) for port in ("p1", "p2"))
@@ -216,7 +280,7 @@ def test_a_tap_waits_for_its_filter_and_is_made_in_the_pass_that_brings_it(clock
 
 
 def test_a_tap_whose_filter_failed_is_not_made_and_says_why(clock):
-    firewall, links = Part(FilterState), Part(TapState, NetworkState)
+    firewall, links = FakeDriver("filter"), FakeDriver("tap", "network")
     reconciler = Reconciler([firewall, links], clock)
     firewall.broken["filter/p1"] = "nft says no"
     desired = state(NETWORK, TapState("p1", "n1", TAP.mac_address, 1450, filtered=True), FilterState("p1", "n1", TAP.mac_address, ()))
@@ -238,17 +302,6 @@ def test_a_filter_rests_on_the_rules_of_its_groups_and_on_the_members_that_they_
     desired |= state(GroupState("g2", ()))
     assert achieved(desired, {"group/g2": "no"})["filter/p1"] == "no"
     assert achieved(desired, {})["filter/p1"] == ""
-
-
-class Part(FakeDriver):
-    """The fake, for values of some kinds alone."""
-
-    def __init__(self, *kinds):
-        super().__init__()
-        self.kinds = kinds
-
-    def want(self, desired):
-        return super().want({key: value for key, value in desired.items() if isinstance(value, self.kinds)})
 
 
 ROUTER = RouterState("r1", "qrouter-r1", (), floating=(FloatingAddress("f1", "203.0.113.50", "10.0.0.5"),))

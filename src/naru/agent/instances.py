@@ -102,6 +102,8 @@ class Remains(Fact, frozen=True):
 class Instances:
     """The driver: InstanceState -> a DhcpClient per device, while the instance is to run."""
 
+    kinds = ("instance",)
+
     def __init__(self, run_dir: Path, script: Path = SCRIPT) -> None:
         self._directory = run_dir / "instances"
         self._script = str(script)

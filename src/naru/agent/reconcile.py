@@ -3,17 +3,21 @@
 What is remembered only saves work: a plan that failed, or whose effect did not last, waits before it runs again, longer each
 time, while a different plan for the same key runs at once. So a failing key (or a daemon that crashes as soon as it is
 started) neither spins nor blocks others, and a repaired cause is acted on in the next pass.
+
+A driver whose tool does not work at all holds up its own keys. What could not be looked at may still rest on what other drivers
+made before it, filters above all: of that, nothing is taken away meanwhile.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from naru.drivers.base import Action, Driver, Plan, plan
+from naru.drivers.base import Action, Driver, Fact, Plan, ToolError, plan
 from naru.model.hoststate import DhcpState, FilterState, HostState, LeaseState, PeerState, RouterState, RulesState, TapState, Value
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
+TOOL_AGAIN_S = 1.0  # after a tool did not work at all
 LASTING_S = 10.0  # what held for so long after its wait has lasted
 DID_NOT_LAST = "made, but it did not last: it ended by itself, or something else on this host undoes it"
 
@@ -31,43 +35,85 @@ class Reconciler:
 
     def __init__(self, drivers: Sequence[Driver], clock: Callable[[], float]) -> None:
         self._drivers = [(driver, Backoff(clock)) for driver in drivers]
+        self._clock = clock
+        self._tools_due_s: float | None = None  # when to try tools again that did not work
 
     def run_pass(self, desired: HostState, *, prune: bool) -> Pass:
-        """Bring the host to `desired`; remove what is not in it only if `prune`. Raises ToolError if a tool does not work at all."""
-        work = [(driver, backoff, *_plan_driver(driver, desired, prune=prune)) for driver, backoff in self._drivers]
-        ready = [(driver, backoff.ready(planned, reasons), reasons) for driver, backoff, planned, reasons in work]
+        """Bring the host to `desired`; remove what is not in it only if `prune`."""
+        parts = [Part(driver, backoff, desired) for driver, backoff in self._drivers]
+        for part in parts:
+            part.look()
         done: list[Action] = []
-        for driver, planned, reasons in reversed(ready):
-            _apply(driver, planned.removals, reasons, done)
+        for part in reversed(parts):
+            part.plan(prune=prune)
+            part.run(part.runnable.removals, done)
+            prune = prune and not part.is_down
         so_far: dict[str, str] = {}
-        for (driver, _, planned, reasons), (_, runnable, _) in zip(work, ready, strict=True):
-            shut = _shut_taps(desired, so_far)
-            for part in (planned, runnable):
-                part.additions = [action for action in part.additions if action.key not in shut]
-            _apply(driver, runnable.additions, reasons, done)
-            so_far = reasons | so_far
-        failed: dict[str, str] = {}
-        for _, backoff, planned, reasons in work:
-            backoff.note(planned, reasons)
-            failed = reasons | failed  # the first driver's reason is the cause, the rest follow from it
-        return Pass(done, failed, achieved(desired, failed))
+        for part in parts:
+            part.leave_out(_shut_taps(desired, so_far))
+            part.run(part.runnable.additions, done)
+            so_far = part.reasons | so_far  # the first driver's reason is the cause, the rest follow from it
+        for part in parts:
+            if not part.is_down:
+                part.backoff.note(part.planned, part.reasons)
+        self._tools_due_s = self._clock() + TOOL_AGAIN_S if any(part.is_down for part in parts) else None
+        return Pass(done, so_far, achieved(desired, so_far))
 
     def next_retry_s(self) -> float | None:
         """When the next plan that failed is due, by the clock; None if there is none."""
-        return min((due_s for _, backoff in self._drivers for due_s in backoff.due_s()), default=None)
+        due_s = [due_s for _, backoff in self._drivers for due_s in backoff.due_s()]
+        return min(due_s if self._tools_due_s is None else [*due_s, self._tools_due_s], default=None)
 
 
-def _plan_driver(driver: Driver, desired: HostState, *, prune: bool) -> tuple[Plan, dict[str, str]]:
-    want, failures = driver.want(desired)
-    planned = plan(want, driver.read(), prune=prune)
-    return planned, {failure.key: failure.reason for failure in (*failures, *planned.failures)}
+class Part:
+    """What one driver does in one pass. Once its tool does not work (`is_down`), it does nothing more."""
 
+    def __init__(self, driver: Driver, backoff: "Backoff", desired: HostState) -> None:
+        self._driver = driver
+        self.backoff = backoff
+        self._desired = desired
+        self._want: dict[str, Fact] = {}
+        self._have: dict[str, Fact] = {}
+        self.planned = Plan()
+        self.runnable = Plan()  # without what has to wait
+        self.reasons: dict[str, str] = {}  # of the keys that failed
+        self.is_down = False
 
-def _apply(driver: Driver, actions: list[Action], reasons: dict[str, str], done: list[Action]) -> None:
-    if actions:
-        for failure in driver.apply(actions):
-            reasons.setdefault(failure.key, failure.reason)
+    def look(self) -> None:
+        try:
+            self._want, failures = self._driver.want(self._desired)
+            self._have = self._driver.read()
+        except ToolError as error:
+            self._fail(error, ())
+        else:
+            self.reasons = {failure.key: failure.reason for failure in failures}
+
+    def plan(self, *, prune: bool) -> None:
+        if not self.is_down:
+            self.planned = plan(self._want, self._have, prune=prune)
+            self.reasons |= {failure.key: failure.reason for failure in self.planned.failures}
+            self.runnable = self.backoff.ready(self.planned, self.reasons)
+
+    def leave_out(self, keys: set[str]) -> None:
+        for part in (self.planned, self.runnable):
+            part.additions = [action for action in part.additions if action.key not in keys]
+
+    def run(self, actions: list[Action], done: list[Action]) -> None:
+        if self.is_down or not actions:
+            return
+        try:
+            for failure in self._driver.apply(actions):
+                self.reasons.setdefault(failure.key, failure.reason)
+        except ToolError as error:
+            self._fail(error, actions)
         done += actions
+
+    def _fail(self, error: ToolError, actions: Sequence[Action]) -> None:
+        """All that it serves fails; where that is nothing, its first kind bears the reason, so that it is told."""
+        self.is_down = True
+        keys = {key for key in self._desired if key.partition("/")[0] in self._driver.kinds} | {action.key for action in actions}
+        for key in keys or {self._driver.kinds[0]}:
+            self.reasons.setdefault(key, str(error))
 
 
 class Ran(msgspec.Struct):

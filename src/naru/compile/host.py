@@ -87,9 +87,16 @@ def _interfaces(view: View, server: Server) -> Iterator[tuple[Port, str, str]]:
 
 
 def _instance(view: View, server: Server) -> InstanceState:
-    """It is launched once all its ports are ACTIVE; from then on each interface runs while its own port is."""
+    """It is launched once all its ports are ACTIVE; from then on each interface runs once its own port is.
+
+    One that has had a lease goes on when its port fails: a switch that is started anew takes no address from an instance.
+    """
     launched = server.launched_at is not None
-    interfaces = [(port, device) for port, _, device in _interfaces(view, server) if port.status == "ACTIVE" or not launched]
+    interfaces = [
+        (port, device)
+        for port, _, device in _interfaces(view, server)
+        if port.status == "ACTIVE" or device in server.addresses or not launched
+    ]
     return InstanceState(
         instance_id=server.id,
         name=server.name,

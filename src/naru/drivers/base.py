@@ -98,6 +98,10 @@ class Foreign(Fact, frozen=True):
 
 
 class Driver(Protocol):
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of values that it alone serves: where its tool does not work, all of them fail."""
+
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
         """The facts that `desired` asks for, by name, in the order in which they can be made.
 

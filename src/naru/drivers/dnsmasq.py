@@ -126,6 +126,8 @@ def _is_anothers(lease: list[str], reservation: str, *, is_new: bool) -> bool:
 class Dnsmasq:
     """The driver: DhcpState with the LeaseStates of its network -> a DhcpServer."""
 
+    kinds = ("dhcp", "lease")
+
     def __init__(self, run_dir: Path) -> None:
         self._directory = run_dir / "dhcp"
 

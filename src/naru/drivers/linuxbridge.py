@@ -53,6 +53,8 @@ MAKING_ORDER = (Foreign, Namespace, Trunk, Bridge, Uplink, Port, Tap)
 class LinuxBridge:
     """The driver. `interfaces`: physical network -> device; `tunnel_address`: this host's VTEP, None for no VXLAN."""
 
+    kinds = ("network", "tap", "peer")
+
     def __init__(self, run_dir: Path, interfaces: Mapping[str, str], tunnel_address: str | None) -> None:
         self._netns_marks = run_dir / "netns"
         self._port_marks = run_dir / "adopted"

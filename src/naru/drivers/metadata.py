@@ -79,6 +79,8 @@ class MetadataService(Fact, frozen=True):
 class Metadata:
     """The driver: DhcpState and RouterState say where, MetadataState who may ask."""
 
+    kinds = ("metadata",)
+
     def __init__(self, run_dir: Path, nova_metadata_url: str = "", shared_secret: str = "") -> None:
         self._directory = run_dir / "metadata"
         self._nova = (nova_metadata_url, shared_secret)

@@ -46,6 +46,8 @@ MEMBER_TYPES = {"IPv4": "ipv4_addr", "IPv6": "ipv6_addr"}
 class Nft:
     """The driver: FilterState, RulesState and GroupState -> chains, sets and their elements."""
 
+    kinds = ("filter", "rules", "group")
+
     def __init__(self, bridge_sysctl: Path = BRIDGE_SYSCTL) -> None:
         self._bridge_sysctl = bridge_sysctl
         self._seen: tuple[int, dict[str, Fact]] | None = None  # what was read, and when by the kernel's own count

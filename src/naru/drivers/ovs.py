@@ -32,6 +32,8 @@ Vlans = Mapping[str, int]  # network id -> local VLAN
 class OpenVswitch:
     """The driver. `bridges`: physical network -> bridge; `tunnel_address`: this host's VTEP, None for no tunnels."""
 
+    kinds = ("network", "tap", "peer")
+
     def __init__(self, run_dir: Path, bridges: Mapping[str, str], tunnel_address: str | None, datapath_type: str) -> None:
         self._netns_marks = run_dir / "netns"
         self._bridges = bridges
@@ -132,7 +134,7 @@ class OpenVswitch:
 
     def pids(self) -> list[int]:
         """Those of Open vSwitch itself: where it is started anew, its flows are gone."""
-        return [int(file.read_text()) for file in ovsdb.RUN_DIR.glob("ovs*.pid")]
+        return ovsdb.pids()
 
 
 def choose_vlans(networks: Iterable[str], switch: ovsdb.Switch) -> dict[str, int]:

@@ -3,6 +3,7 @@
 Sources: ovs-vsctl(8), ovs-ofctl(8), ovs-vswitchd.conf.db(5), ovsdb-server(7) for the JSON of values (RFC 7047, section 5.1).
 """
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,15 @@ def _optional(value: Any) -> str:
 
 def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def pids() -> list[int]:
+    """Those of ovs-vswitchd and ovsdb-server; of one that is just starting or ending, perhaps none."""
+    found = []
+    for file in RUN_DIR.glob("ovs*.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(file.read_text()))
+    return found
 
 
 def read_flows(bridge: str, cookie: int) -> list[str]:

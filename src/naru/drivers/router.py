@@ -135,6 +135,8 @@ class Translation(Inside, frozen=True):
 class Routers:
     """The driver: RouterState -> the facts of its namespace."""
 
+    kinds = ("router",)
+
     def __init__(self, run_dir: Path) -> None:
         self._marks = run_dir / "netns"
 

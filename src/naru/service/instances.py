@@ -155,8 +155,11 @@ def detach_interface(view: View, caller: Caller, id: str, port_id: str, cloud: C
     if port is None:
         raise NotFound(f"Port {port_id} is not attached to server {server.id}.")
     yield from _detach(view, server, port, cloud)
-    places = tuple("" if interface == port_id else interface for interface in server.interfaces)
-    yield put(replace(server, interfaces=places, created_ports=tuple(made for made in server.created_ports if made != port_id)))
+    place = server.interfaces.index(port_id)
+    places = (*server.interfaces[:place], "", *server.interfaces[place + 1 :])
+    leased = {device: address for device, address in server.addresses.items() if device != f"eth{place}"}
+    made = tuple(made for made in server.created_ports if made != port_id)
+    yield put(replace(server, interfaces=places, created_ports=made, addresses=leased))
 
 
 def update_server(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[Server]:
