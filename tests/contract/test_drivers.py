@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from naru.agent.instances import Instances
+from naru.drivers.advertise import Advertisers
 from naru.drivers.base import Action, Driver, plan
 from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.linuxbridge import LinuxBridge
@@ -20,6 +21,7 @@ from naru.drivers.nft import Nft
 from naru.drivers.ovs import OpenVswitch
 from naru.drivers.router import Routers
 from naru.model.hoststate import (
+    AdvertisedPrefix,
     ClientOption,
     DhcpState,
     DhcpSubnet,
@@ -179,6 +181,17 @@ def routers() -> Subject:
     return Subject(lambda: Routers(RUN), prepare, [state(), state(ROUTER), state(INNER_ROUTER), state(READDRESSED)])
 
 
+def advertisers() -> Subject:
+    def prepare() -> None:
+        bring(links(), state(VXLAN, *ROUTER_TAPS[:1]))
+        bring(Routers(RUN), state(INNER_ROUTER))
+
+    prefixes = [AdvertisedPrefix("fd00::/64", mode, ("fd00::53",)) for mode in MODES]
+    told = [msgspec.structs.replace(INSIDE, mtu_bytes=1450, advertised=(prefix,)) for prefix in prefixes]
+    routers = [msgspec.structs.replace(INNER_ROUTER, interfaces=(interface,)) for interface in told]
+    return Subject(lambda: Advertisers(RUN), prepare, [state(), *(state(router) for router in routers)])
+
+
 def metadata() -> Subject:
     def prepare() -> None:
         bring(links(), state(VXLAN, DHCP_TAP, ROUTER_TAPS[0]))
@@ -202,6 +215,7 @@ SUBJECTS = [
             (dnsmasq, ("dnsmasq", "sysctl")),
             (instances, ("udhcpc",)),
             (routers, ("nft", "sysctl")),
+            (advertisers, ("dnsmasq", "nft", "sysctl")),
             (metadata, ()),
             (nft, ("nft",)),
         )

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 
 import pytest
@@ -207,6 +208,34 @@ def test_dhcpv6_stateful(site):
         assert told.new_dhcp6_name_servers == "fd00::53"
         one.run("ip", "address", "replace", f"{told.new_ip6_address}/64", "dev", "eth0", "nodad")
     eventually(lambda: client.pings(*fixed(other)), WITHIN_S)
+
+
+def test_a_router_advertises_itself_as_the_way_out_in_every_mode(site):
+    clients = {}
+    for number, mode in enumerate(("slaac", "dhcpv6-stateless", "dhcpv6-stateful"), 1):
+        modes = {"ipv6_ra_mode": mode, "ipv6_address_mode": mode, "dns_nameservers": ["fd00::53"]}
+        network = site.network(f"routed-{mode}", (f"fd00:7:{number}::/64", modes), mtu=1400)
+        clients[mode] = site.boot(mode, network, "compute01" if number == 1 else "compute02")
+    before = clients["slaac"]
+    eventually(lambda: addresses6(before) == fixed(before), 30)
+    assert default_routes6(before) == set()
+    router = site.lab.create("router", name="r")
+    for client in clients.values():
+        subnet = {"subnet_id": client.port["fixed_ips"][0]["subnet_id"]}
+        site.lab.ask("PUT", f"/v2.0/routers/{router['id']}/add_router_interface", subnet)
+    flags = {"slaac": (False, False), "dhcpv6-stateless": (False, True), "dhcpv6-stateful": (True, True)}
+    for mode, client in clients.items():
+        eventually(lambda client=client: solicit(client).get("lifetime_s") == 1800, 30)
+        said = solicit(client)
+        assert (said["managed"], said["other"], said["mtu"], said["dns"]) == (*flags[mode], 1400, ["fd00::53"])
+        ((prefix, is_automatic),) = said["prefixes"].items()
+        assert (ip_address(*fixed(client)) in ip_network(prefix), is_automatic) == (True, mode != "dhcpv6-stateful")
+        eventually(lambda client=client: len(default_routes6(client)) == 1, WITHIN_S)
+    stateful = clients["dhcpv6-stateful"]
+    told = site.told6(stateful)
+    assert {told.new_ip6_address} == fixed(stateful)
+    stateful.run("ip", "address", "replace", f"{told.new_ip6_address}/64", "dev", "eth0", "nodad")
+    eventually(lambda: before.pings(*fixed(stateful)), WITHIN_S)
 
 
 # -- how many servers, and where

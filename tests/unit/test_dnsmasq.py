@@ -4,9 +4,10 @@ from pathlib import Path
 
 from msgspec.structs import asdict, replace
 
+from naru.drivers.advertise import Advertisers
 from naru.drivers.base import plan
 from naru.drivers.dnsmasq import Dnsmasq
-from naru.model.hoststate import ClientOption, DhcpState, DhcpSubnet, LeaseState, Route
+from naru.model.hoststate import AdvertisedPrefix, ClientOption, DhcpState, DhcpSubnet, LeaseState, Route, RouterInterface, RouterState
 
 RUN = Path("/run/naru")
 N = "11111111-aaaa-4bbb-8ccc-222222222222"
@@ -153,3 +154,20 @@ def test_subnet_without_router_and_name_servers_says_so_lest_dnsmasq_names_itsel
     bare = DhcpSubnet("s1", "10.7.0.0/28", "10.7.0.2", None)
     planned = lines(replace(DHCP, subnets=(bare, replace(SIX, dns_nameservers=()))))
     assert written("options", planned) == ["tag:subnet-s1,option:dns-server", "tag:subnet-s1,option:router"]
+
+
+def test_a_router_advertises_the_prefixes_of_its_interfaces_and_answers_no_client():
+    prefixes = (AdvertisedPrefix("fd00:1::/64", "slaac", ("fd00::53",)), AdvertisedPrefix("fd00:2::/64", "dhcpv6-stateful"))
+    quiet = RouterInterface("p1", N, "qr-1", ("10.7.0.1/24",))
+    router = RouterState("r1", "qrouter-r1", (quiet, RouterInterface("p2", N, "qr-2", ("fd00:1::1/64",), 1400, prefixes)))
+    (advertiser,) = Advertisers(RUN).want({router.key: router})[0].values()
+    (action,) = advertiser.add()
+    directory = "/run/naru/ra/r1"
+    assert action.line == (
+        f"mkdir -p {directory} && nsenter --net=/run/netns/qrouter-r1 dnsmasq --conf-file=/dev/null --user=root --group= --port=0 "
+        f"--bind-dynamic --except-interface=lo --pid-file={directory}/pid --dhcp-leasefile={directory}/leases "
+        f"--log-facility={directory}/log --quiet-dhcp6 --quiet-ra '--dhcp-ignore=tag:!known' --enable-ra --interface=qr-2 "
+        "--ra-param=qr-2,mtu:1400,0 --dhcp-range=set:qr-2-0,fd00:1::,ra-only,64,86400s "
+        "'--dhcp-option=tag:qr-2-0,option6:dns-server,[fd00::53]' --dhcp-range=set:qr-2-1,fd00:2::,static,64,86400s"
+    )
+    assert Advertisers(RUN).want({router.key: replace(router, interfaces=(quiet,))}) == ({}, [])

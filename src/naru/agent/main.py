@@ -20,6 +20,7 @@ from naru.agent.reconcile import Pass, Reconciler, without_routers
 from naru.agent.report import Ledger
 from naru.agent.start import describe_host, filters_packets, find_local_address, make_switch, only_agent
 from naru.agent.wake import Wake, Why
+from naru.drivers.advertise import Advertisers
 from naru.drivers.base import Driver, ToolError
 from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.metadata import Metadata
@@ -50,7 +51,7 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
         switch = make_switch(agent, run_dir, tunnel_address)
         metadata = Metadata(run_dir, agent.nova_metadata_url, agent.metadata_proxy_shared_secret)
         # Filters first: a tap comes into its filter.
-        drivers: list[Driver] = [*firewall, switch, Routers(run_dir), Dnsmasq(run_dir), metadata, instances]
+        drivers: list[Driver] = [*firewall, switch, Routers(run_dir), Advertisers(run_dir), Dnsmasq(run_dir), metadata, instances]
         wake = Wake(run_dir / WAKE)
         try:
             log.info("agent started", host=host, server=server, tunnel_address=tunnel_address)

@@ -53,9 +53,9 @@ def _needed_tools(settings: Agent) -> dict[str, str]:
         if settings.ovs_datapath_type == "netdev":
             needed["ethtool"] = "ethtool"
     if settings.l3:
-        needed |= {"nft": "nftables", "sysctl": "procps"}
-    if settings.dhcp:
-        needed["dnsmasq"] = "dnsmasq-base"
+        needed["nft"] = "nftables"
+    if settings.l3 or settings.dhcp:
+        needed |= {"dnsmasq": "dnsmasq-base", "sysctl": "procps"}
     if "netns" in settings.instance_drivers:
         needed["busybox"] = "busybox"
     return needed

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from naru.compile.metadata import askers, serves_metadata
 from naru.model.hoststate import (
+    AdvertisedPrefix,
     FloatingAddress,
     ForwardedPorts,
     MetadataState,
@@ -17,8 +18,8 @@ from naru.model.hoststate import (
     router_device,
     router_netns,
 )
-from naru.model.resources import Change, Port, Subnet
-from naru.model.routing import GATEWAY_OWNER, ROUTER_OWNERS, FloatingIp, PortForwarding, Router
+from naru.model.resources import Change, Network, Port, Subnet
+from naru.model.routing import GATEWAY_OWNER, INTERFACE_OWNER, ROUTER_OWNERS, FloatingIp, PortForwarding, Router
 from naru.model.view import View
 
 
@@ -78,9 +79,16 @@ def _router(view: View, router: Router, ports: list[Port], *, has_metadata: bool
 
 
 def _interface(view: View, port: Port) -> RouterInterface:
-    found = ((ip, view.get(Subnet, ip.subnet_id)) for ip in port.fixed_ips)
-    addresses = tuple(f"{ip.ip_address}/{subnet.cidr.partition('/')[2]}" for ip, subnet in found if subnet is not None)
-    return RouterInterface(port.id, port.network_id, _device(port), addresses)
+    network = view.get(Network, port.network_id)
+    found = [(ip, subnet) for ip in port.fixed_ips if (subnet := view.get(Subnet, ip.subnet_id)) is not None]
+    addresses = tuple(f"{ip.ip_address}/{subnet.cidr.partition('/')[2]}" for ip, subnet in found)
+    advertised = (_advertised(subnet) for _, subnet in found if subnet.ipv6_ra_mode and port.device_owner == INTERFACE_OWNER)
+    mtu_bytes = network.mtu if network is not None else 0
+    return RouterInterface(port.id, port.network_id, _device(port), addresses, mtu_bytes, tuple(dict.fromkeys(advertised)))
+
+
+def _advertised(subnet: Subnet) -> AdvertisedPrefix:
+    return AdvertisedPrefix(subnet.cidr, subnet.ipv6_ra_mode or "", subnet.dns_nameservers)
 
 
 def _routes(view: View, router: Router, gateway: Port | None) -> tuple[Route, ...]:

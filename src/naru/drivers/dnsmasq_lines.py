@@ -35,7 +35,7 @@ def arguments(dhcp: DhcpState, directory: Path) -> tuple[str, ...]:
         "--no-ping",  # the server has already made sure that an address is free; the ping costs a client a second
         f"--domain={dhcp.domain}",
         f"--dhcp-option=option6:domain-search,{dhcp.domain}",
-        *([f"--dhcp-option={_dns6(name_servers)}"] if name_servers else []),
+        *([f"--dhcp-option={name_servers6(name_servers)}"] if name_servers else []),
         f"--dhcp-option-force=option:mtu,{dhcp.mtu_bytes}",
         f"--log-facility={directory}/log",
         "--quiet-dhcp",
@@ -108,10 +108,11 @@ def _options(subnet: DhcpSubnet) -> Iterator[str]:
 def _options6(subnet: DhcpSubnet) -> Iterator[str]:
     """Routes are the affair of router advertisements; DHCPv6 has no option for them."""
     if subnet.dns_nameservers:
-        yield f"tag:{_tag(subnet)},{_dns6(subnet.dns_nameservers)}"
+        yield f"tag:{_tag(subnet)},{name_servers6(subnet.dns_nameservers)}"
 
 
-def _dns6(servers: Iterable[str]) -> str:
+def name_servers6(servers: Iterable[str]) -> str:
+    """The option of DHCPv6, which advertisements carry as well (RFC 8106)."""
     return ",".join(("option6:dns-server", *(f"[{server}]" for server in servers)))
 
 

@@ -256,6 +256,14 @@ class MetadataState(_Value, frozen=True, tag="metadata"):
         return f"metadata/{self.netns}/{self.port_id}"
 
 
+class AdvertisedPrefix(msgspec.Struct, frozen=True, gc=False):
+    """An IPv6 subnet that a router tells its neighbours of. `mode` in Neutron's words: how they get an address."""
+
+    cidr: str
+    mode: str
+    dns_nameservers: tuple[str, ...] = ()
+
+
 class RouterInterface(msgspec.Struct, frozen=True, gc=False):
     """A port of a router inside its namespace; the tap behind it is a `TapState`."""
 
@@ -263,6 +271,8 @@ class RouterInterface(msgspec.Struct, frozen=True, gc=False):
     network_id: str
     device: str
     addresses: tuple[str, ...]  # "address/prefix"
+    mtu_bytes: int = 1500
+    advertised: tuple[AdvertisedPrefix, ...] = ()
 
 
 class FloatingAddress(msgspec.Struct, frozen=True, gc=False):
