@@ -2,9 +2,13 @@
 
 from collections import Counter
 
+import msgspec
 import pytest
 
-from clients import FakeHost
+from bench.load import drive, request
+from clients import Clients, FakeHost
+from networking import Networking
+from serving import Serving
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +86,30 @@ def test_a_server_without_a_network_is_on_the_projects_default_one(clients, demo
             demo.http.delete(f"/compute/v2.1/servers/{row['id']}")
         for id in (other["id"], made["id"]):
             demo.delete("networks", id)
+
+
+def test_500_boots_at_once_level_the_networks_out(tmp_path):
+    """64 clients; each boot is a pick of its own."""
+    with Serving(tmp_path) as serving, FakeHost(serving, "compute01"), Clients(serving).http("demo") as http:
+        demo, clients = Networking(http), Clients(serving)
+        networks = [demo.network(name=f"NET{number}") for number in range(7)]
+        for number, network in enumerate(networks):
+            demo.subnet(network, f"10.42.{number}.0/24", enable_dhcp=False)
+        demo.create("network-pools", policy="spread", is_default=True, members=[{"network_id": network["id"]} for network in networks])
+        with clients.http("admin") as admin:
+            admin.put(f"/v2.0/quotas/{networks[0]['project_id']}", json={"quota": {"port": -1}}).raise_for_status()
+        boot = {"server": {"name": "web", "imageRef": found(http, "/image/v2/images", "netns"), "networks": "auto"}}
+        boot["server"]["flavorRef"] = found(http, "/compute/v2.1/flavors", "m1.tiny")
+        asking = request("POST", "/compute/v2.1/servers", clients.token(), msgspec.json.encode(boot))
+        asking = asking.replace(b"\r\n", b"\r\nOpenStack-API-Version: compute 2.37\r\n", 1)
+        assert drive(serving.address, [asking] * 500, clients=64).statuses == {202: 500}
+        ports = demo.list("ports")
+    assert len({(port["network_id"], port["fixed_ips"][0]["ip_address"]) for port in ports}) == 500
+    counts = Counter(port["network_id"] for port in ports)
+    assert sorted(counts.values()) == [71, 71, 71, 71, 72, 72, 72]
+
+
+def found(http, path: str, name: str) -> str:
+    """The id of an image or a flavor."""
+    (rows,) = (rows for rows in http.get(path).json().values() if isinstance(rows, list))
+    return next(row["id"] for row in rows if row["name"] == name)
