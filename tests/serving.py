@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -17,10 +18,11 @@ import yaml
 class Serving:
     """`naru server` (or another command that takes --bind and --state-dir) from start to stop."""
 
-    def __init__(self, state_dir: Path, command: str = "server", **environ: str) -> None:
+    def __init__(self, state_dir: Path, command: str = "server", cafile: str = "", **environ: str) -> None:
         """Start it and wait for the first answer; `started_after_s` says how long that took."""
         self.address = ("127.0.0.1", _free_port())
-        self.url = f"http://127.0.0.1:{self.address[1]}"
+        self.url = f"http{'s' if cafile else ''}://127.0.0.1:{self.address[1]}"
+        self._tls = ssl.create_default_context(cafile=cafile) if cafile else None
         self.state_dir = state_dir
         state_dir.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", "naru.cli.main", *shlex.split(command)]
@@ -76,11 +78,15 @@ class Serving:
         """Speaks to the network API as the administrator."""
         return httpx.Client(base_url=f"{self.url}/v2.0", headers={"X-Auth-Token": self.token()}, trust_env=False, timeout=30)
 
+    def _connect(self, within_s: float) -> socket.socket:
+        connection = socket.create_connection(self.address, timeout=within_s)
+        return connection if self._tls is None else self._tls.wrap_socket(connection, server_hostname=self.address[0])
+
     def _wait_for_answer(self, within_s: float) -> None:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                with socket.create_connection(self.address, timeout=within_s) as connection:
+                with self._connect(within_s) as connection:
                     connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                     if b" 200 " in connection.recv(64):
                         return

@@ -20,6 +20,7 @@ from naru.api.app import App, Authenticate
 from naru.api.auth import ByToken, anyone, for_writers
 from naru.api.backend import Backend
 from naru.api.compute import compute_routes
+from naru.api.enrolment import enrolment_routes
 from naru.api.http import Dispatch, compute_refusal, identity_refusal, network_refusal
 from naru.api.identity import identity_routes
 from naru.api.image import image_routes
@@ -28,7 +29,7 @@ from naru.api.metrics import PickOutcomes, metrics_routes
 from naru.api.network import network_routes
 from naru.api.public import public_routes
 from naru.api.rules import rule_names
-from naru.api.serve import listen, serve
+from naru.api.serve import listen, serve, tls_context
 from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
 from naru.integrations.keystone import http_client, open_keystone
@@ -69,6 +70,7 @@ class Server:
         """Take the address, open the store and read it. Raises SettingsError or DatabaseError."""
         return_large_blocks()
         self.settings = settings
+        self._tls = tls_context(settings.tls_cert, settings.tls_key)
         self._listening = listen(settings.bind)
         self.state_dir = Path(settings.state_dir)
         try:
@@ -127,7 +129,8 @@ class Server:
         dispatch.add(identity, identity_refusal)
         dispatch.add(compute, compute_refusal)
         dispatch.add(image, identity_refusal)
-        dispatch.add(agent_routes(HostDoor(self.backend, self.publisher, self.agent_token)), network_refusal)
+        door = HostDoor(self.backend, self.publisher, self.agent_token)
+        dispatch.add([*agent_routes(door), *enrolment_routes(door)], network_refusal)
         identity_url = "/identity/v3" if self.keystone is None else self.keystone.url
         return App(dispatch, self.authenticate, self.settings.max_body_bytes, identity_url, answered)
 
@@ -136,7 +139,7 @@ class Server:
         self.store.start()
         await self.store.write(lambda view: keep_default_ranges(view, self.backend.cloud.ranges))
         if self.keystone is None:
-            await keep_clouds(self.store, self.state_dir / "clouds.yaml", self.settings.bind)
+            await keep_clouds(self.store, self.state_dir / "clouds.yaml", f"{self.settings.scheme}://{reachable(self.settings.bind)}")
         duties = (
             self._sweep(),
             self._record_usage(),
@@ -147,7 +150,7 @@ class Server:
         )
         chores = [asyncio.ensure_future(duty) for duty in duties]
         try:
-            await serve(self.app(), self._listening, stop, on_ready, self.publisher.close)
+            await serve(self.app(), self._listening, self._tls, stop, on_ready, self.publisher.close)
         finally:
             for chore in chores:
                 chore.cancel()
@@ -291,7 +294,7 @@ def run_all(settings: Settings, on_ready: Callable[[], None], *, dataplane: bool
 
     async def run() -> None:
         stop = stop_on_signal()
-        url = f"http://{reachable(settings.bind)}"
+        url = f"{settings.scheme}://{reachable(settings.bind)}"
         async with asyncio.TaskGroup() as halves:
             halves.create_task(server.run(stop, on_ready))
             halves.create_task(run_agent(socket.gethostname(), url, server.agent_token, settings, stop))

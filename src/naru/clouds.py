@@ -34,7 +34,7 @@ _CLOUD = """\
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104 - asks, does not bind
 
 
-async def keep_clouds(store: Store, path: Path, bind: str) -> None:
+async def keep_clouds(store: Store, path: Path, url: str) -> None:
     """Seed the users and keep their passwords in clouds.yaml; who is not in there gets a new random one.
 
     What an administrator changed since, through the API, stays: another password, a user who is gone.
@@ -48,7 +48,7 @@ async def keep_clouds(store: Store, path: Path, bind: str) -> None:
         if is_new or name not in kept:
             hashes[name] = await asyncio.to_thread(identity.hash_password, passwords[name])
     await store.write(lambda view: identity.seed_identity(view, hashes))
-    _write_clouds(path, f"http://{reachable(bind)}/identity/v3", passwords)
+    _write_clouds(path, f"{url}/identity/v3", passwords)
 
 
 def reachable(bind: str) -> str:

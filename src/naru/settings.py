@@ -100,6 +100,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     firewall: Literal["nftables", "none"] = "nftables"  # none: whoever may plug a port here may send and receive anything
     availability_zone: str = "nova"  # what fails together with this host has the same
     instance_drivers: tuple[str, ...] = ("netns",)
+    cafile: str = ""  # authorities by which the server is known, PEM; empty: those that the system trusts
     report_interval_s: float = 30.0
     resync_interval_s: float = 60.0
     run_dir: str = "/run/naru"  # what a reboot may forget: pid files, leases, ownership marks
@@ -116,6 +117,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bind: str = "127.0.0.1:9696"
     # the database, secrets (0600), clouds.yaml, the agent's last state
     state_dir: str = msgspec.field(default_factory=_default_state_dir)
+    tls_cert: str = ""  # PEM: the server's certificate, and those between it and its authority; empty: HTTP without TLS
+    tls_key: str = ""  # PEM: its private key
     database_url: str = ""  # empty: SQLite in state_dir
     auth: Literal["none", "builtin", "keystone"] = "builtin"  # none: only on loopback
     token_lifetime_s: int = 3600
@@ -131,6 +134,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keystone: Keystone = Keystone()
     nova: Nova = Nova()
     agent: Agent = Agent()
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls_cert else "http"
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ, **given: Any) -> Settings:

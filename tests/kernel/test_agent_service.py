@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,3 +88,22 @@ def test_a_newer_agent_takes_over_without_a_write_and_without_a_lost_packet(host
     assert host.actions() == before
     assert len(answered) > 10
     assert answered == list(range(1, len(answered) + 1)), "each packet was answered"
+
+
+def test_an_agent_enrols_and_is_refused_when_it_is_revoked(host, tmp_path):
+    url, state = "http://127.0.0.1:9696", ("--state-dir", str(tmp_path / "server"))
+    naru_on = [*host.enter, sys.executable, "-m", "naru"]
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen([*naru_on, "server", *state], stdout=log, stderr=log)
+    eventually(lambda: "naru is ready" in (tmp_path / "server.log").read_text(), 20)
+    try:
+        host.server.url = url
+        (tmp_path / "token").write_text(host.run(sys.executable, "-m", "naru", "host", "enrol", "h1", *state))
+        host.start()
+        eventually(lambda: "enrolled" in host.run(sys.executable, "-m", "naru", "host", "list", *state), 20, 0.2)
+        eventually(lambda: "in sync with the server" in host.log(), 10)
+        host.run(sys.executable, "-m", "naru", "host", "revoke", "h1", *state)
+        eventually(lambda: "lost the server; keeping what is wired" in host.log() and "naru host enrol h1" in host.log(), 20)
+    finally:
+        os.kill(child_of(server.pid), signal.SIGTERM)
+        server.wait(20)

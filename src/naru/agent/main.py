@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 import structlog
 
+from naru.agent.enrol import own_secret
 from naru.agent.instances import SCRIPT, WAKE, Instances, keep_script
 from naru.agent.reconcile import Pass, Reconciler, without_routers
 from naru.agent.report import Ledger
-from naru.agent.start import describe_host, filters_packets, find_local_address, make_switch, only_agent
+from naru.agent.start import StartError, describe_host, filters_packets, find_local_address, make_switch, only_agent
 from naru.agent.wake import Wake, Why
 from naru.drivers.advertise import Advertisers
 from naru.drivers.base import Driver, ToolError
@@ -27,6 +28,7 @@ from naru.drivers.metadata import Metadata
 from naru.drivers.nft import Nft
 from naru.drivers.router import Routers
 from naru.feed.subscribe import Feed
+from naru.model.hoststate import ONCE, HostDescription
 from naru.settings import Agent as AgentSettings
 from naru.settings import Settings
 
@@ -45,7 +47,7 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
     if stop.is_set():
         return
     with only_agent(run_dir):
-        feed = Feed(server, token, host, describe_host(agent, tunnel_address), saved=memory / f"{host}.json")
+        feed = open_feed(host, server, token, describe_host(agent, tunnel_address), memory, agent.cafile)
         instances = Instances(run_dir, _keep_script(memory))
         firewall: list[Driver] = [Nft()] if filters_packets(agent) else []
         switch = make_switch(agent, run_dir, tunnel_address)
@@ -60,6 +62,16 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
         finally:
             wake.close()
             await feed.close()
+
+
+def open_feed(host: str, server: str, token: str, description: HostDescription, memory: Path, cafile: str) -> Feed:
+    """With a one-time token the host shows a credential of its own. Raises StartError."""
+    ticket = token if token.startswith(ONCE) else ""
+    shown = own_secret(memory / f"{host}.credential") if ticket else token
+    try:
+        return Feed(server, shown, host, description, saved=memory / f"{host}.json", ticket=ticket, cafile=cafile)
+    except OSError as error:
+        raise StartError(f"cannot use [agent] cafile {cafile}: {error}") from error
 
 
 def _keep_script(memory: Path) -> Path:

@@ -1,6 +1,5 @@
 """What hosts talk to: `/agent/v1/hosts/{host}`; the contract is naru.model.hoststate."""
 
-import hmac
 from functools import partial
 from typing import TypeVar
 
@@ -13,13 +12,14 @@ from naru.feed.publish import Publisher
 from naru.model.errors import Invalid, Unauthenticated, not_found
 from naru.model.hoststate import HostDescription, HostReport
 from naru.service.binding import agent_of
+from naru.service.enrolment import is_host
 from naru.service.hosts import record_report, register_host
 
 T = TypeVar("T")
 
 
 class HostDoor(msgspec.Struct, frozen=True):
-    """What the host endpoints need: the feed, and the secret that agents show."""
+    """What the host endpoints need: the feed, and the secret that agents of hosts without a credential of their own show."""
 
     backend: Backend
     publisher: Publisher
@@ -36,22 +36,22 @@ def agent_routes(door: HostDoor) -> list[Route]:
 
 
 async def _register(door: HostDoor, call: Call) -> Response:
-    _require_secret(door, call)
-    description = await _read(call, HostDescription)
+    _require_host(door, call)
+    description = await read_body(call, HostDescription)
     agent = await door.backend.store.write(lambda view: register_host(view, call.id, description, door.backend.now(), door.backend.cloud))
     return json_response({"id": agent.id})
 
 
 async def _report(door: HostDoor, call: Call) -> Response:
-    _require_secret(door, call)
-    report = await _read(call, HostReport)
+    _require_host(door, call)
+    report = await read_body(call, HostReport)
     await door.backend.store.write(lambda view: record_report(view, call.id, report, door.backend.now(), door.backend.cloud))
     return no_content()
 
 
 async def _watch(door: HostDoor, call: Call) -> Response:
     """200 and NDJSON; 404 for a host that has not registered; 410 when `since` is too old to go on from."""
-    _require_secret(door, call)
+    _require_host(door, call)
     if agent_of(door.backend.view, call.id) is None:
         raise not_found("Agent", call.id)
     since = call.request.query_params.get("since")
@@ -64,14 +64,21 @@ async def _watch(door: HostDoor, call: Call) -> Response:
     return StreamingResponse(door.publisher.watch(call.id, int(since)), media_type="application/x-ndjson")
 
 
-async def _read(call: Call, kind: type[T]) -> T:
+async def read_body(call: Call, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(await call.body(), type=kind)
     except msgspec.DecodeError as error:
         raise Invalid(f"not a {kind.__name__}: {error}") from None
 
 
-def _require_secret(door: HostDoor, call: Call) -> None:
-    shown = call.request.headers.get("authorization", "")
-    if not hmac.compare_digest(shown.encode(), f"Bearer {door.secret}".encode()):
-        raise Unauthenticated("This door is for hosts: show the agent token with `Authorization: Bearer …`.")
+def bearer(call: Call) -> str:
+    """The secret that is shown; "" for none."""
+    scheme, _, secret = call.request.headers.get("authorization", "").partition(" ")
+    return secret if scheme == "Bearer" else ""
+
+
+def _require_host(door: HostDoor, call: Call) -> None:
+    if not is_host(door.backend.view, call.id, bearer(call), door.secret):
+        raise Unauthenticated(
+            f"This door is for host {call.id}: show its credential, or the agent token while it has none, with `Authorization: Bearer …`."
+        )

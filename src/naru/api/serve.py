@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 
 import uvicorn
@@ -26,14 +27,35 @@ def listen(bind: str) -> socket.socket:
     return listening
 
 
+def tls_context(cert: str, key: str) -> ssl.SSLContext | None:
+    """None: HTTP without TLS. Raises SettingsError for a pair that cannot be used."""
+    if not cert and not key:
+        return None
+    if not cert or not key:
+        raise SettingsError("tls_cert and tls_key go together; one of them is missing")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(cert, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"cannot use tls_cert {cert} with tls_key {key}: {error}") from error
+    return context
+
+
 async def serve(
-    app: ASGIApp, listening: socket.socket, stop: asyncio.Event, on_ready: Callable[[], None], on_stop: Callable[[], None]
+    app: ASGIApp,
+    listening: socket.socket,
+    tls: ssl.SSLContext | None,
+    stop: asyncio.Event,
+    on_ready: Callable[[], None],
+    on_stop: Callable[[], None],
 ) -> None:
     """Serve until `stop` is set, then let the requests that run end.
 
     `on_ready` is called when the first request would be answered, `on_stop` before requests are waited for: endless ones end there.
     """
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    config.load()
+    config.ssl = tls
     http = _Http(config, on_ready)
     serving = asyncio.ensure_future(http.serve(sockets=[listening]))
     stopping = asyncio.ensure_future(stop.wait())

@@ -9,8 +9,12 @@ import click
 @click.option("--host", required=True, help="The name of this host, as the server knows it.")
 @click.option("--server", required=True, metavar="URL", help="The server, for example http://controller:9696.")
 @click.option(
-    "--token-file", required=True, type=click.Path(path_type=Path), help="The file with this host's token.", metavar="FILE"
-)  # fmt: skip
+    "--token-file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The server's agent token, or this host's from `naru host enrol`.",
+    metavar="FILE",
+)
 @click.option("--config", type=click.Path(path_type=Path), help="naru.toml; every key has a default.", metavar="FILE")
 @click.option("-v", "--verbose", is_flag=True, help="Log each action too.")
 def command(host: str, server: str, token_file: Path, config: Path | None, *, verbose: bool) -> None:

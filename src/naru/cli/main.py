@@ -55,6 +55,11 @@ COMMANDS = {
         "Replay a history of requests against several policies.",
         ("naru replay docs/data/classroom.jsonl.gz", "naru replay trace.jsonl --policy spread,pack --pool-file pool.json"),
     ),
+    "host": Entry(
+        "naru.cli.host",
+        "Enrol hosts, each with a credential of its own, and revoke it.",
+        ("naru host enrol compute01 > token      then copy it to the host's token file", "naru host revoke compute01"),
+    ),
     "config": Entry(
         "naru.cli.config",
         "Make naru.toml from the files of Neutron.",

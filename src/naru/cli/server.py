@@ -19,5 +19,6 @@ def command(config: Path | None, bind: str | None, state_dir: str | None) -> Non
 
     settings = load(config, bind=bind, state_dir=state_dir)
     run_server(
-        settings, lambda: click.echo(f"naru is ready at http://{settings.bind}; credentials are in {settings.state_dir}/clouds.yaml")
+        settings,
+        lambda: click.echo(f"naru is ready at {settings.scheme}://{settings.bind}; credentials are in {settings.state_dir}/clouds.yaml"),
     )

@@ -25,7 +25,7 @@ def command(config: Path | None, bind: str | None, state_dir: str | None, *, no_
 
     def announce() -> None:
         clouds = Path(settings.state_dir).absolute() / "clouds.yaml"
-        click.echo(f"naru is ready at http://{settings.bind}")
+        click.echo(f"naru is ready at {settings.scheme}://{settings.bind}")
         click.echo(f"  export OS_CLIENT_CONFIG_FILE={clouds}")
         click.echo("  openstack --os-cloud naru-demo server create --image netns --flavor m1.tiny web1")
 

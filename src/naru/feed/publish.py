@@ -70,6 +70,11 @@ class Publisher:
         finally:
             feed.watchers.discard(waiting)
 
+    def hang_up(self, host: str) -> None:
+        """End the watches of one host; who may, watches again."""
+        if (feed := self._feeds.get(host)) is not None:
+            self._send(feed, None)
+
     def close(self) -> None:
         """End every watch."""
         for feed in self._feeds.values():

@@ -1,5 +1,6 @@
 """The agent's side of the feed: register, list, watch, and the last state on disk for when the server is away.
 
+    PUT  /agent/v1/hosts/{host}/credential      with a one-time token: what the host will show from then on
     PUT  /agent/v1/hosts/{host}                 HostDescription, at start and whenever the server does not know the host
     GET  /agent/v1/hosts/{host}/state[?since=R] NDJSON frames; a blank line now and then keeps the connection alive
     POST /agent/v1/hosts/{host}/report          HostReport
@@ -8,7 +9,9 @@ A list (no `since`) is the whole state: at its bookmark, keys that it did not na
 """
 
 import asyncio
+import hashlib
 import random
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,17 +43,24 @@ class Feed:
     """The desired state of one host, kept current by `run`.
 
     `state`, `revision` and `in_sync` are for reading; `on_change` is called when frames have changed the state or made it
-    complete, `on_register` when the server has forgotten whatever it knew of this host.
+    complete, `on_register` when the server has forgotten whatever it knew of this host. `ticket` is a one-time token that
+    makes `token` this host's; `cafile` names the authorities to trust, "": those of the system. Raises OSError for one that cannot be used.
     """
 
-    def __init__(self, server: str, token: str, host: str, description: HostDescription, *, saved: Path) -> None:
+    def __init__(
+        self, server: str, token: str, host: str, description: HostDescription, *, saved: Path, ticket: str = "", cafile: str = ""
+    ) -> None:
+        trusted: ssl.SSLContext | bool = server.startswith("https:")  # loading the certificates of all authorities costs 8 MB
         self._client = httpx.AsyncClient(
             base_url=server,
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(ANSWER_S),
-            verify=server.startswith("https:"),  # loading the certificates of all authorities costs 8 MB
+            verify=ssl.create_default_context(cafile=cafile) if cafile else trusted,
         )
         self._url = f"/agent/v1/hosts/{host}"
+        self._host = host
+        self._token = token
+        self._ticket = ticket
         self._description = description
         self._saved = saved
         self._listed: set[str] | None = None  # the keys of a list that is being received
@@ -60,6 +70,7 @@ class Feed:
         self.state: dict[str, Value] = {}
         self.revision = 0
         self.in_sync = False
+        self.refusal = ""  # why the server is not followed, while it is not
         self.answered = asyncio.Event()  # the state has been in sync at least once
         self.on_change: Callable[[], None] = lambda: None
         self.on_register: Callable[[], None] = lambda: None
@@ -91,6 +102,8 @@ class Feed:
         while True:
             self._heard = False
             try:
+                if self._ticket:
+                    await self._enrol()
                 if not self._registered:
                     await self._register()
                 await self._follow()
@@ -99,6 +112,7 @@ class Feed:
                 reason = self._refusal(error.response)
             except (httpx.HTTPError, msgspec.DecodeError) as error:
                 reason = f"{type(error).__name__}: {error}"
+            self.refusal = reason
             if self._heard:
                 wait_s, told = FIRST_WAIT_S, ""
             if reason and reason != told:
@@ -116,6 +130,15 @@ class Feed:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    async def _enrol(self) -> None:
+        """Have the server take our token for this host's. A ticket that it refuses was perhaps used by us: then it knows the token."""
+        chosen = {"credential_sha256": hashlib.sha256(self._token.encode()).hexdigest()}
+        answer = await self._client.put(f"{self._url}/credential", json=chosen, headers={"Authorization": f"Bearer {self._ticket}"})
+        if answer.status_code != httpx.codes.UNAUTHORIZED:
+            answer.raise_for_status()
+            log.info("enrolled", host=self._host)
+        self._ticket = ""
 
     async def _register(self) -> None:
         answer = await self._client.put(self._url, content=msgspec.json.encode(self._description), headers=JSON)
@@ -180,5 +203,6 @@ class Feed:
                 self._registered = False
                 return "it does not know this host (yet)"
             case httpx.codes.UNAUTHORIZED | httpx.codes.FORBIDDEN:
-                return f"it refuses this host's token ({answer.status_code}); does the token file hold the token of this very host?"
+                wanted = f"the server's agent token, or one for this very host from `naru host enrol {self._host}`"
+                return f"it refuses this host's token ({answer.status_code}); the token file is to hold {wanted}"
         return f"it answered {answer.status_code}"

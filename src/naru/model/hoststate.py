@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+ONCE = "once-"  # begins a one-time token, so that an agent knows it from a token to show
 TUNNEL_TYPES = ("vxlan", "geneve")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from naru.model.agents import Agent
 from naru.model.alarms import CapacityAlarm
 from naru.model.compute import KeyPair, Server
+from naru.model.enrolment import HostCredential
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.identity import ApplicationCredential, Domain, Project, Role, Token, User
 from naru.model.logs import LogResource
@@ -34,7 +35,7 @@ KINDS: Mapping[str, type[Resource]] = {
     kind.kind: kind
     for kind in (
         *(QosPolicy, *RULE_KINDS, Trunk),
-        *(Network, Subnet, Port, Agent, Quota),
+        *(Network, Subnet, Port, Agent, HostCredential, Quota),
         *(NetworkPool, PoolTurn, NetworkUsage, CapacityAlarm),
         *(Segment, SubnetPool, AddressScope, AutoAllocatedTopology, RbacPolicy),
         *(SecurityGroup, SecurityGroupRule, DefaultSecurityGroupRule, DefaultRulesSeeded, AddressGroup),
