@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 
 from databases import Databases, find_servers
+from naru.drivers.qos import probe_rule_types
 
 hypothesis.settings.register_profile("naru", deadline=None, print_blob=True)  # a busy machine is not a bug
 hypothesis.settings.load_profile("naru")
@@ -57,6 +58,11 @@ def _link(kind: str, *arguments: str) -> str | None:
 def _8021q() -> str | None:
     reason = _in_namespace("sh", "-ec", "ip link add v type veth peer name w; ip link add link v name v.7 type vlan id 7")
     return reason and f"the kernel has no 8021q ({reason}; `make test-vm` boots one that has)"
+
+
+def _shaping() -> str | None:
+    missing = {"bandwidth_limit", "dscp_marking"} - set(probe_rule_types())
+    return f"the kernel enforces no QoS rules of type {', '.join(sorted(missing))}" if missing else None
 
 
 def _openvswitch() -> str | None:
@@ -110,6 +116,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "vxlan": partial(_link, "vxlan", "id", "1", "dstport", "4789"),
     "8021q": _8021q,
     "openvswitch": _openvswitch,
+    "shaping": _shaping,
     "udhcpc": _udhcpc,
     "keystone": _keystone,
     "neutron": _neutron,

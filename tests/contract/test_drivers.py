@@ -19,9 +19,11 @@ from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.metadata import Metadata
 from naru.drivers.nft import Nft
 from naru.drivers.ovs import OpenVswitch
+from naru.drivers.qos import Qos
 from naru.drivers.router import Routers
 from naru.model.hoststate import (
     AdvertisedPrefix,
+    BandwidthLimit,
     ClientOption,
     DhcpState,
     DhcpSubnet,
@@ -37,6 +39,7 @@ from naru.model.hoststate import (
     MetadataState,
     NetworkState,
     PeerState,
+    QosState,
     Route,
     RouterInterface,
     RouterState,
@@ -201,6 +204,19 @@ def metadata() -> Subject:
     return Subject(lambda: Metadata(RUN), prepare, [state(), state(served), state(served, routed, asker)])
 
 
+def qos() -> Subject:
+    port, other = "44444444-4444", "33333333-3333"
+    fast, slow, none = BandwidthLimit(10_000_000, 8_000_000), BandwidthLimit(1000, 800), BandwidthLimit(0, 0)
+    states = [
+        state(),
+        state(QosState(port, fast, slow, 26)),
+        state(QosState(port, None, fast, 8), QosState(other, slow)),
+        state(QosState(port, none), QosState(other, slow, none, 56)),
+    ]
+    types = ("bandwidth_limit", "dscp_marking")
+    return Subject(lambda: Qos(types), lambda: bring(links(), state(VXLAN, DHCP_TAP, TAP)), states)
+
+
 def links() -> LinuxBridge:
     return LinuxBridge(RUN, {"physnet1": "eth1"}, "127.0.0.1")
 
@@ -218,6 +234,7 @@ SUBJECTS = [
             (advertisers, ("dnsmasq", "nft", "sysctl")),
             (metadata, ()),
             (nft, ("nft",)),
+            (qos, ("nft", "shaping")),
         )
     ),
 ]

@@ -5,10 +5,12 @@ https://docs.openstack.org/api-ref/network/v2/#quality-of-service
 
 import uuid
 
+import msgspec
 import openstack
 import pytest
 
 from clients import FakeHost
+from naru.model.hoststate import HostReport
 from networking import Networking
 
 NOWHERE = str(uuid.UUID(int=4))
@@ -195,7 +197,7 @@ def test_rule_types(demo):
     types = ["bandwidth_limit", "dscp_marking", "minimum_bandwidth", "packet_rate_limit", "minimum_packet_rate"]
     for query in ({}, {"all_rules": "True"}, {"all_supported": "True"}):
         assert [one["type"] for one in demo.get("/qos/rule-types", **query)] == types
-    assert demo.get("/qos/rule-types/dscp_marking") == {"type": "dscp_marking", "drivers": []}
+    assert demo.get("/qos/rule-types/minimum_bandwidth") == {"type": "minimum_bandwidth", "drivers": []}
     assert demo.refused("GET", "/qos/rule-types/fast")[0] == 404
     assert demo.refused("GET", "/qos/rule-types?all_rules=1&all_supported=1")[0] == 400
 
@@ -229,15 +231,36 @@ def test_nobody_takes_or_gives_a_policy_that_he_may_not_see(admin, demo, policy)
     assert refused[:2] == (403, "PolicyRemoveAuthorizationError")
 
 
-def test_a_bound_port_says_that_its_policy_is_not_enforced(serving, admin, policy):
+def test_a_bound_port_says_whether_its_host_enforces_its_policy_and_why_not(serving, admin, policy):
     network = admin.network()
-    with FakeHost(serving, "compute1"):
-        port = admin.port(network, **{"binding:host_id": "compute1"})
-        assert "qos_enforced" not in port["binding:vif_details"]
-        assert admin.update("ports", port["id"], qos_policy_id=policy["id"])["binding:vif_details"]["qos_enforced"] is False
-        assert "qos_enforced" not in admin.update("ports", port["id"], qos_policy_id=None)["binding:vif_details"]
+
+    def said(port):
+        details = admin.show("ports", port["id"])["binding:vif_details"]
+        return details.get("qos_enforced"), details.get("qos_reason")
+
+    admin.rule(policy, "dscp_marking_rule", dscp_mark=26)
+    with FakeHost(serving, "compute1"), FakeHost(serving, "compute2", qos_rule_types=("bandwidth_limit", "dscp_marking")) as able:
+        there, here = (admin.port(network, **{"binding:host_id": f"compute{number}"}) for number in (1, 2))
+        assert said(here) == (None, None)
+        admin.update("ports", here["id"], qos_policy_id=policy["id"])
+        assert said(here) == (True, None)
+        admin.update("ports", here["id"], qos_policy_id=None)
         admin.update("networks", network["id"], qos_policy_id=policy["id"])
-        assert admin.show("ports", port["id"])["binding:vif_details"]["qos_enforced"] is False
+        assert (said(here), said(there)) == ((True, None), (False, "host compute1 enforces no rules of type dscp_marking"))
+
+        guarantee = admin.rule(policy, "minimum_bandwidth_rule", min_kbps=1)
+        assert said(here) == (False, "host compute2 enforces no rules of type minimum_bandwidth")
+        assert admin.request("DELETE", f"/qos/policies/{policy['id']}/minimum_bandwidth_rules/{guarantee['id']}").status_code == 204
+        assert said(here) == (True, None)
+
+        key = f"qos/{here['id']}"
+        able.http.post("/report", content=msgspec.json.encode(HostReport(1, failed={key: "no room"}))).raise_for_status()
+        assert said(here) == (False, "no room")
+        able.http.post("/report", content=msgspec.json.encode(HostReport(1, ok=(key,)))).raise_for_status()
+        assert said(here) == (True, None)
+
+        (driver,) = admin.get("/qos/rule-types/dscp_marking")["drivers"]
+        assert (driver["name"], driver["supported_parameters"][0]["parameter_name"]) == ("linuxbridge", "dscp_mark")
 
 
 def test_floating_ips_and_gateways_have_policies(admin, policy):
@@ -269,7 +292,7 @@ def test_openstacksdk_drives_policies_and_rules(sdk):
     assert [rule.max_kbps for rule in sdk.qos_bandwidth_limit_rules(policy)] == [600]
     assert {rule["type"] for rule in sdk.get_qos_policy(policy).rules} == {"bandwidth_limit", "minimum_packet_rate", "packet_rate_limit"}
     assert "dscp_marking" in {rule_type.type for rule_type in sdk.qos_rule_types()}
-    assert sdk.get_qos_rule_type("dscp_marking").drivers == []
+    assert sdk.get_qos_rule_type("minimum_packet_rate").drivers == []
     sdk.delete_qos_bandwidth_limit_rule(limit, policy)
     sdk.delete_qos_policy(policy)
 

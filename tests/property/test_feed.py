@@ -17,6 +17,7 @@ from naru.model.errors import NaruError
 from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, InstanceReport, Put, Value
 from naru.model.port_security import AddressPair
 from naru.model.provider import ProviderSegment
+from naru.model.qos import BandwidthLimitRule, QosPolicy
 from naru.model.resources import Network, Port, Subnet
 from naru.model.routing import FloatingIp, Router, WantedGateway
 from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
@@ -35,6 +36,7 @@ from naru.service.instances import (
 from naru.service.networks import delete_network, update_network
 from naru.service.port_forwardings import create_port_forwarding
 from naru.service.ports import delete_port, update_port
+from naru.service.qos import create_policy, plans_of
 from naru.service.router_interfaces import add_router_interface, remove_router_interface
 from naru.service.routers import create_router, delete_router, update_router
 from naru.service.security import create_group, create_rule, delete_rule
@@ -111,6 +113,28 @@ def act(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noq
             cloud.run(delete_server(cloud.view, ADMIN, port.device_id, CLOUD))
 
 
+def shape(cloud: PlainCloud, action: str, number: int, place: int) -> None:
+    """One change by somebody to what is limited; raises NaruError where it is refused."""
+    view = cloud.view
+    network, port = next(view.all(Network), None), next(view.all(Port), None)
+    match action:
+        case "shape" if policy := next(view.all(QosPolicy), None):
+            cloud.run(plans_of(BandwidthLimitRule).create(view, ADMIN, {"qos_policy_id": policy.id, "max_kbps": number}, CLOUD))
+        case "unshape" if rule := next(view.all(BandwidthLimitRule), None):
+            cloud.run(plans_of(BandwidthLimitRule).delete(view, ADMIN, rule.id, CLOUD))
+        case "policy":
+            cloud.run(create_policy(view, ADMIN, {"project_id": "admin"}, CLOUD))
+        case "shaped" if network and port:
+            policy = next(view.all(QosPolicy), None)
+            wanted = {"qos_policy_id": policy.id if policy and number % 3 else None}
+            if place % 2:
+                cloud.run(update_network(view, ADMIN, network.id, wanted, CLOUD))
+            else:
+                cloud.run(update_port(view, ADMIN, port.id, wanted, CLOUD))
+        case _:
+            act(cloud, action, number, place)
+
+
 def route(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noqa: C901, PLR0912  (another such table)
     """One change by somebody to what is routed; raises NaruError where it is refused."""
     view = cloud.view
@@ -156,7 +180,7 @@ def route(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # n
             for agent in [agent for agent in view.all(Agent) if agent.host == HOSTS[place % 3]]:
                 cloud.run(update_agent(view, ADMIN, agent.id, {"admin_state_up": bool(number % 2)}, CLOUD))
         case _:
-            act(cloud, action, number, place)
+            shape(cloud, action, number, place)
 
 
 def secure(cloud: PlainCloud, action: str, number: int, place: int) -> None:
@@ -198,7 +222,7 @@ ROUTED = (
 )
 ACTIONS = (
     *("network", "segments", "unwired", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end", "rename"),
-    *("attach", "detach", "launched"),
+    *("attach", "detach", "launched", "policy", "shape", "unshape", "shaped"),
 )
 STEPS = st.tuples(st.sampled_from(ACTIONS), st.integers(0, 20), st.integers(0, 5))
 SECURED_STEPS = st.tuples(st.sampled_from(ACTIONS + SECURED * 2), st.integers(0, 20), st.integers(0, 5))
@@ -227,7 +251,7 @@ def compare(first, steps) -> None:
     async def scenario() -> None:
         cloud = PlainCloud()
         for number, host in enumerate(HOSTS):
-            cloud.host(host, f"172.18.0.{30 + number}", dhcp=number == 0, l3=number < 2, metadata=True)
+            cloud.host(host, f"172.18.0.{30 + number}", dhcp=number == 0, l3=number < 2, metadata=True, qos_rule_types=("bandwidth_limit",))
         for action, number, place in first:
             secure(cloud, action, number, place)
         publisher = Publisher(cloud.view)

@@ -3,9 +3,9 @@
 import pytest
 
 from naru.model.errors import Conflict
-from naru.model.qos import BandwidthLimitRule, MinimumBandwidthRule, MinimumPacketRateRule
+from naru.model.qos import BandwidthLimitRule, MinimumBandwidthRule, MinimumPacketRateRule, effective_policy
 from naru.model.resources import Port
-from naru.service.qos import create_policy, delete_policy, effective_policy, plans_of
+from naru.service.qos import create_policy, delete_policy, plans_of
 from planning import ADMIN, CLOUD, PlainCloud
 
 

@@ -26,6 +26,7 @@ from naru.drivers.base import Driver, ToolError
 from naru.drivers.dnsmasq import Dnsmasq
 from naru.drivers.metadata import Metadata
 from naru.drivers.nft import Nft
+from naru.drivers.qos import Qos
 from naru.drivers.router import Routers
 from naru.feed.subscribe import Feed
 from naru.model.hoststate import ONCE, HostDescription
@@ -47,13 +48,15 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
     if stop.is_set():
         return
     with only_agent(run_dir):
-        feed = open_feed(host, server, token, describe_host(agent, tunnel_address), memory, agent.cafile)
+        description = describe_host(agent, tunnel_address)
+        feed = open_feed(host, server, token, description, memory, agent.cafile)
         instances = Instances(run_dir, _keep_script(memory))
         firewall: list[Driver] = [Nft()] if filters_packets(agent) else []
         switch = make_switch(agent, run_dir, tunnel_address)
+        shaping: list[Driver] = [Qos(description.qos_rule_types)] if description.qos_rule_types else []
         metadata = Metadata(run_dir, agent.nova_metadata_url, agent.metadata_proxy_shared_secret)
         # Filters first: a tap comes into its filter.
-        drivers: list[Driver] = [*firewall, switch, Routers(run_dir), Advertisers(run_dir), Dnsmasq(run_dir), metadata, instances]
+        drivers: list[Driver] = [*firewall, switch, *shaping, Routers(run_dir), Advertisers(run_dir), Dnsmasq(run_dir), metadata, instances]
         wake = Wake(run_dir / WAKE)
         try:
             log.info("agent started", host=host, server=server, tunnel_address=tunnel_address)

@@ -13,7 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from naru.drivers.base import Action, Driver, Fact, Plan, ToolError, plan
-from naru.model.hoststate import DhcpState, FilterState, HostState, LeaseState, PeerState, RouterState, RulesState, TapState, Value
+from naru.model.hoststate import (
+    DhcpState,
+    FilterState,
+    HostState,
+    LeaseState,
+    PeerState,
+    QosState,
+    RouterState,
+    RulesState,
+    TapState,
+    Value,
+)
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
@@ -50,7 +61,7 @@ class Reconciler:
             prune = prune and not part.is_down
         so_far: dict[str, str] = {}
         for part in parts:
-            part.leave_out(_shut_taps(desired, so_far))
+            part.leave_out(_held_back(desired, so_far))
             part.run(part.runnable.additions, done)
             so_far = part.reasons | so_far  # the first driver's reason is the cause, the rest follow from it
         for part in parts:
@@ -206,23 +217,27 @@ def _reason(key: str, desired: HostState, failed: Mapping[str, str]) -> str | No
     return failed.get(key) or next(filter(None, reasons), "")
 
 
-def _shut_taps(desired: HostState, failed: Mapping[str, str]) -> set[str]:
-    """The taps that may carry nothing yet: their filters are not in force."""
-    taps = [value for value in desired.values() if isinstance(value, TapState) and value.filtered]
-    return {tap.key for tap in taps if _reason(f"filter/{tap.port_id}", desired, failed) != ""}
+def _held_back(desired: HostState, failed: Mapping[str, str]) -> set[str]:
+    """What cannot be made yet: taps may carry nothing before their filters are in force, and limits are limits of taps."""
+    rests_on = {value.key: f"filter/{value.port_id}" for value in desired.values() if isinstance(value, TapState) and value.filtered}
+    rests_on |= {value.key: f"tap/{value.port_id}" for value in desired.values() if isinstance(value, QosState)}
+    return {key for key, needed in rests_on.items() if _reason(needed, desired, failed) != ""}
 
 
 def _rests_on(value: Value) -> tuple[str, ...]:
     """The keys without which a value is of no use: a tap in a bridge that leads nowhere carries nothing."""
+    keys: tuple[str, ...] = ()
     match value:
         case LeaseState():
-            return (f"dhcp/{value.network_id}",)
+            keys = (f"dhcp/{value.network_id}",)
         case TapState(filtered=True):
-            return (f"network/{value.network_id}", f"filter/{value.port_id}")
+            keys = (f"network/{value.network_id}", f"filter/{value.port_id}")
         case TapState() | PeerState() | DhcpState():
-            return (f"network/{value.network_id}",)
+            keys = (f"network/{value.network_id}",)
+        case QosState():
+            keys = (f"tap/{value.port_id}",)
         case FilterState():
-            return tuple(f"rules/{group_id}" for group_id in value.security_groups)
+            keys = tuple(f"rules/{group_id}" for group_id in value.security_groups)
         case RulesState():
-            return tuple(f"group/{rule.remote_group}" for rule in value.rules if rule.remote_group is not None)
-    return ()
+            keys = tuple(f"group/{rule.remote_group}" for rule in value.rules if rule.remote_group is not None)
+    return keys

@@ -14,6 +14,7 @@ from naru import __version__
 from naru.drivers.base import Driver
 from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.ovs import INTEGRATION, OpenVswitch
+from naru.drivers.qos import probe_rule_types
 from naru.model.hoststate import TUNNEL_TYPES, HostDescription
 from naru.settings import Agent
 
@@ -77,7 +78,7 @@ def describe_host(settings: Agent, tunnel_address: str | None) -> HostDescriptio
         details = {"bridge_name": INTEGRATION, "datapath_type": settings.ovs_datapath_type, "ovs_hybrid_plug": False}
         own: dict[str, Any] = {"tunnel_types": TUNNEL_TYPES, "vif_type": "ovs", "vif_details": details}
     else:
-        own = {"vlan": _has_vlan_devices(), "vif_type": settings.vif_type}
+        own = {"vlan": _has_vlan_devices(), "vif_type": settings.vif_type, "qos_rule_types": probe_rule_types()}
     return HostDescription(
         mechanism=settings.mechanism,
         physical_networks=tuple(settings.physical_interface_mappings or settings.bridge_mappings),

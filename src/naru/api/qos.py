@@ -24,8 +24,8 @@ QOS_COLLECTIONS = (
 
 def qos_routes(backend: Backend) -> list[Route]:
     routes = [
-        Route("GET", "/v2.0/qos/rule-types", _list_types),
-        Route("GET", "/v2.0/qos/rule-types/{type}", _show_type),
+        Route("GET", "/v2.0/qos/rule-types", partial(_list_types, backend)),
+        Route("GET", "/v2.0/qos/rule-types/{type}", partial(_show_type, backend)),
     ]
     for kind in RULE_KINDS:
         for path in (f"alias_{kind.plural}", f"alias-{kind.plural.replace('_', '-')}"):  # the reference writes both
@@ -38,10 +38,10 @@ def qos_routes(backend: Backend) -> list[Route]:
     return routes
 
 
-async def _list_types(call: Call) -> Response:
+async def _list_types(backend: Backend, call: Call) -> Response:
     asked = {name: any(_truth(name, value) for value in call.values(name)) for name in ("all_supported", "all_rules")}
     fields = call.values("fields")
-    types = qos.rule_types(**asked)
+    types = qos.rule_types(backend.view, **asked)
     return json_response({"rule_types": [{name: one[name] for name in one if not fields or name in fields} for one in types]})
 
 
@@ -52,8 +52,8 @@ def _truth(name: str, value: str) -> bool:
         raise invalid_value(name, str(error), "InvalidInput") from None
 
 
-async def _show_type(call: Call) -> Response:
-    return json_response({"rule_type": qos.show_rule_type(call.id)})
+async def _show_type(backend: Backend, call: Call) -> Response:
+    return json_response({"rule_type": qos.show_rule_type(backend.view, call.id)})
 
 
 async def _show_rule(backend: Backend, kind: type[Rule], call: Call) -> Response:

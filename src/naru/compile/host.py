@@ -2,7 +2,7 @@
 
 compile_host(view, host) = for each L2 domain with a port on the host: its segments, the host's taps, the peers that only
                            a tunnel reaches (l2), and, where the host serves DHCP, the server and its reservations (dhcp)
-                         + the filters of the host's ports (firewall)
+                         + the filters of the host's ports (firewall), their limits and marks (qos)
                          + the host's instances and routers (routing)
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from naru.compile.dhcp import compile_dhcp
 from naru.compile.firewall import filters, hosts_filtering
 from naru.compile.l2 import compile_domain, domains_on
+from naru.compile.qos import hosts_shaping, shaping
 from naru.compile.routing import hosts_of_routing, router_ends, routers
 from naru.model.agents import Agent
 from naru.model.compute import Server
@@ -34,6 +35,7 @@ def compile_host(view: View, host: str) -> dict[str, Value]:
             if port.device_owner == DHCP_OWNER and domain.network.admin_state_up:
                 values.extend(compile_dhcp(view, domain, port))
     values.extend(filters(view, ((domain.id, port) for domain in domains for port in domain.ports)))
+    values.extend(shaping(view, host, (port for domain in domains for port in domain.ports)))
     values.extend(_instance(view, server) for server in servers)
     values.extend(routers(view, host))
     return {value.key: value for value in values}
@@ -41,7 +43,7 @@ def compile_host(view: View, host: str) -> dict[str, Value]:
 
 def affected_hosts(view: View, change: Change) -> set[str]:
     """The hosts whose desired state a change may touch; `view` already shows it."""
-    hosts = hosts_filtering(view, change)
+    hosts = hosts_filtering(view, change) | hosts_shaping(view, change)
     match change.resource:
         case Port() as port:
             versions = [port for port in (change.before, change.after) if isinstance(port, Port)]

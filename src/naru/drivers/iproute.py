@@ -76,6 +76,10 @@ def links() -> list[Link]:
     return _dump(("ip", "-details", "-json", "address"), list[Link])
 
 
+def links_of(kind: str) -> list[Link]:
+    return _dump(("ip", "-details", "-json", "link", "show", "type", kind), list[Link])
+
+
 def fdb() -> list[FdbEntry]:
     return _dump(("bridge", "-json", "fdb"), list[FdbEntry])
 
@@ -128,9 +132,15 @@ def parse_failures(stderr: str) -> dict[int, str]:
     return failed
 
 
+_ABSENT = (
+    *("Cannot find device", "No such file or directory", "No such process", "No such device", "ddress not found"),
+    # tc's words
+    *("handle of zero", "Invalid handle", "Filter with specified", "specified filter chain", "Parent Qdisc doesn't exist"),
+)
+
+
 def _removes_absent(line: str, reason: str) -> bool:
-    absent = ("Cannot find device", "No such file or directory", "No such process", "No such device", "ddress not found")
-    return re.match(r"(link|netns|fdb|neigh|addr|route) del ", line) is not None and any(text in reason for text in absent)
+    return re.match(r"(link|netns|fdb|neigh|addr|route|qdisc|filter) del ", line) is not None and any(text in reason for text in _ABSENT)
 
 
 def run(argv: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """Where actions turn into effects: the tools, and the one function that runs lines of several of them in order.
 
-("ip",), ("ip", "-n", NETNS), ("bridge",)   lines of a batch
+("ip",), ("ip", "-n", NETNS), ("bridge",), ("tc",)   lines of a batch
+("nft",)                                    lines of one transaction, without those that fail
 ("ovs-vsctl",)                              commands of one transaction
 ("ovs-ofctl", BRIDGE)                       changes of flows, all at once
 ("sh",)                                     a command line
@@ -16,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
-from naru.drivers import daemons, iproute, ovsdb
+from naru.drivers import daemons, iproute, nftables, ovsdb
 from naru.drivers.announce import announce
 from naru.drivers.base import Action, Failure
 
@@ -100,6 +101,8 @@ def _signal(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
 _TOOLS: Mapping[str, Callable[[tuple[str, ...], list[str]], dict[int, str]]] = {
     "ip": iproute.batch,
     "bridge": iproute.batch,
+    "tc": iproute.batch,
+    "nft": lambda _, lines: nftables.batch([str(number) for number in range(len(lines))], lines),
     "ovs-vsctl": lambda _, lines: ovsdb.transact(lines),
     "ovs-ofctl": lambda tool, lines: ovsdb.bundle(tool[1], lines),
     "sh": _run_shell,

@@ -134,6 +134,24 @@ class GroupState(_Value, frozen=True, tag="group"):
         return f"group/{self.group_id}"
 
 
+class BandwidthLimit(msgspec.Struct, frozen=True, gc=False):
+    max_kbps: int
+    burst_kbit: int
+
+
+class QosState(_Value, frozen=True, tag="qos"):
+    """How fast a port may receive (ingress) and send (egress), and with which DSCP mark what it sends goes on."""
+
+    port_id: str
+    ingress: BandwidthLimit | None = None
+    egress: BandwidthLimit | None = None
+    dscp_mark: int | None = None
+
+    @property
+    def key(self) -> str:
+        return f"qos/{self.port_id}"
+
+
 class PeerState(_Value, frozen=True, tag="peer"):
     """A port on another host that only a tunnel reaches: its frames go to that host's VTEP, its ARP is answered here."""
 
@@ -331,6 +349,7 @@ Value = (
     | FilterState
     | RulesState
     | GroupState
+    | QosState
     | PeerState
     | DhcpState
     | LeaseState
@@ -379,6 +398,7 @@ class HostDescription(msgspec.Struct, frozen=True):
     l3: bool = False  # may run routers
     metadata: bool = False  # serves metadata where it serves DHCP or runs a router
     port_filter: bool = False  # enforces security groups and port security
+    qos_rule_types: tuple[str, ...] = ()  # enforces rules of these types
 
 
 class InstanceReport(msgspec.Struct, frozen=True):
@@ -413,6 +433,10 @@ def bridge_name(network_id: str) -> str:
 
 def tap_name(port_id: str) -> str:
     return f"tap{port_id[:11]}"
+
+
+def ifb_name(port_id: str) -> str:
+    return f"ifb{port_id[:11]}"
 
 
 def vxlan_name(vni: int) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from naru.model.attributes import SharedWith, Tags, at_create, boolean, hidden, integer, name_text, one_of, read_only, settable, text
-from naru.model.resources import Keys, Resource, attributes
+from naru.model.resources import Keys, Port, Resource, attributes
 
 DSCP_MARKS = (0, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 44, 46, 48, 56)  # RFC 2474, 2597, 3246
 DIRECTIONS = ("ingress", "egress")
 
 _BY_POLICY: Mapping[str, Keys] = {"qos_policy_id": lambda rule: (rule.qos_policy_id,)}
-_amount = integer(0, 2**31 - 1)
+MOST = 2**31 - 1
+_amount = integer(0, MOST)
 
 # What all rules share: nobody's, without times of change.
 Hidden = Annotated[str, hidden()]
@@ -169,3 +170,9 @@ def embedded(rule: Rule) -> dict[str, Any]:
     """A rule as it stands in its policy."""
     shown = {item.wire: getattr(rule, item.field) for item in attributes(type(rule)).values() if item.attribute.see == "anyone"}
     return shown | {"type": rule_type(type(rule)), "qos_policy_id": rule.qos_policy_id}
+
+
+def effective_policy(port: Port) -> str | None:
+    """Its own, else its network's; the network's own ports (of routers and DHCP servers) take none from it."""
+    inherited = None if port.device_owner.startswith("network:") else port.qos_network_policy_id
+    return port.qos_policy_id or inherited

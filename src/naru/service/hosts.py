@@ -16,6 +16,7 @@ from naru.service.binding import agent_of
 from naru.service.dhcp import ensure_all_dhcp_servers, servers_of
 from naru.service.policy import Cloud, fetch_own
 from naru.service.ports import bind_anew, leased_by, port_status
+from naru.service.qos import settle_qos
 from naru.service.router_hosts import ensure_router_hosts, settle_routing
 
 _HEARTBEAT_KEPT_S = 10  # a newer heartbeat than this is not worth a write
@@ -36,6 +37,7 @@ def register_host(view: View, host: str, description: HostDescription, now: date
         "l3": description.l3,
         "metadata": description.metadata,
         "port_filter": description.port_filter,
+        "qos_rule_types": list(description.qos_rule_types),
         "instance_drivers": list(description.instance_drivers),
         "version": description.version,
     }
@@ -65,6 +67,7 @@ def record_report(view: View, host: str, report: HostReport, now: datetime, clou
     for key in (*report.failed, *report.gone):
         yield from _settle(view, host, key, achieved=False)
     yield from settle_routing(view, host, report)
+    yield from settle_qos(view, host, (*report.ok, *report.failed))
     if report.full:
         yield from _forget_the_rest(view, host, set(report.ok))
     for id, seen in report.instances.items():

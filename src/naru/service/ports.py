@@ -74,7 +74,7 @@ def create_port_of(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
     protection = yield from protect_new_port(view, caller, network, given, mac)
     is_provisional = wanted is None and not host and not network.l2_adjacency
     port = Port(id=id, **given | protection | {"mac_address": mac, "fixed_ips": fixed_ips, "is_provisional": is_provisional})
-    port = with_enforcement(_bound(view, network, port))
+    port = with_enforcement(view, _bound(view, network, port))
     port = replace(port, ip_allocation=ip_allocation(view, port, wants_none=wanted is not None))
     check_host(view, port)
     yield put(port)
@@ -110,7 +110,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     is_moved = (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type)
     if is_moved or port.binding_vif_type == "binding_failed":
         changed = _bound(view, network, unwired(changed))
-    changed = with_enforcement(replace(changed, status=port_status(view, changed)))
+    changed = with_enforcement(view, replace(changed, status=port_status(view, changed)))
     check_host(view, changed)
     check_addresses(view, port, changed)
     yield put(changed)
@@ -200,7 +200,7 @@ def bind_anew(view: View, port: Port) -> Changes[None]:
     """After its host said what it can do: a port that could not be bound may be now, and one that was may be plugged otherwise."""
     network = view.get(Network, port.network_id)
     assert network is not None
-    bound = with_enforcement(_bound(view, network, unwired(port)))
+    bound = with_enforcement(view, _bound(view, network, unwired(port)))
     if (bound.binding_vif_type, bound.binding_vif_details) != (port.binding_vif_type, port.binding_vif_details):
         yield put(bound)
 

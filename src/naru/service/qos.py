@@ -1,17 +1,30 @@
-"""Quality of service: who has which policy, and which rules go together.
+"""Quality of service: who has which policy, which rules go together, and which of them hosts enforce.
 
-Nothing enforces a policy yet. A bound port that has one says so in `binding:vif_details`.
+A bound port that has a policy says in `binding:vif_details` whether its host enforces all of it, and if not, why.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from naru.model.agents import Agent
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
-from naru.model.qos import LIMITS, RULE_KINDS, BandwidthLimitRule, QosPolicy, Rule, embedded, rule_type
+from naru.model.qos import (
+    DIRECTIONS,
+    DSCP_MARKS,
+    LIMITS,
+    MOST,
+    RULE_KINDS,
+    BandwidthLimitRule,
+    QosPolicy,
+    Rule,
+    effective_policy,
+    embedded,
+    rule_type,
+)
 from naru.model.resources import Changes, Network, Port, Resource, new_id, put, remove, rule_name
 from naru.model.routing import FloatingIp, Router
 from naru.model.view import View
@@ -95,6 +108,7 @@ def _create_rule(kind: type[Rule], view: View, caller: Caller, given: dict[str, 
     _check_rule(view, rule)
     yield put(rule)
     yield put(replace(policy, rules=(*policy.rules, embedded(rule))))
+    yield from _follow_rules(view, policy.id)
     return rule
 
 
@@ -115,6 +129,15 @@ def _delete_rule(kind: type[Rule], view: View, caller: Caller, id: str, cloud: C
     policy = fetch(view, caller, QosPolicy, rule.qos_policy_id)
     yield remove(rule)
     yield put(replace(policy, rules=tuple(one for one in policy.rules if one["id"] != id)))
+    yield from _follow_rules(view, policy.id)
+
+
+def _follow_rules(view: View, policy_id: str) -> Changes[None]:
+    """The ports that have the policy say whether all of its rules are enforced now."""
+    networks = list(view.find(Network, "qos_policy_id", policy_id))
+    inherited = [port for network in networks for port in view.find(Port, "network_id", network.id)]
+    for port in {port.id: port for port in (*view.find(Port, "qos_policy_id", policy_id), *inherited)}.values():
+        yield from _show_enforcement(view, port)
 
 
 def _rules(view: View, policy_id: str) -> Iterator[Rule]:
@@ -158,15 +181,31 @@ def _overlap(one: Rule, other: Rule) -> bool:
 # -- rule types: https://docs.openstack.org/api-ref/network/v2/#qos-rule-types
 
 
-def rule_types(all_supported: bool, all_rules: bool) -> list[dict[str, Any]]:  # noqa: FBT001
-    """Every port takes every type; no driver enforces one yet. Raises Invalid for both filters at once."""
+def rule_types(view: View, all_supported: bool, all_rules: bool) -> list[dict[str, Any]]:  # noqa: FBT001
+    """Every port takes every type; `drivers` are the mechanisms of hosts that enforce it. Raises Invalid for both filters at once."""
     if all_supported and all_rules:
         raise Invalid("Invalid input for operation: all_supported and all_rules exclude each other.", "InvalidInput")
-    return [{"type": rule_type(kind), "drivers": []} for kind in RULE_KINDS]
+    return [{"type": rule_type(kind), "drivers": _drivers(view, rule_type(kind))} for kind in RULE_KINDS]
 
 
-def show_rule_type(name: str) -> dict[str, Any]:
-    found = next((one for one in rule_types(all_supported=False, all_rules=False) if one["type"] == name), None)
+def _drivers(view: View, type: str) -> list[dict[str, Any]]:
+    enforcing = {agent.configurations["mechanism"] for agent in view.all(Agent) if type in agent.configurations.get("qos_rule_types", ())}
+    return [{"name": mechanism, "supported_parameters": list(_SUPPORTED[type])} for mechanism in sorted(enforcing)]
+
+
+_AMOUNT = {"parameter_type": "range", "parameter_range": {"start": 0, "end": MOST}}
+_SUPPORTED = {
+    "bandwidth_limit": (
+        {"parameter_name": "max_kbps"} | _AMOUNT,
+        {"parameter_name": "max_burst_kbps"} | _AMOUNT,
+        {"parameter_name": "direction", "parameter_type": "choices", "parameter_values": DIRECTIONS},
+    ),
+    "dscp_marking": ({"parameter_name": "dscp_mark", "parameter_type": "choices", "parameter_values": DSCP_MARKS},),
+}
+
+
+def show_rule_type(view: View, name: str) -> dict[str, Any]:
+    found = next((one for one in rule_types(view, all_supported=False, all_rules=False) if one["type"] == name), None)
     if found is None:
         raise NotFound(f"QoS rule type {name} could not be found.", "QosRuleTypeNotFound")
     return found
@@ -203,18 +242,38 @@ def follow_network_policy(view: View, network: Network) -> Changes[None]:
     """The ports of a network show the policy that the network has now."""
     for port in list(view.find(Port, "network_id", network.id)):
         if port.qos_network_policy_id != network.qos_policy_id:
-            yield put(with_enforcement(replace(port, qos_network_policy_id=network.qos_policy_id)))
+            yield put(with_enforcement(view, replace(port, qos_network_policy_id=network.qos_policy_id)))
 
 
-def effective_policy(port: Port) -> str | None:
-    """Its own, else its network's; the network's own ports (of routers and DHCP servers) take none from it."""
-    inherited = None if port.device_owner.startswith("network:") else port.qos_network_policy_id
-    return port.qos_policy_id or inherited
+def settle_qos(view: View, host: str, keys: Iterable[str]) -> Changes[None]:
+    """After a report of the host: ports whose limits and marks it has, or has not, achieved say so."""
+    for kind, _, id in (key.partition("/") for key in keys):
+        port = view.get(Port, id) if kind == "qos" else None
+        if port is not None and port.binding_host_id == host:
+            yield from _show_enforcement(view, port)
 
 
-def with_enforcement(port: Port) -> Port:
-    """A bound port with a policy says that none of it is enforced."""
-    details = {name: value for name, value in port.binding_vif_details.items() if name != "qos_enforced"}
-    if port.binding_vif_type not in ("unbound", "binding_failed") and effective_policy(port) is not None:
-        details["qos_enforced"] = False
+def _show_enforcement(view: View, port: Port) -> Changes[None]:
+    shown = with_enforcement(view, port)
+    if shown is not port:
+        yield put(shown)
+
+
+def with_enforcement(view: View, port: Port) -> Port:
+    """A bound port with a policy says in its details whether all of the policy is enforced, and if not, why."""
+    details = {name: value for name, value in port.binding_vif_details.items() if name not in ("qos_enforced", "qos_reason")}
+    policy = view.get(QosPolicy, effective_policy(port) or "")
+    if port.binding_vif_type not in ("unbound", "binding_failed") and policy is not None:
+        reason = _why_not_enforced(view, port, policy)
+        details |= {"qos_enforced": False, "qos_reason": reason} if reason else {"qos_enforced": True}
     return port if details == port.binding_vif_details else replace(port, binding_vif_details=details)
+
+
+def _why_not_enforced(view: View, port: Port, policy: QosPolicy) -> str | None:
+    agent = next(view.find(Agent, "host", port.binding_host_id), None)
+    if agent is None:
+        return f"no agent has registered for host {port.binding_host_id}"
+    enforced = agent.configurations.get("qos_rule_types", ())
+    if missing := sorted({rule["type"] for rule in policy.rules} - set(enforced)):
+        return f"host {agent.host} enforces no rules of type {', '.join(missing)}"
+    return agent.failures.get(f"qos/{port.id}")

@@ -1,0 +1,276 @@
+"""Bandwidth limits and DSCP marks of ports on Linux bridges, by tc and nftables.
+
+    to the port     a token bucket at the tap's end, handle 6278: ("naru" on a telephone's keys): the proof that it is ours
+    from the port   a filter of preference 0x6278 leads what comes out of the tap through an `ifb` device of ours, which has such a bucket,
+                    and back: so it is slowed down there, and not dropped
+    marks           table `bridge naru_qos`: a tap's frames go through the chain of their mark before anything looks at them
+
+An empty clsact stays on a tap that has had a filter: it does nothing, and others may have come to use it. Sources: tc-tbf(8), ifb of
+linux/drivers/net, nft(8) "PAYLOAD STATEMENT".
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+import msgspec
+
+from naru.drivers import iproute, nftables, tc
+from naru.drivers.base import Action, Fact, Failure, Foreign, Step
+from naru.drivers.links import GROUP
+from naru.drivers.tools import run_actions
+from naru.model.hoststate import BandwidthLimit, HostState, QosState, ifb_name, tap_name
+from naru.model.qos import DSCP_MARKS
+
+IP, TC, NFT = ("ip",), ("tc",), ("nft",)
+HANDLE, PREFERENCE = f"{GROUP}:", int(GROUP, 16)
+TABLE = "bridge naru_qos"
+TABLE_KEY = "marking"  # of what all marks share
+QUEUE_S = 0.05  # what is sent above the limit waits for so long before it is dropped
+LEAST_BURST_BYTES = 10_000  # a bucket that is smaller than a frame lets none through
+MOST_BYTES = 2**30
+READ_ERROR_S = 3e-6  # tc counts the size of a bucket in microseconds of its rate
+
+
+class Ifb(Fact, frozen=True):
+    """The device through which what a port sends is led."""
+
+    device: str
+    alias: str
+    up: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"link/{self.device}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, IP, f"link add name {self.device} group {GROUP} type ifb")
+        yield from self.change(self)
+
+    def replaces(self, have: Fact) -> bool:
+        return False
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        yield Action(self.key, IP, f"link set dev {self.device} alias {self.alias} addrgenmode none")
+        yield Action(self.key, IP, f"link set dev {self.device} up")
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, IP, f"link del dev {self.device}")
+
+
+class Bucket(Fact, frozen=True):
+    """A token bucket at the end of a device; no other discipline of somebody's stands there."""
+
+    device: str
+    rate_bytes_s: int
+    burst_bytes: int
+
+    @property
+    def name(self) -> str:
+        return f"root/{self.device}"
+
+    def is_met_by(self, have: Fact) -> bool:
+        if not isinstance(have, Bucket):
+            return False
+        off = abs(have.burst_bytes - self.burst_bytes)
+        return have.rate_bytes_s == self.rate_bytes_s and off <= 2 + self.rate_bytes_s * READ_ERROR_S
+
+    def add(self) -> Iterable[Step]:
+        return self._set("add")
+
+    def replaces(self, have: Fact) -> bool:
+        return False
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        return self._set("replace")
+
+    def _set(self, verb: str) -> Iterable[Step]:
+        queued = min(self.burst_bytes + int(self.rate_bytes_s * QUEUE_S), 2 * MOST_BYTES - 1)
+        bucket = f"tbf rate {self.rate_bytes_s * 8}bit burst {self.burst_bytes} limit {queued}"
+        yield Action(self.key, TC, f"qdisc {verb} dev {self.device} root handle {HANDLE} {bucket}")
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, TC, f"qdisc del dev {self.device} root handle {HANDLE}")
+
+
+class Entrance(Fact, frozen=True):
+    """Where a tap can have filters on what comes in; whoever made it."""
+
+    device: str
+
+    @property
+    def name(self) -> str:
+        return f"entrance/{self.device}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, TC, f"qdisc add dev {self.device} clsact")
+
+    def remove(self) -> Iterable[Action]:
+        return ()
+
+
+class Detour(Fact, frozen=True):
+    """What comes in by a tap is led through an ifb device."""
+
+    device: str
+    through: tuple[str, ...]  # read: by each of our filters there
+
+    @property
+    def name(self) -> str:
+        return f"detour/{self.device}"
+
+    def add(self) -> Iterable[Step]:
+        target = f"action mirred egress redirect dev {self.through[0]}"
+        yield Action(self.key, TC, f"filter add dev {self.device} ingress protocol all pref {PREFERENCE} u32 match u32 0 0 {target}")
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, TC, f"filter del dev {self.device} ingress pref {PREFERENCE}")
+
+
+class MarkTable(Fact, frozen=True):
+    """The table that marks, without the taps whose frames are marked."""
+
+    digest: str
+    goes_last: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        return "marking"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, NFT, "; ".join((*_TABLE_LINES, f"add chain {TABLE} {self.digest}")))
+
+    def replaces(self, have: Fact) -> bool:
+        return False
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        yield from self.remove()
+        yield from self.add()
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, NFT, f"delete table {TABLE}")
+
+
+class Mark(Fact, frozen=True):
+    """What comes in by a tap gets a DSCP mark; `chain` is that of the mark."""
+
+    device: str
+    chain: str
+
+    @property
+    def name(self) -> str:
+        return f"mark/{self.device}"
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, NFT, f'add element {TABLE} taps {{ "{self.device}" : jump {self.chain} }}')
+
+    def remove(self) -> Iterable[Action]:
+        yield Action(self.key, NFT, f'delete element {TABLE} taps {{ "{self.device}" }}')
+
+
+def _table_lines() -> Iterator[str]:
+    yield f"add table {TABLE}"
+    yield f"add map {TABLE} taps {{ type ifname : verdict; }}"
+    for mark in DSCP_MARKS:
+        yield f"add chain {TABLE} dscp_{mark}"
+        yield f"add rule {TABLE} dscp_{mark} ip dscp set {mark}"
+        yield f"add rule {TABLE} dscp_{mark} ip6 dscp set {mark}"
+    yield f"add chain {TABLE} prerouting {{ type filter hook prerouting priority -400; policy accept; }}"
+    yield f"add rule {TABLE} prerouting iifname vmap @taps"
+
+
+_TABLE_LINES = tuple(_table_lines())
+DIGEST = "as_" + hashlib.sha256("\n".join(_TABLE_LINES).encode()).hexdigest()[:32]  # an empty chain: by its name the table is known again
+
+
+class Qos:
+    """The driver: QosState -> token buckets, detours and marks. `rule_types`: those that this host enforces."""
+
+    kinds = ("qos",)
+
+    def __init__(self, rule_types: tuple[str, ...]) -> None:
+        self._marks = "dscp_marking" in rule_types
+
+    def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
+        facts = list(_want([value for value in desired.values() if isinstance(value, QosState)]))
+        return {fact.name: fact for fact in facts}, []
+
+    def read(self) -> dict[str, Fact]:
+        facts = [*_read_ifbs(), *_read_disciplines(tc.disciplines()), *(_read_marks() if self._marks else ())]
+        return {fact.name: fact for fact in facts}
+
+    def apply(self, actions: list[Action]) -> list[Failure]:
+        return run_actions(actions)
+
+    def pids(self) -> list[int]:
+        return []
+
+
+def _want(values: list[QosState]) -> Iterator[Fact]:
+    """By kind, so that each is one batch."""
+    leaving = [(value, value.egress) for value in values if value.egress is not None]
+    for value, _ in leaving:
+        yield Ifb(value.key, ifb_name(value.port_id), f"naru:{value.port_id}")
+    for value, limit in leaving:
+        yield _bucket(value.key, ifb_name(value.port_id), limit)
+    for value, _ in leaving:
+        yield Entrance(value.key, tap_name(value.port_id))
+        yield Detour(value.key, tap_name(value.port_id), (ifb_name(value.port_id),))
+    for value in values:
+        if value.ingress is not None:
+            yield _bucket(value.key, tap_name(value.port_id), value.ingress)
+    marked = [value for value in values if value.dscp_mark is not None]
+    if marked:
+        yield MarkTable(TABLE_KEY, DIGEST)
+    for value in marked:
+        yield Mark(value.key, tap_name(value.port_id), f"dscp_{value.dscp_mark}")
+
+
+def _bucket(key: str, device: str, limit: BandwidthLimit) -> Bucket:
+    rate = max(limit.max_kbps, 1) * 125  # tc knows no rate of nothing
+    return Bucket(key, device, rate, min(max(limit.burst_kbit * 125, LEAST_BURST_BYTES), MOST_BYTES, max(60 * rate, LEAST_BURST_BYTES)))
+
+
+def _read_ifbs() -> Iterator[Ifb]:
+    for link in iproute.links_of("ifb"):
+        if link.group == GROUP:
+            owner = link.ifalias.removeprefix("naru:")
+            yield Ifb(f"qos/{owner}", link.ifname, link.ifalias, link.is_up)
+
+
+def _read_disciplines(found: list[tc.Discipline]) -> Iterator[Fact]:
+    entrances = [one.dev for one in found if one.kind in tc.INGRESS_KINDS]
+    for one in found:
+        if one.root and one.handle == HANDLE:
+            rate, burst = (one.options.get(name, 0) for name in ("rate", "burst"))
+            yield Bucket(f"root/{one.dev}", one.dev, rate if one.kind == "tbf" else 0, burst)
+        elif one.root and one.handle != "0:":
+            remedy = f"remove it (tc qdisc del dev {one.dev} root)"
+            reason = f"{one.dev} has a queueing discipline, {one.kind} {one.handle}, that is not Naru's; {remedy}"
+            yield Foreign("", f"root/{one.dev}", reason)
+    yield from (Entrance(f"entrance/{device}", device) for device in entrances)
+    for device, through in tc.redirects(entrances, PREFERENCE).items():
+        yield Detour(f"detour/{device}", device, tuple(through))
+
+
+def _read_marks() -> Iterator[Fact]:
+    entries = nftables.table(*TABLE.split())
+    if entries is None:
+        return
+    chains = [entry.chain.name for entry in entries if entry.chain is not None]
+    yield MarkTable(TABLE_KEY, next((name for name in chains if name.startswith("as_")), ""))
+    for device, verdict in (element for entry in entries if entry.map is not None for element in entry.map.elem):
+        yield Mark(f"mark/{device}", device, msgspec.convert(verdict, dict[str, dict[str, str]])["jump"]["target"])
+
+
+_PROBES = {
+    "bandwidth_limit": "ip link add probe type veth peer name wire && ip link add through type ifb && ip link set through up && "
+    "tc qdisc add dev wire root tbf rate 1mbit burst 10kb limit 20kb && tc qdisc add dev probe clsact && "
+    "tc filter add dev probe ingress protocol all pref 1 u32 match u32 0 0 action mirred egress redirect dev through",
+    "dscp_marking": "printf '%s\\n' 'add table bridge probe' 'add chain bridge probe c' 'add rule bridge probe c ip dscp set 8' | nft -f -",
+}
+
+
+def probe_rule_types() -> tuple[str, ...]:
+    """What this kernel and its tools can enforce, tried in namespaces that are gone afterwards."""
+    return tuple(type for type, probe in _PROBES.items() if iproute.run(("unshare", "--net", "sh", "-ec", probe)).returncode == 0)
