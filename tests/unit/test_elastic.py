@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
 from naru.compile.host import compile_host
 from naru.model.agents import Agent
@@ -16,10 +17,11 @@ from naru.model.resources import Network, Port, Subnet, WantedIp
 from naru.model.segments import Segment
 from naru.service.candidates import facts_of
 from naru.service.dhcp_agents import give_network
+from naru.service.instances import ServerRequest, WantedNic, create_servers
 from naru.service.network_pools import create_network_pool
 from naru.service.networks import update_network
 from naru.service.picks import create_pick
-from naru.service.ports import create_port, delete_port, update_port
+from naru.service.ports import create_port, create_ports, delete_port, update_port
 from naru.service.subnets import update_subnet
 from planning import ADMIN, CLOUD, MEMBER, PlainCloud
 
@@ -205,11 +207,45 @@ def test_what_a_pick_held_is_exchanged_where_the_host_does_not_carry_it(cloud):
     assert [space.held for space in map(cloud.view.addresses, cloud.view.get(Network, port.network_id).subnets)] == [0, 0]
 
 
+def test_what_is_exchanged_is_never_what_another_port_of_the_request_was_promised(cloud):
+    network = cloud.elastic(policy="spread")
+    pick = cloud.pick(count=4)
+    body = {"pick_id": pick.id, "network_id": network.id, "binding:host_id": "compute03"}
+    ports = cloud.run(create_ports(cloud.view, ADMIN, [decode_create(Port, body, ADMIN) for _ in range(4)], CLOUD))
+    assert cloud.tags(*ports) == [202] * 4
+    assert len({port.fixed_ips for port in ports}) == 4
+
+
 def test_in_a_pool_an_elastic_network_is_as_large_as_all_its_segments(cloud):
     network = cloud.elastic()
     body = {"members": [{"network_id": network.id}], "is_default": True, "shared": True}
     cloud.run(create_network_pool(cloud.view, ADMIN, decode_create(NetworkPool, body, ADMIN), CLOUD))
     assert len(cloud.pick(count=10).placements) == 10
+
+
+# -- servers
+
+
+def test_a_server_runs_where_a_segment_has_room(cloud):
+    network = cloud.elastic()
+    for _ in range(5):
+        cloud.port(network, binding_host_id="compute01")
+    unnamed = ServerRequest("web", "1", "netns")
+    for request in (unnamed, replace(unnamed, nics=(WantedNic(network_id=network.id),))):
+        (server,) = cloud.run(create_servers(cloud.view, MEMBER, request, 1, 1, CLOUD))
+        assert server.host in ("compute02", "compute03")
+        assert cloud.tags(*cloud.view.find(Port, "device_id", server.id)) == [202]
+    there = replace(unnamed, availability_zone="nova:compute01", nics=(WantedNic(network_id=network.id),))
+    with pytest.raises(Conflict, match=r"compute01: host compute01 has no device for physical network physnet9"):
+        cloud.run(create_servers(cloud.view, ADMIN, there, 1, 1, CLOUD))
+
+
+def test_a_server_follows_the_addresses_of_its_port(cloud):
+    port = cloud.port(cloud.elastic(), project_id="demo", fixed_ips=(WantedIp(ip_address="10.0.2.4"),))
+    request = ServerRequest("web", "1", "netns", nics=(WantedNic(port_id=port.id),))
+    (server,) = cloud.run(create_servers(cloud.view, MEMBER, request, 1, 1, CLOUD))
+    assert server.host in ("compute02", "compute03")
+    assert cloud.view.get(Port, port.id).fixed_ips == port.fixed_ips
 
 
 # -- on the wire

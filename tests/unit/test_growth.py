@@ -14,9 +14,11 @@ from naru.model.segments import Segment
 from naru.model.usage import NetworkUsage
 from naru.service.forecasts import hour_of
 from naru.service.growth import full_soon, grow_ahead, with_horizon
+from naru.service.instances import ServerRequest, WantedNic, create_servers
 from naru.service.network_pools import create_network_pool
 from naru.service.networks import update_network
 from naru.service.picks import create_pick
+from naru.service.segments import create_segment
 from naru.service.subnetpools import create_subnetpool
 from naru.service.subnets import create_subnet
 from planning import ADMIN, CLOUD, MEMBER, NOW, PlainCloud
@@ -185,6 +187,23 @@ def test_a_pool_grows_by_a_network(cloud):
     assert {candidate["reason"] for candidate in first.candidates} == {"grown"}
     with pytest.raises(NetworkPickRefused, match="it has 2 members, and its limit is 2"):
         cloud.pick(count=9)
+
+
+# -- servers
+
+
+def test_a_server_goes_where_there_is_room_before_a_network_grows_for_it(cloud):
+    network = cloud.growing()
+    cloud.fill(network)
+    cloud.host("compute02", "", physical_networks=("physnet9",), vlan=True)
+    wire = {"network_type": "vlan", "physical_network": "physnet9", "segmentation_id": 900}
+    beyond = cloud.run(create_segment(cloud.view, ADMIN, {"network_id": network.id, **wire}, CLOUD))
+    cloud.spare(network, segment_id=beyond.id)
+
+    request = ServerRequest("web", "1", "netns", nics=(WantedNic(network_id=network.id),))
+    servers = [cloud.run(create_servers(cloud.view, MEMBER, request, 1, 1, CLOUD))[0] for _ in range(6)]
+    assert [server.host for server in servers] == ["compute02"] * 5 + ["compute01"]
+    assert cloud.tags(network) == [201, 900, 210]
 
 
 # -- ahead

@@ -10,6 +10,7 @@ from naru.model.agents import Agent
 from naru.model.compute import FLAVORS, IMAGES, Flavor, Image, Server
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
+from naru.model.provider import ProviderSegment, why_not_carried
 from naru.model.resources import Changes, Network, Port, WantedIp, new_id, put, remove
 from naru.model.segments import Segment
 from naru.model.view import View
@@ -129,7 +130,7 @@ def attach_interface(view: View, caller: Caller, id: str, nic: WantedNic | None,
     fetch(view, caller, Port if nic.port_id else Network, nic.port_id or nic.network_id or "")
     network = _network_of(view, caller, nic)
     agent = binding.agent_of(view, server.host)
-    if agent is not None and (reason := _why_unreachable(view, agent, nic, network)):
+    if agent is not None and (reason := _why_unreachable(view, agent, nic, network, grows=True)):
         raise Conflict(f"Failed to attach network adapter device to {server.id}: host {server.host}: {reason}.", "InterfaceAttachFailed")
     return (yield from _attach(view, caller, server, nic, network, cloud))
 
@@ -314,23 +315,25 @@ def _forced_host(caller: Caller, zone: str) -> str:
 
 
 def _choose_host(view: View, image: Image, networks: Sequence[Network], request: ServerRequest, forced: str) -> str:
+    """One with room, else one where a network may grow."""
     nics = list(zip(request.nics or (), networks, strict=True))
-    candidates = [_host_candidate(view, agent, image, nics) for agent in view.all(Agent) if forced in ("", agent.host)]
-    choice = choose_host(candidates)
-    if choice.host is None:
-        refused = "; ".join(f"{host}: {why}" for host, why in choice.refused.items()) or "no agent has registered"
-        raise Conflict(f"No valid host was found for instance {request.name}: {refused}.", "NoValidHost")
-    return choice.host
+    for grows in (False, True):
+        agents = (agent for agent in view.all(Agent) if forced in ("", agent.host))
+        choice = choose_host([_host_candidate(view, agent, image, nics, grows=grows) for agent in agents])
+        if choice.host is not None:
+            return choice.host
+    refused = "; ".join(f"{host}: {why}" for host, why in choice.refused.items()) or "no agent has registered"
+    raise Conflict(f"No valid host was found for instance {request.name}: {refused}.", "NoValidHost")
 
 
-def _host_candidate(view: View, agent: Agent, image: Image, nics: Sequence[tuple[WantedNic, Network]]) -> HostCandidate:
+def _host_candidate(view: View, agent: Agent, image: Image, nics: Sequence[tuple[WantedNic, Network]], *, grows: bool) -> HostCandidate:
     ids = {network.id for _, network in nics}
     return HostCandidate(
         host=agent.host,
         alive=agent.alive,
         admin_state_up=agent.admin_state_up,
         has_driver=image.driver in agent.configurations.get("instance_drivers", ()),
-        unreachable=tuple(reason for nic, network in nics if (reason := _why_unreachable(view, agent, nic, network))),
+        unreachable=tuple(reason for nic, network in nics if (reason := _why_unreachable(view, agent, nic, network, grows=grows))),
         instances=view.count(Server, "host", agent.host),
         instances_on_network=sum(
             port.network_id in ids and bool(port.device_id) for port in view.find(Port, "binding:host_id", agent.host)
@@ -338,19 +341,24 @@ def _host_candidate(view: View, agent: Agent, image: Image, nics: Sequence[tuple
     )
 
 
-def _why_unreachable(view: View, agent: Agent, nic: WantedNic, network: Network) -> str | None:
-    """Why the interface cannot be on a host. Where subnets are tied to segments: on that of its addresses, or one that has some left."""
+def _why_unreachable(view: View, agent: Agent, nic: WantedNic, network: Network, *, grows: bool) -> str | None:
+    """Why the interface cannot be on a host. Where subnets are tied to segments: on that of its addresses, or one that has some left.
+
+    With `grows` also on one that the network may yet get.
+    """
     if network.l2_adjacency:
         return binding.why_unreachable(agent, network)
     port = view.get(Port, nic.port_id or "")
+    is_open = nic.taken is None and (port is None or not port.fixed_ips or port.is_provisional)
     ids: Sequence[str | None]
-    if nic.taken is not None:
-        ids = [nic.taken.place.segment_id]
-    elif port is not None and port.fixed_ips and not port.is_provisional:
-        ids = [segment_of(view, port)]
-    else:
+    if is_open:
         ids = open_segments(view, network)
+    else:
+        ids = [nic.taken.place.segment_id if nic.taken is not None else segment_of(view, port) if port is not None else None]
     reasons = [binding.why_unreachable(agent, network, view.get(Segment, id or "")) for id in ids]
+    if grows and is_open and network.autogrow is not None and network.autogrow.network_type is not None:
+        wire = ProviderSegment(network.autogrow.network_type, network.autogrow.physical_network)
+        reasons.append(why_not_carried(wire, agent.host, agent.configurations))
     reasons = reasons or [f"no segment of network {network.id} has an address left"]
     return None if None in reasons else "; ".join(filter(None, reasons))
 
