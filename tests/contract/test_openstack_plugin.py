@@ -59,6 +59,21 @@ def test_a_pool_is_changed_member_by_member(clients, demo, pool, do):
     assert (done.returncode, done.stderr.strip()) == (1, "Network pool dev has no such purposes: prod.")
 
 
+def test_a_pool_is_opened_to_a_project_and_closed(clients, demo, admin):
+    network = admin.network(name="OPERATORS")
+    pool = admin.create("network-pools", name="lent", members=[{"network_id": network["id"]}])
+    project_id = demo.network(name="mine")["project_id"]
+    done = clients.try_openstack("network", "pool", "set", "lent", "--share-with", "demo", user="admin")
+    assert done.returncode == 0, done.stderr
+    assert [found["id"] for found in demo.list("network-pools", name="lent")] == [pool["id"]]
+    assert clients.openstack("network", "pool", "show", "lent", user="admin")["shared_with"] == [project_id]
+    assert clients.try_openstack("network", "pool", "unset", "lent", "--share-with", "demo", user="admin").returncode == 0
+    assert demo.list("network-pools", name="lent") == []
+    again = clients.try_openstack("network", "pool", "unset", "lent", "--share-with", "demo", user="admin")
+    assert again.stderr.strip() == f"Network pool lent is not shared with project {project_id}."
+    admin.delete("network-pools", pool["id"])
+
+
 def test_a_pick_is_held_explained_taken_and_given_back(clients, demo, pool, do):
     done = clients.try_openstack("network", "pick", "--pool", "dev", "--count", "5", "--explain")
     assert done.returncode == 0, done.stderr

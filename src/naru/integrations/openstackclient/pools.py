@@ -37,6 +37,9 @@ _SELECTORS = {
 }
 
 
+_RBAC = {"object_type": "network_pool", "action": "access_as_shared"}  # `openstack network rbac create` does not know of this type
+
+
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     for option, (attribute, known) in _VALUES.items():
         parser.add_argument(option, dest=attribute, **known)
@@ -126,10 +129,17 @@ def _shown(app: Any, pool: Row) -> tuple[Sequence[str], Sequence[Any]]:
     columns: dict[str, Any] = {name: value for name, value in pool.items() if name != "tenant_id"}
     columns["members"] = ListDictColumn([{"network": names[member["network_id"]]} | _told(member) for member in pool["members"]])
     columns |= {name: ListColumn(pool[name]) for name in ("purposes", "tags")}
+    columns["shared_with"] = ListColumn(list(_shared_with(app, pool)))
     columns |= {name: DictColumn(pool[name]) for name in ("weights", "member_tags")}
     room = ask(app, "GET", f"/network-pools/{pool['id']}/availability")
     columns["availability"] = DictColumn({name: value for name, value in room["availability"].items() if name != "network_pool_id"})
     return tuple(zip(*sorted(columns.items()), strict=True))  # type: ignore[return-value]
+
+
+def _shared_with(app: Any, pool: Row) -> Mapping[str, str]:
+    """Project -> the RBAC policy that opens the pool to it, as far as the caller may see them."""
+    policies = rows(app, "rbac-policies", object_type=_RBAC["object_type"], object_id=pool["id"])
+    return {policy["target_tenant"]: policy["id"] for policy in policies}
 
 
 def _told(member: Row) -> Row:
@@ -170,11 +180,12 @@ class ListNetworkPool(command.Lister):
         columns = ["ID", "Name", "Policy", "Networks", "Purposes", "Default", "Shared"]
         columns += ["Room", "Member Tags", "Description", "Project"] if parsed_args.long else []
         found = rows(self.app, "network-pools", **({"name": parsed_args.name} if parsed_args.name else {}))
-        return columns, [self._row(pool, is_long=parsed_args.long) for pool in found]
+        names = names_of(self.app, list({member["network_id"]: None for pool in found for member in pool["members"]}))
+        return columns, [self._row(pool, names, is_long=parsed_args.long) for pool in found]
 
-    def _row(self, pool: Row, *, is_long: bool) -> list[Any]:
-        names = names_of(self.app, [member["network_id"] for member in pool["members"]])
-        row = [pool["id"], pool["name"], pool["policy"], ListColumn(list(names.values())), ListColumn(pool["purposes"])]
+    def _row(self, pool: Row, names: Mapping[str, str], *, is_long: bool) -> list[Any]:
+        members = ListColumn([names[member["network_id"]] for member in pool["members"]])
+        row = [pool["id"], pool["name"], pool["policy"], members, ListColumn(pool["purposes"])]
         row += [pool["is_default"], pool["shared"]]
         if is_long:
             room = ask(self.app, "GET", f"/network-pools/{pool['id']}/availability")["availability"]["band"]
@@ -207,6 +218,7 @@ class SetNetworkPool(command.Command):
         parser.add_argument("--cordon", metavar="<network>", action="append", default=[], help="give nothing new of this member (repeat)")
         parser.add_argument("--reason", metavar="<text>", default="", help="why it is cordoned: refusals say it")
         parser.add_argument("--uncordon", metavar="<network>", action="append", default=[], help="give of it again (repeat)")
+        _add_projects(parser, "open the pool to this project, and through it its networks (repeat)")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -221,7 +233,11 @@ class SetNetworkPool(command.Command):
         given += [{"network": network, "cordoned": False, "reason": ""} for network in parsed_args.uncordon]
         if given:
             settings["members"] = _members(self.app, given, known["members"])
-        _change(self.app, pool, settings)
+        if settings:
+            _change(self.app, pool, settings)
+        for project_id in _projects(self.app, parsed_args):
+            policy = _RBAC | {"object_id": pool["id"], "target_tenant": project_id}
+            ask(self.app, "POST", "/rbac-policies", {"rbac_policy": policy})
 
 
 # Option -> attribute, and what is named; option -> attribute, its value then, and what that means.
@@ -243,6 +259,7 @@ class UnsetNetworkPool(command.Command):
             parser.add_argument(option, metavar=f"<{named}>", dest=attribute, action="append", default=[], help=f"this {named} (repeat)")
         for option, (attribute, _, meaning) in _FORGOTTEN.items():
             parser.add_argument(option, dest=attribute, action="store_true", help=meaning)
+        _add_projects(parser, "close the pool to this project (repeat)")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -256,7 +273,23 @@ class UnsetNetworkPool(command.Command):
             if missing := [word for word in words if kept.pop(word, None) is None]:
                 raise CommandError(f"Network pool {parsed_args.pool} has no such {attribute}: {', '.join(missing)}.")
             settings[attribute] = {name: pool[attribute][name] for name in kept} if attribute == "weights" else list(kept.values())
-        _change(self.app, pool, settings)
+        if settings:
+            _change(self.app, pool, settings)
+        shared_with = _shared_with(self.app, pool) if parsed_args.share_with else {}
+        for project_id in _projects(self.app, parsed_args):
+            if project_id not in shared_with:
+                raise CommandError(f"Network pool {parsed_args.pool} is not shared with project {project_id}.")
+            ask(self.app, "DELETE", f"/rbac-policies/{shared_with[project_id]}")
+
+
+def _add_projects(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument("--share-with", metavar="<project>", action="append", default=[], help=meaning)
+    parser.add_argument("--project-domain", metavar="<domain>", help="the domain of these projects (name or id)")
+
+
+def _projects(app: Any, parsed: argparse.Namespace) -> list[str]:
+    connection = app.client_manager.sdk_connection
+    return [find_project(connection, project, parsed.project_domain).id for project in parsed.share_with]
 
 
 def _key(item: Any) -> str:
