@@ -150,12 +150,17 @@ def ovs() -> Subject:
     geneve = NetworkState("11111111-1111", 1450, (SegmentState("geneve", None, 77),))
     far = PeerState("p8", "11111111-1111", "fa:16:3e:00:00:08", ("10.7.0.8", "fd00::8"), "10.9.0.2", geneve.segments[0])
     # Few and full: what Open vSwitch is told takes a tenth of a second each time.
-    states = [state(), state(VXLAN, FLAT, DHCP_TAP, PLUGGED, PEER), state(both, PLUGGED, geneve, TAP, far)]
-    return Subject(switch, prepare, states, stride=5)
+    filtered, plugged, moved = (msgspec.structs.replace(tap, filtered=True) for tap in (TAP, PLUGGED, OTHER_TAP))
+    states = [
+        state(),
+        state(VXLAN, FLAT, DHCP_TAP, PLUGGED, PEER, filtered, FILTER, *GROUP),
+        state(both, plugged, CLOSED, geneve, moved, far, CHANGED_FILTER, *CHANGED_GROUP, *OTHER_GROUP),
+    ]
+    return Subject(switch, prepare, states, stride=17)
 
 
 def switch() -> OpenVswitch:
-    return OpenVswitch(RUN, {"physnet1": "br-ex"}, "127.0.0.1", "netdev")
+    return OpenVswitch(RUN, {"physnet1": "br-ex"}, "127.0.0.1", "netdev", filters=True)
 
 
 def dnsmasq() -> Subject:

@@ -59,7 +59,7 @@ def linux_bridges(device="eth1"):
 
 
 def open_vswitch():
-    return OpenVswitch(RUN, {"physnet1": "br-ex"}, "127.0.0.1", "system")
+    return OpenVswitch(RUN, {"physnet1": "br-ex"}, "127.0.0.1", "system", filters=True)
 
 
 def prepare_linux_bridges():

@@ -6,9 +6,10 @@ import pytest
 
 from naru.compile.host import affected_hosts, compile_host
 from naru.drivers.base import Action, plan
-from naru.drivers.nft import NO_BR_NETFILTER, Nft, _numbered
+from naru.drivers.nft import NO_BR_NETFILTER, Nft
 from naru.drivers.nftables import parse_failures
 from naru.drivers.rules import CHAIN_KINDS, group_rules
+from naru.drivers.sources import numbered
 from naru.model.hoststate import FilterRule, FilterState, GroupState, RulesState, Source, TapState
 from naru.model.port_security import AddressPair
 from naru.model.resources import Port
@@ -195,7 +196,7 @@ MEMBERS = GroupState("g1", ("10.0.0.5", "10.0.0.6"))
 
 
 def test_a_port_is_a_few_elements():
-    number = _numbered([PORT], 1 << 28)[PORT]
+    number = numbered([PORT], 1 << 28)[PORT]
     into, out = f"0x{0xB0000000 + number:08x}", f"0x{0xA0000000 + number:08x}"
     assert lines(FILTER, RULES, MEMBERS, have=[fact for fact in made(FILTER, RULES, MEMBERS) if fact.key != FILTER.key]) == [
         f'add element bridge naru inports {{ "tap44444444-aa" : {out} }}',
@@ -250,9 +251,9 @@ def test_500_ports_of_one_group_do_not_repeat_its_rules():
 
 
 def test_two_ports_never_have_the_same_number():
-    numbers = _numbered((f"port{n}" for n in range(200)), 256)
+    numbers = numbered((f"port{n}" for n in range(200)), 256)
     assert len(set(numbers.values())) == 200
-    assert numbers == _numbered((f"port{n}" for n in reversed(range(200))), 256)
+    assert numbers == numbered((f"port{n}" for n in reversed(range(200))), 256)
 
 
 def test_a_rule_whose_members_are_not_known_yet_leaves_the_chain_as_it_is():

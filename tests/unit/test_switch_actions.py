@@ -21,7 +21,7 @@ def network(*segments):
 
 def lines(*values, have=(), switch=EMPTY, tunnel_address="10.9.0.1"):
     """-> what the driver would run for `values` on a host with the facts `have`, and the reasons of what it would not."""
-    driver = OpenVswitch(Path("/run/naru"), {"physnet1": "br-ex"}, tunnel_address, "netdev")
+    driver = OpenVswitch(Path("/run/naru"), {"physnet1": "br-ex"}, tunnel_address, "netdev", filters=True)
     want, failures = driver.want_with({value.key: value for value in values}, switch)
     planned = plan(want, {fact.name: fact for fact in have}, prune=True)
     actions = [f"{' '.join(action.tool)}: {action.line}" for action in (*planned.removals, *planned.additions)]
@@ -38,10 +38,13 @@ def test_two_vlans_of_one_network_are_two_pairs_of_patch_ports_and_both_end_in_i
         ),
         f"ovs-vsctl: set Bridge br-int external_ids:naru-{N}=1",
         *(
-            f"ovs-vsctl: add-port {bridge} {end}-br-ex.{vlan} -- set Port {end}-br-ex.{vlan} tag={tag} protected={protected} "
-            f'external_ids:naru=network/{N} -- set Interface {end}-br-ex.{vlan} type=patch options:peer="{peer}-br-ex.{vlan}"'
-            for vlan in (200, 201)
-            for bridge, end, peer, tag, protected in (("br-int", "int", "phy", 1, "true"), ("br-ex", "phy", "int", vlan, "false"))
+            f"ovs-vsctl: add-port {bridge} {end}-br-ex.{vlan} -- set Port {end}-br-ex.{vlan} tag={tag} trunks=[] protected={protected} "
+            f'external_ids:naru=network/{N} -- set Interface {end}-br-ex.{vlan} type=patch options:peer="{peer}-br-ex.{vlan}"{number}'
+            for vlan, requested in ((200, 16384), (201, 16385))
+            for bridge, end, peer, tag, protected, number in (
+                ("br-int", "int", "phy", 1, "true", f" ofport_request={requested}"),
+                ("br-ex", "phy", "int", vlan, "false", ""),
+            )
         ),
     ]  # fmt: skip
 
@@ -53,9 +56,9 @@ def test_tap_on_a_switch_in_user_space_sums_up_what_it_sends_before_it_is_plugge
     assert of_tap[1] == "sh: ip netns exec instance-1 ethtool --offload eth0 tx off"
     assert of_tap[4] == (
         "ovs-vsctl: add-port br-int tap33333333-aa -- "
-        f"set Port tap33333333-aa tag=1 protected=false external_ids:naru=tap/{P} -- "
+        f"set Port tap33333333-aa tag=1 trunks=[] protected=false external_ids:naru=tap/{P} -- "
         'set Interface tap33333333-aa type="" external_ids:attached-mac="fa:16:3e:00:00:05" '
-        f'external_ids:iface-id="{P}" external_ids:iface-status="active"'
+        f'external_ids:iface-id="{P}" external_ids:iface-status="active" ofport_request=16385'
     )
 
 
@@ -120,10 +123,13 @@ def test_port_that_a_hypervisor_plugged_is_put_into_its_vlan_and_let_go_but_neve
     assert reason.startswith("not plugged yet: ")
     found = PluggedPort("", P, None, up=False, mtu_bytes=1500, device="vnet7", marked=False)
     actions, _ = lines(network(("flat", "physnet1")), plugged, have=[BR_EX, found])
-    assert actions[-2:] == [f"ovs-vsctl: set Port vnet7 tag=1 external_ids:naru-adopted=tap/{P}", "ip: link set dev vnet7 mtu 1450 up"]
+    assert actions[-2:] == [
+        f"ovs-vsctl: set Port vnet7 tag=1 trunks=[] external_ids:naru-adopted=tap/{P}",
+        "ip: link set dev vnet7 mtu 1450 up",
+    ]
     adopted = PluggedPort("", P, 1, mtu_bytes=1450, device="vnet7")
     assert lines(have=[adopted])[0] == [
-        "ovs-vsctl: --if-exists clear Port vnet7 tag -- --if-exists remove Port vnet7 external_ids naru-adopted"
+        "ovs-vsctl: --if-exists clear Port vnet7 tag trunks -- --if-exists remove Port vnet7 external_ids naru-adopted"
     ]
 
 

@@ -51,7 +51,7 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
         description = describe_host(agent, tunnel_address)
         feed = open_feed(host, server, token, description, memory, agent.cafile)
         instances = Instances(run_dir, _keep_script(memory))
-        firewall: list[Driver] = [Nft()] if filters_packets(agent) else []
+        firewall: list[Driver] = [Nft()] if agent.mechanism == "linuxbridge" and filters_packets(agent) else []
         switch = make_switch(agent, run_dir, tunnel_address)
         shaping: list[Driver] = [Qos(description.qos_rule_types)] if description.qos_rule_types else []
         metadata = Metadata(run_dir, agent.nova_metadata_url, agent.metadata_proxy_shared_secret)

@@ -47,7 +47,7 @@ def check_host(settings: Agent) -> None:
 def _needed_tools(settings: Agent) -> dict[str, str]:
     """Program -> its Debian package."""
     needed = {"ip": "iproute2", "bridge": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}
-    if filters_packets(settings):
+    if filters_packets(settings) and settings.mechanism == "linuxbridge":
         needed["nft"] = "nftables"
     if settings.mechanism == "openvswitch":
         needed |= dict.fromkeys(("ovs-vsctl", "ovs-ofctl"), "openvswitch-switch")
@@ -68,8 +68,8 @@ def _effective_capabilities() -> int:
 
 
 def filters_packets(settings: Agent) -> bool:
-    """Whether what is bound here is filtered; on Open vSwitch nothing is yet."""
-    return settings.mechanism == "linuxbridge" and settings.firewall != "none"
+    """Whether what is bound here is filtered."""
+    return settings.firewall != "none"
 
 
 def describe_host(settings: Agent, tunnel_address: str | None) -> HostDescription:
@@ -97,7 +97,8 @@ def describe_host(settings: Agent, tunnel_address: str | None) -> HostDescriptio
 def make_switch(settings: Agent, run_dir: Path, tunnel_address: str | None) -> Driver:
     """The driver of the host's mechanism."""
     if settings.mechanism == "openvswitch":
-        return OpenVswitch(run_dir, settings.bridge_mappings, tunnel_address, settings.ovs_datapath_type)
+        filters, datapath_type = filters_packets(settings), settings.ovs_datapath_type
+        return OpenVswitch(run_dir, settings.bridge_mappings, tunnel_address, datapath_type, filters=filters)
     return LinuxBridge(run_dir, settings.physical_interface_mappings, tunnel_address)
 
 

@@ -10,15 +10,14 @@ however many ports have it. What a port is not listed in lets nothing through: i
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv6Address, collapse_addresses, ip_network
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
 from naru.drivers import nftables
 from naru.drivers.base import Action, Fact, Failure, ToolError
 from naru.drivers.filters import Chain, Element, Elements, Members, Tables, chain
-from naru.drivers.links import link_local
 from naru.drivers.rules import (
     BASE_CHAINS,
     CHAIN_KINDS,
@@ -30,6 +29,7 @@ from naru.drivers.rules import (
     group_rules,
     members_set,
 )
+from naru.drivers.sources import allowed_sources, numbered, widest
 from naru.model.hoststate import FilterState, GroupState, HostState, RulesState, bridge_name, tap_name
 
 KEY = "firewall"  # of what all filters share
@@ -103,12 +103,12 @@ def _want(filters: list[FilterState], desired: HostState) -> Iterator[Fact]:
         for kind in CHAIN_KINDS if len(value.security_groups) > 1 else ():
             jumps = [f"jump {group_chain(id, kind)}" for id in sorted(value.security_groups)]
             yield chain(value.key, "inet", _leading_chain(value.security_groups, kind), jumps)
-    zones = _numbered((value.network_id for value in filters), ZONES)
+    zones = numbered((value.network_id for value in filters), ZONES)
     for network_id, number in zones.items():
         bridge = bridge_name(network_id)
         zone = Element("inet", "zones", f'"{bridge}"', str(FIRST_ZONE + number))
         yield Elements(f"network/{network_id}", f"zone/{bridge}", frozenset((zone,)))
-    numbers = _numbered((value.port_id for value in filters), NUMBERS + 1)
+    numbers = numbered((value.port_id for value in filters), NUMBERS + 1)
     for value in filters:
         number = numbers[value.port_id]
         yield Elements(value.key, _port_title(number), frozenset(_port_elements(value, number)))
@@ -117,19 +117,16 @@ def _want(filters: list[FilterState], desired: HostState) -> Iterator[Fact]:
 def _want_members(group: GroupState) -> Iterator[Members]:
     for ethertype, type_ in MEMBER_TYPES.items():
         networks = [text for text in group.addresses if (":" in text) == (ethertype == "IPv6")]
-        yield Members(group.key, members_set(group.group_id, ethertype), type_, frozenset(_widest(networks)))
+        yield Members(group.key, members_set(group.group_id, ethertype), type_, frozenset(widest(networks)))
 
 
 def _port_elements(value: FilterState, number: int) -> Iterator[Element]:
     device, from_port, to_port = f'"{tap_name(value.port_id)}"', _mark(FROM_PORT | number), _mark(TO_PORT | number)
     yield Element("bridge", "inports", device, from_port)
     yield Element("bridge", "outports", device, to_port)
-    macs: dict[str, list[str]] = {value.mac_address: []}
-    for source in value.sources:
-        macs.setdefault(source.mac_address, []).append(source.ip_address)
-    for mac, texts in macs.items():
+    for mac, texts in allowed_sources(value).items():
         yield Element("bridge", "macs", f"{from_port} . {mac}")
-        for text in _collapsed([*texts, str(link_local(mac))]):
+        for text in texts:
             version = 6 if ":" in text else 4
             yield Element("bridge", f"{'prefixes' if '/' in text else 'sources'}{version}", f"{from_port} . {mac} . {text}")
             if version == 6 and "/" in text:
@@ -150,41 +147,6 @@ def _leading_chain(groups: tuple[str, ...], kind: str) -> str:
     if len(groups) == 1:
         return group_chain(groups[0], kind)
     return f"s-{hashlib.sha256(' '.join(sorted(groups)).encode()).hexdigest()[:16]}-{kind}"
-
-
-def _numbered(ids: Iterable[str], size: int) -> dict[str, int]:
-    """A number below `size` for each id. It follows from the id alone, but where two have the same: then the next is taken."""
-    numbers: dict[str, int] = {}
-    taken: set[int] = set()
-    for id in sorted(set(ids)):
-        number = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8]) % size
-        while number in taken:
-            number = (number + 1) % size
-        taken.add(number)
-        numbers[id] = number
-    return numbers
-
-
-def _collapsed(texts: Iterable[str]) -> Iterator[str]:
-    """The same addresses in as few prefixes as can be: intervals of a set must not overlap. A prefix of one is an address."""
-    networks = [ip_network(text, strict=False) for text in texts]
-    for version in (4, 6):
-        for network in collapse_addresses(network for network in networks if network.version == version):  # type: ignore[type-var]
-            yield _text(str(network))
-
-
-def _widest(texts: list[str]) -> Iterator[str]:
-    """Without what lies in another; neighbours are not joined, so that one member more is one element more."""
-    prefixes = {ip_network(text, strict=False) for text in texts if "/" in text}
-    whole = {ip_network(text) for text in _collapsed(map(str, prefixes))}
-    yield from (_text(str(network)) for network in whole)
-    for text in texts:
-        if "/" not in text and not any(ip_network(text).subnet_of(network) for network in whole):  # type: ignore[arg-type]
-            yield text
-
-
-def _text(network: str) -> str:
-    return network.removesuffix("/128" if ":" in network else "/32")
 
 
 def _mark(value: int) -> str:

@@ -5,12 +5,14 @@
 
 A segment is a pair of patch ports between br-int and the operator's bridge of `bridge_mappings`: access ports on both sides, so that the
 switch itself changes the tags, each of the segments of a network has its own, and no flow is needed. All that lead elsewhere are
-`protected`: what comes in by one segment or tunnel never leaves by another. br-tun is ours alone; its flows send each frame to the one
-VTEP that it is for, broadcasts to those with a port of the network, and answer ARP here.
+`protected`: what comes in by one segment or tunnel never leaves by another. Flows of br-int only filter (openflow.py).
+br-tun is ours alone; its flows send each frame to the one VTEP that it is for, broadcasts to those with a port of the network, and answer
+ARP here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from msgspec.structs import replace
 
@@ -18,34 +20,58 @@ from naru.drivers import iproute, ovsdb
 from naru.drivers.base import Action, Fact, Failure, Foreign, by_name
 from naru.drivers.links import Namespace, Tap
 from naru.drivers.observe import read_links, read_namespaces, want_namespaces
-from naru.drivers.switch import ADOPTED, COOKIE, MARK, Flow, LocalVlan, MappedBridge, PluggedPort, SwitchBridge, SwitchPort, spelled
+from naru.drivers.openflow import Flows, Fragments
+from naru.drivers.ovs_filters import Place, read_filters, want_filters
+from naru.drivers.switch import (
+    ADOPTED,
+    COOKIE,
+    DEAD_VLAN,
+    MARK,
+    Flow,
+    LocalVlan,
+    MappedBridge,
+    PluggedPort,
+    SwitchBridge,
+    SwitchPort,
+    spelled,
+)
 from naru.drivers.tools import run_actions
 from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState, tap_name
 
 INTEGRATION, TUNNELS = "br-int", "br-tun"
 VLANS = range(1, 4095)  # IEEE 802.1Q reserves 0 and 4095
-MAKING_ORDER = (Foreign, MappedBridge, Namespace, Tap, SwitchBridge, LocalVlan, SwitchPort, PluggedPort, Flow)
+NUMBERS = range(0x4000, 0xC000)  # of our ports in flows; Open vSwitch itself counts up from 1
+MAKING_ORDER = (Foreign, MappedBridge, Namespace, Tap, SwitchBridge, LocalVlan, SwitchPort, PluggedPort, Flow, Fragments, Flows)
 
 Vlans = Mapping[str, int]  # network id -> local VLAN
 
 
 class OpenVswitch:
-    """The driver. `bridges`: physical network -> bridge; `tunnel_address`: this host's VTEP, None for no tunnels."""
+    """The driver. `bridges`: physical network -> bridge; `tunnel_address`: this host's VTEP, None: no tunnels; `filters`: are there any."""
 
-    kinds = ("network", "tap", "peer")
+    kinds = ("network", "tap", "peer", "filter", "rules", "group")
 
-    def __init__(self, run_dir: Path, bridges: Mapping[str, str], tunnel_address: str | None, datapath_type: str) -> None:
+    def __init__(
+        self, run_dir: Path, bridges: Mapping[str, str], tunnel_address: str | None, datapath_type: str, *, filters: bool
+    ) -> None:  # fmt: skip
         self._netns_marks = run_dir / "netns"
         self._bridges = bridges
         self._tunnel_address = tunnel_address
         self._datapath_type = datapath_type
+        self._filters = filters
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
         return self.want_with(desired, ovsdb.read_switch())
 
     def want_with(self, desired: HostState, switch: ovsdb.Switch) -> tuple[dict[str, Fact], list[Failure]]:
-        """`want`, where the local VLANs of `switch` are taken."""
-        return by_name(self._want(desired, switch))
+        """`want`, where the local VLANs and the numbers of ports in `switch` are taken."""
+        facts, failures = by_name(self._want(desired, switch))
+        numbers = choose_numbers([fact.device for fact in facts.values() if _is_integrated(fact)], switch)
+        facts = {name: replace(fact, number=numbers[fact.device]) if _is_integrated(fact) else fact for name, fact in facts.items()}
+        if self._filters:
+            vlans = {fact.network_id: fact.tag for fact in facts.values() if isinstance(fact, LocalVlan)}
+            facts |= {fact.name: fact for fact in want_filters(desired, list(_places(facts.values(), switch)), vlans)}
+        return facts, failures
 
     def _want(self, desired: HostState, switch: ovsdb.Switch) -> Iterator[Fact | Failure]:
         networks = {value.network_id: value for value in desired.values() if isinstance(value, NetworkState)}
@@ -68,7 +94,7 @@ class OpenVswitch:
             for segment in network.segments:
                 yield from self._want_segment(network, segment, vlans[network.network_id])
         for tap in taps:
-            yield _want_port(tap, vlans.get(tap.network_id))
+            yield self._want_port(tap, vlans.get(tap.network_id))
         for network in networks.values():
             yield from _want_tunnel_flows(network, peers.get(network.network_id, []), vlans)
 
@@ -123,6 +149,13 @@ class OpenVswitch:
         yield SwitchPort(network.key, INTEGRATION, here, tag=vlan, protected=True, type="patch", options=f"peer={there}")
         yield SwitchPort(network.key, bridge, there, tag=segment.segmentation_id, type="patch", options=f"peer={here}")
 
+    def _want_port(self, tap: TapState, vlan: int | None) -> Fact:
+        tag = DEAD_VLAN if tap.filtered and self._filters else vlan
+        if tap.netns is None:
+            return PluggedPort(tap.key, tap.port_id, tag, tap.admin_state_up, tap.mtu_bytes)
+        ids = spelled({"attached-mac": tap.mac_address, "iface-id": tap.port_id, "iface-status": "active"})
+        return SwitchPort(tap.key, INTEGRATION, tap_name(tap.port_id), tag=tag, iface=ids)
+
     def read(self) -> dict[str, Fact]:
         switch, links = ovsdb.read_switch(), iproute.links()
         facts = [*read_namespaces(self._netns_marks), *_read_links(links), *_read_switch(switch, links)]
@@ -147,17 +180,36 @@ def choose_vlans(networks: Iterable[str], switch: ovsdb.Switch) -> dict[str, int
     return {network: vlan for network, vlan in chosen.items() if vlan is not None}
 
 
+def choose_numbers(devices: Iterable[str], switch: ovsdb.Switch) -> dict[str, int]:
+    """A number for each port of ours in br-int: the one that it has, else the lowest of `NUMBERS` that is free."""
+    present = {port.name: port.number for port in switch.ports if port.bridge == INTEGRATION}
+    taken = set(present.values())
+    free = (number for number in NUMBERS if number not in taken)
+    return {device: present.get(device) or next(free) for device in devices}
+
+
+def _is_integrated(fact: Fact) -> TypeGuard[SwitchPort]:
+    return isinstance(fact, SwitchPort) and fact.bridge == INTEGRATION
+
+
+def _places(facts: Iterable[Fact], switch: ovsdb.Switch) -> Iterator[Place]:
+    """The ports of br-int that are ours or that a hypervisor has plugged for one of ours."""
+    plugged = {
+        port.interface_ids.get("iface-id", ""): port.number
+        for port in switch.ports
+        if port.bridge == INTEGRATION and MARK not in port.external_ids
+    }
+    for fact in facts:
+        if _is_integrated(fact):
+            yield Place(fact.key, fact.number, fact.tag)
+        elif isinstance(fact, PluggedPort) and (number := plugged.get(fact.port_id)):
+            yield Place(fact.key, number, fact.tag)
+
+
 def patch_names(bridge: str, vlan: int | None) -> tuple[str, str]:
     """The ends of a segment in br-int and in the mapped bridge: `int-br-ex.200` and `phy-br-ex.200`; of a flat one, without a number."""
     end = bridge if vlan is None else f"{bridge}.{vlan}"
     return f"int-{end}", f"phy-{end}"
-
-
-def _want_port(tap: TapState, vlan: int | None) -> Fact:
-    if tap.netns is None:
-        return PluggedPort(tap.key, tap.port_id, vlan, tap.admin_state_up, tap.mtu_bytes)
-    ids = spelled({"attached-mac": tap.mac_address, "iface-id": tap.port_id, "iface-status": "active"})
-    return SwitchPort(tap.key, INTEGRATION, tap_name(tap.port_id), tag=vlan, iface=ids)
 
 
 def _tunnel_port(network_type: str) -> str:
@@ -230,22 +282,29 @@ def _read_switch(switch: ovsdb.Switch, links: list[iproute.Link]) -> Iterator[Fa
     for port in switch.ports:
         yield from _read_port(port, link_of)
     if TUNNELS in switch.bridges and MARK in switch.bridges[TUNNELS].external_ids:
-        yield from map(_read_flow, ovsdb.read_flows(TUNNELS, COOKIE))
+        yield from map(_read_flow, ovsdb.read_flows(TUNNELS, f"{COOKIE:#x}/-1"))
+    if INTEGRATION in switch.bridges:
+        yield from read_filters(INTEGRATION)
 
 
 def _read_port(port: ovsdb.Port, link_of: Mapping[str, iproute.Link]) -> Iterator[Fact]:
     ids = port.interface_ids
     if MARK in port.external_ids:
         iface = spelled({name: ids[name] for name in ("attached-mac", "iface-id", "iface-status") if name in ids})
-        shape = (port.tag, port.protected, port.type, spelled(port.options))
-        yield SwitchPort(port.external_ids[MARK], port.bridge, port.name, *shape, iface, port.error)
+        shape = (_tag(port), port.protected, port.type, spelled(port.options))
+        number = port.number if port.bridge == INTEGRATION else 0
+        yield SwitchPort(port.external_ids[MARK], port.bridge, port.name, *shape, iface, port.error, number)
         return
     reason = f"port {port.name} of bridge {port.bridge} exists and is not Naru's; ovs-vsctl del-port {port.name}, if nothing uses it"
     yield Foreign("", f"port/{port.name}", reason)
     if port.bridge == INTEGRATION and "iface-id" in ids:
         link, port_id = link_of.get(port.name, iproute.Link(port.name)), ids["iface-id"]
         marked = ADOPTED in port.external_ids
-        yield PluggedPort(f"tap/{port_id}", port_id, port.tag, link.is_up, link.mtu, port.name, marked)
+        yield PluggedPort(f"tap/{port_id}", port_id, _tag(port), link.is_up, link.mtu, port.name, marked)
+
+
+def _tag(port: ovsdb.Port) -> int | None:
+    return DEAD_VLAN if port.trunks == (DEAD_VLAN,) else port.tag
 
 
 def _read_flow(line: str) -> Flow:

@@ -38,6 +38,8 @@ class Port(msgspec.Struct, frozen=True):
     options: dict[str, str]
     interface_ids: dict[str, str]  # external_ids of the interface, where hypervisors say whose it is
     error: str  # why Open vSwitch cannot use it
+    trunks: tuple[int, ...] = ()  # the VLANs of a trunk; none: all
+    number: int = 0  # in flows; 0: it has none
 
 
 class Switch(msgspec.Struct, frozen=True):
@@ -51,8 +53,8 @@ def read_switch() -> Switch:
     """Raises ToolError where there is no database."""
     columns = {
         "Bridge": "name,datapath_type,fail_mode,external_ids,ports",
-        "Port": "_uuid,name,tag,protected,external_ids,interfaces",
-        "Interface": "_uuid,type,options,external_ids,error",
+        "Port": "_uuid,name,tag,trunks,protected,external_ids,interfaces",
+        "Interface": "_uuid,type,options,external_ids,error,ofport",
     }
     commands = [word for table, names in columns.items() for word in ("--", f"--columns={names}", "list", table)]
     ran = iproute.run(("ovs-vsctl", f"--timeout={ANSWER_S}", "--format=json", *commands))
@@ -74,7 +76,9 @@ def read_switch() -> Switch:
 def _port(bridge: str, row: dict[str, Any], interface: dict[str, Any]) -> Port:
     tag = row["tag"] if isinstance(row["tag"], int) else None
     own, of_interface = (row["protected"], row["external_ids"]), (interface["type"], interface["options"], interface["external_ids"])
-    return Port(bridge, row["name"], tag, *own, *of_interface, _optional(interface["error"]))
+    number = interface["ofport"] if isinstance(interface["ofport"], int) else 0
+    trunks = tuple(_several(row["trunks"]))
+    return Port(bridge, row["name"], tag, *own, *of_interface, _optional(interface["error"]), trunks, max(number, 0))
 
 
 def _rows(line: str) -> list[dict[str, Any]]:
@@ -111,12 +115,20 @@ def pids() -> list[int]:
     return found
 
 
-def read_flows(bridge: str, cookie: int) -> list[str]:
-    """The flows with this cookie, as `ovs-ofctl` writes them, names of ports without quotes. Raises ToolError where nobody answers."""
-    ran = iproute.run((*OPENFLOW, "--names", "--no-stats", "dump-flows", bridge, f"cookie={cookie:#x}/-1"))
+def read_flows(bridge: str, cookie: str) -> list[str]:
+    """The flows with this cookie and mask, as `ovs-ofctl` writes them, names of ports without quotes. ToolError where nobody answers."""
+    ran = iproute.run((*OPENFLOW, "--names", "--no-stats", "dump-flows", bridge, f"cookie={cookie}"))
     if ran.returncode:
         raise ToolError(f"ovs-vswitchd does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
     return [line.strip().replace('"', "") for line in ran.stdout.splitlines() if "actions=" in line]
+
+
+def fragments(bridge: str) -> str:
+    """How flows see fragments: "normal", "nx-match". Raises ToolError where nobody answers."""
+    ran = iproute.run(("ovs-ofctl", "get-frags", bridge))
+    if ran.returncode:
+        raise ToolError(f"ovs-vswitchd does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
+    return ran.stdout.strip()
 
 
 def transact(lines: list[str]) -> dict[int, str]:
@@ -142,10 +154,11 @@ def _transact(lines: list[str]) -> dict[int, str]:
 
 
 def bundle(bridge: str, lines: list[str]) -> dict[int, str]:
-    """Change flows all at once or, where one is refused, one by one. Return the reason of each that failed, by its index."""
+    """Change flows all at once; where one is refused, each half by itself. Return the reason of each that failed, by its index."""
     ran = iproute.run((*OPENFLOW, "--bundle", "add-flows", bridge, "-"), "".join(f"{line}\n" for line in lines))
     if not ran.returncode or ("is not a bridge" in ran.stderr and all(line.startswith("delete") for line in lines)):
         return {}
-    if len(lines) > 1:
-        return {index: reason for index, line in enumerate(lines) for reason in bundle(bridge, [line]).values()}
-    return {0: ran.stderr.strip().removeprefix("ovs-ofctl: ")}
+    if len(lines) == 1 or "is not a bridge" in ran.stderr:
+        return dict.fromkeys(range(len(lines)), ran.stderr.strip().removeprefix("ovs-ofctl: "))
+    half = len(lines) // 2
+    return bundle(bridge, lines[:half]) | {half + index: reason for index, reason in bundle(bridge, lines[half:]).items()}

@@ -10,6 +10,7 @@ from naru.drivers.links import IP
 
 VSCTL = ("ovs-vsctl",)
 COOKIE = 0x6278  # as the group of our links
+DEAD_VLAN = 4095  # as Neutron calls it; IEEE 802.1Q reserves it
 MARK, ADOPTED = "naru", "naru-adopted"  # made by us; made by a hypervisor and put into its VLAN by us
 
 
@@ -131,6 +132,7 @@ class SwitchPort(Fact, frozen=True):
     options: str = ""  # "key=flow remote_ip=flow": in the order of their names
     iface: str = ""  # "attached-mac=… iface-id=…", as hypervisors set them; in the order of their names
     error: str = ""  # read: why Open vSwitch cannot use it
+    number: int = 0  # in flows; 0: whichever
 
     @property
     def name(self) -> str:
@@ -146,10 +148,10 @@ class SwitchPort(Fact, frozen=True):
         yield Action(self.key, VSCTL, self._settings())
 
     def _settings(self) -> str:
-        tag = "[]" if self.tag is None else self.tag
-        port = f"set Port {self.device} tag={tag} protected={str(self.protected).lower()} external_ids:{MARK}={self.key}"
+        port = f"set Port {self.device} {vlan_words(self.tag)} protected={str(self.protected).lower()} external_ids:{MARK}={self.key}"
         kind = f"type={self.type}" if self.type else 'type=""'
         options = [*prefixed("options", self.options), *prefixed("external_ids", self.iface)]
+        options += [f"ofport_request={self.number}"] if self.number else []
         return f"{port} -- set Interface {self.device} {' '.join([kind, *options])}"
 
     def remove(self) -> Iterable[Action]:
@@ -186,12 +188,12 @@ class PluggedPort(Fact, frozen=True):
 
     def change(self, have: Fact) -> Iterable[Step]:
         assert isinstance(have, PluggedPort)
-        yield Action(self.key, VSCTL, f"set Port {have.device} tag={self.tag} external_ids:{ADOPTED}={self.key}")
+        yield Action(self.key, VSCTL, f"set Port {have.device} {vlan_words(self.tag)} external_ids:{ADOPTED}={self.key}")
         yield Action(self.key, IP, f"link set dev {have.device} mtu {self.mtu_bytes} {'up' if self.up else 'down'}")
 
     def remove(self) -> Iterable[Action]:
         if self.marked:
-            let_go = f"--if-exists clear Port {self.device} tag -- --if-exists remove Port {self.device} external_ids {ADOPTED}"
+            let_go = f"--if-exists clear Port {self.device} tag trunks -- --if-exists remove Port {self.device} external_ids {ADOPTED}"
             yield Action(self.key, VSCTL, let_go)
 
 
@@ -221,6 +223,13 @@ class Flow(Fact, frozen=True):
 
     def _tool(self) -> tuple[str, str]:
         return ("ovs-ofctl", self.bridge)
+
+
+def vlan_words(tag: int | None) -> str:
+    """An access port of the VLAN; None: a trunk of all. A port in the dead VLAN neither hears nor is heard but by way of flows."""
+    if tag == DEAD_VLAN:
+        return f"tag=[] trunks={DEAD_VLAN}"  # what has no tag, and that is all that it sends, is in no VLAN of this trunk
+    return f"tag={'[]' if tag is None else tag} trunks=[]"
 
 
 def prefixed(column: str, words: str) -> list[str]:

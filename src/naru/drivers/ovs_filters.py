@@ -1,0 +1,93 @@
+"""Which flows filters ask for on a switch, and which it has. The text of the flows is in openflow.py."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from naru.drivers import ovsdb
+from naru.drivers.base import Fact
+from naru.drivers.openflow import (
+    OURS,
+    OURS_MASK,
+    Flows,
+    Fragments,
+    base_flows,
+    flows,
+    group_flows,
+    mac_flow,
+    member_flows,
+    port_flows,
+    trunk_flow,
+    vlan_flows,
+)
+from naru.drivers.sources import allowed_sources, numbered
+from naru.drivers.switch import DEAD_VLAN
+from naru.model.hoststate import FilterState, GroupState, HostState, RulesState
+
+KEY = "firewall"  # of what all filters share
+GROUP_NUMBERS = 1 << 31
+
+
+class Place(NamedTuple):
+    """A port of br-int: which key it serves, and how flows call it."""
+
+    key: str
+    number: int
+    tag: int | None  # None: it carries all VLANs
+
+
+def want_filters(desired: HostState, places: list[Place], vlans: Mapping[str, int]) -> Iterator[Fact]:
+    """`vlans`: network id -> local VLAN."""
+    numbers = {place.key.removeprefix("tap/"): place.number for place in places}
+    filters = [
+        value
+        for value in desired.values()
+        if isinstance(value, FilterState) and value.port_id in numbers and value.network_id in vlans
+    ]  # fmt: skip
+    if not filters:
+        return
+    yield Fragments(KEY)
+    yield flows(KEY, base_flows())
+    groups = {value.group_id: value for value in desired.values() if isinstance(value, GroupState)}
+    rules = {value.group_id: value for value in desired.values() if isinstance(value, RulesState)}
+    group_numbers = {id: number + 1 for id, number in numbered([*groups, *rules], GROUP_NUMBERS).items()}
+    for group in groups.values():
+        yield flows(group.key, member_flows(group_numbers[group.group_id], group.addresses))
+    for value in rules.values():
+        if all(rule.remote_group in (None, *groups) for rule in value.rules):
+            yield flows(value.key, group_flows(group_numbers[value.group_id], value.rules, group_numbers))
+    for filtered in filters:
+        of_port = [group_numbers[id] for id in filtered.security_groups if id in group_numbers]
+        yield flows(filtered.key, port_flows(filtered, numbers[filtered.port_id], vlans[filtered.network_id], of_port))
+    yield from _want_deliveries(filters, places, vlans, numbers)
+
+
+def _want_deliveries(
+    filters: list[FilterState], places: list[Place], vlans: Mapping[str, int], numbers: Mapping[str, int]
+) -> Iterator[Flows]:  # fmt: skip
+    by_network: dict[str, list[FilterState]] = {}
+    for value in filters:
+        by_network.setdefault(value.network_id, []).append(value)
+    yield from (flows(place.key, [trunk_flow(place.number)]) for place in places if place.tag is None)
+    others: dict[int, list[int]] = {}
+    for place in places:
+        if place.tag is not None and place.tag != DEAD_VLAN:
+            others.setdefault(place.tag, []).append(place.number)
+    for network_id, values in by_network.items():
+        vlan, filtered = vlans[network_id], sorted(numbers[value.port_id] for value in values)
+        yield flows(f"network/{network_id}", vlan_flows(vlan, others.get(vlan, []), filtered))
+        owners: dict[str, list[FilterState]] = {}
+        for value in values:
+            for mac in allowed_sources(value):
+                owners.setdefault(mac, []).append(value)
+        for mac, of_mac in owners.items():
+            alone = any(value.mac_address == mac for value in of_mac)
+            yield flows(of_mac[0].key, [mac_flow(vlan, mac, (numbers[value.port_id] for value in of_mac), alone=alone)])
+
+
+def read_filters(bridge: str) -> Iterator[Fact]:
+    yield Fragments(KEY, ovsdb.fragments(bridge))
+    counts = Counter(line.partition("cookie=")[2].partition(",")[0] for line in ovsdb.read_flows(bridge, f"{OURS:#x}/{OURS_MASK:#x}"))
+    for text, count in counts.items():
+        cookie = int(text, 16)
+        yield Flows(f"flows/{cookie:x}", cookie, count)
