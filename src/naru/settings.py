@@ -97,7 +97,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: bool = True  # is metadata served where this host serves DHCP or runs a router
     nova_metadata_url: str = ""  # of Nova's metadata service, which answers for Nova's instances
     metadata_proxy_shared_secret: str = ""  # as in nova.conf, [neutron]
-    firewall: Literal["nftables", "none"] = "nftables"  # none: whoever may plug a port here may send and receive anything
+    firewall: Literal["native", "none"] = "native"  # none: whoever may plug a port here may send and receive anything
     availability_zone: str = "nova"  # what fails together with this host has the same
     instance_drivers: tuple[str, ...] = ("netns",)
     cafile: str = ""  # authorities by which the server is known, PEM; empty: those that the system trusts

@@ -91,7 +91,7 @@ def stranger(lab: LabCloud) -> str:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_instances_get_their_addresses_by_dhcp_and_reach_each_other_across_hosts(instances, network):
     one, other = instances[f"{network}-1"], instances[f"{network}-2"]
-    assert f" {one.address}/24 " in f"{one.run('ip', '-4', '-br', 'address', 'show', 'eth0').replace('  ', ' ')} "
+    eventually(lambda: f"inet {one.address}/24 " in one.run("ip", "-4", "address", "show", "eth0"), 10)
     assert one.reaches(other)
     assert other.reaches(one)
 

@@ -64,7 +64,7 @@ def test_the_configuration_of_the_slides_becomes_naru_toml(imported) -> None:
             "mechanism": "linuxbridge",
             "physical_interface_mappings": {"physnet2": "eth2"},
             "local_ip": "172.18.0.100",
-            "firewall": "nftables",
+            "firewall": "native",
         },
     }
     comments = text.partition("# Not taken over:\n")[2].splitlines()

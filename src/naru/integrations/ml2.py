@@ -60,7 +60,7 @@ def _mechanism(drivers: str | None, interfaces: str | None, bridges: str | None)
 
 def _firewall(enabled: str | None, driver: str | None) -> str:
     is_off = enabled is not None and not _boolean(enabled)
-    return "none" if is_off or "noop" in (driver or "").lower() else "nftables"
+    return "none" if is_off or "noop" in (driver or "").lower() else "native"
 
 
 def _agrees(expected: str) -> Callable[[str], None]:
