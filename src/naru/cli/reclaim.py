@@ -1,13 +1,13 @@
 """`naru reclaim`: addresses that look abandoned, and why. Nothing is deleted that is not named."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+from naru.cli.cloud import cloud_options, connect, list_all, plain_refusals
 
 if TYPE_CHECKING:
     import httpx
@@ -59,10 +59,7 @@ class Found(NamedTuple):
 @click.option("--days", default=30, show_default=True, type=click.IntRange(0), help="How long it has not changed.")
 @click.option("--network", metavar="ID", help="Of this network alone.")
 @click.option("--delete", is_flag=True, help="Delete what IDS name, each if it is still as it was listed.")
-@click.option(
-    "--clouds", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="clouds.yaml that `naru up` or `naru server` wrote."
-)
-@click.option("--os-cloud", default=lambda: os.environ.get("OS_CLOUD", "naru-admin"), help="Who asks.  [default: $OS_CLOUD, or naru-admin]")
+@cloud_options
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.option("--lang", type=click.Choice(["en", "ko"]), default="en", show_default=True, help="Of the evidence.")
 def command(
@@ -76,8 +73,8 @@ def command(
     """
     if delete and not ids:
         raise click.UsageError("--delete wants the IDs of what to delete; list them first")
-    with _plain_refusals():
-        services = _connect(clouds, os_cloud)
+    with plain_refusals():
+        services = connect(clouds, os_cloud)
         found = [row for row in find(_listings(services), datetime.now(UTC), days) if network in (None, row.network_id)]
         listed = {row.id for row in found}
         if missing := [id for id in ids if id not in listed]:
@@ -90,58 +87,14 @@ def command(
         _show(found, lang, as_json=as_json)
 
 
-@contextmanager
-def _plain_refusals() -> Iterator[None]:
-    """What the server says no to, and that there is none, is one line."""
-    import httpx
-
-    from naru.lab import LabError
-
-    try:
-        yield
-    except LabError as error:
-        raise click.ClickException(str(error)) from error
-    except httpx.HTTPError as error:
-        raise click.ClickException(f"the server does not answer: {error}") from error
-
-
-def _connect(clouds: Path | None, cloud: str) -> "Mapping[str, httpx.Client]":
-    from naru.lab.cloud import log_in, read_cloud
-
-    if clouds is None and "OS_AUTH_URL" in os.environ:
-        return log_in(
-            {
-                "auth_url": os.environ["OS_AUTH_URL"],
-                **{key: os.environ.get(f"OS_{key.upper()}", "") for key in ("username", "password", "project_name")},
-                **{key: os.environ.get(f"OS_{key.upper()}", "Default") for key in ("user_domain_name", "project_domain_name")},
-            }
-        )
-    from naru.settings import load
-
-    path = clouds or Path(load().state_dir) / "clouds.yaml"
-    if not path.exists():
-        raise click.UsageError(f"there is no {path}; name one with --clouds, or set OS_AUTH_URL and its like")
-    return log_in(read_cloud(path, cloud))
-
-
 def _listings(services: "Mapping[str, httpx.Client]") -> dict[str, list[Row]]:
     listings = {
-        name: _all(services["network"], f"/v2.0/{name.replace('_', '-')}", name) for name in ("ports", "floatingips", "network_picks")
+        name: list_all(services["network"], f"/v2.0/{name.replace('_', '-')}", name) for name in ("ports", "floatingips", "network_picks")
     }
     compute = services.get("compute")
     if compute is not None:
-        listings["servers"] = _all(compute, "servers/detail?all_tenants=1", "servers")
+        listings["servers"] = list_all(compute, "servers/detail?all_tenants=1", "servers")
     return listings
-
-
-def _all(service: "httpx.Client", path: str, name: str) -> list[Row]:
-    """Page by page, where the server cuts its lists."""
-    rows: list[Row] = []
-    while path:
-        answer = service.get(path).json()
-        rows += answer[name]
-        path = next((link["href"] for link in answer.get(f"{name}_links", ()) if link["rel"] == "next"), "")
-    return rows
 
 
 def find(listings: Mapping[str, list[Row]], now: datetime, days: int) -> Iterator[Found]:
