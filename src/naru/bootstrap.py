@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -59,18 +60,23 @@ from naru.telemetry import Answered, configure_logging
 _log = structlog.get_logger("naru.server")
 
 _SWEEP_INTERVAL_S = 5.0
-_OBSERVE_INTERVAL_S = 60.0
 _RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
 
 
 class Server:
     """The server half of Naru: store, API and feed in one process."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Take the address, open the store and read it. Raises SettingsError or DatabaseError."""
+    def __init__(self, settings: Settings, now: Callable[[], datetime] = utc_now, look_every_s: float = 60.0) -> None:
+        """Take the address, open the store and read it. Raises SettingsError or DatabaseError.
+
+        `look_every_s`: how often it looks how many addresses are in use, and who runs out of them.
+        """
         return_large_blocks()
         self.settings = settings
         self._tls = tls_context(settings.tls_cert, settings.tls_key)
+        self.now = now
+        self.look_every_s = look_every_s
+        self.peaks: dict[str, int] = {}  # network -> the most addresses that were seen in use in the hour that runs
         self._listening = listen(settings.bind)
         self.state_dir = Path(settings.state_dir)
         try:
@@ -78,13 +84,13 @@ class Server:
         except OSError as error:
             raise SettingsError(f"cannot use {self.state_dir}: {error.strerror}; choose another folder with --state-dir") from error
         self.agent_token = keep_secret(self.state_dir / "agent-token")
-        self.store = Store(database_url(settings))
+        self.store = Store(database_url(settings), now)
         self.publisher = Publisher(self.store.view)
         self.store.listen(self.publisher.on_changes)
         self.backend = Backend(
             self.store,
             cloud_of(settings),
-            utc_now,
+            now,
             token_lifetime_s=settings.token_lifetime_s,
             pagination_max_limit=settings.pagination_max_limit,
             overrides=overrides_of(settings),
@@ -111,7 +117,7 @@ class Server:
             return anyone
         if self.keystone is not None:
             trust = self.settings.keystone
-            return ByKeystone(self.keystone.validate, utc_now, trust.cache_s, trust.service_token_roles)
+            return ByKeystone(self.keystone.validate, self.now, trust.cache_s, trust.service_token_roles)
         by_token = ByToken(self.backend)
         self.store.listen(by_token.on_changes)
         return by_token
@@ -161,7 +167,7 @@ class Server:
 
     async def _run_events(self) -> None:
         if self.nova_events is not None:
-            self.nova_events.remember(utc_now())
+            self.nova_events.remember(self.now())
             await self.nova_events.run()
 
     async def _greet_keystone(self) -> None:
@@ -177,8 +183,8 @@ class Server:
         """Now and then: miss silent hosts, forget expired tokens, free what was held or at rest long enough, add room that is lacking."""
 
         def sweep(view: View) -> Changes[None]:
-            yield from mark_silent_hosts(view, self.backend.cloud, utc_now())
-            yield from remove_expired(view, utc_now())
+            yield from mark_silent_hosts(view, self.backend.cloud, self.now())
+            yield from remove_expired(view, self.now())
             yield from sweep_holds(view)
             yield from grow_ahead(view, self.backend.cloud)
 
@@ -190,28 +196,28 @@ class Server:
     async def _grow_ahead(self) -> None:
         """Look now and then what will be full before its horizon, and give it room."""
         while True:
-            await asyncio.sleep(_OBSERVE_INTERVAL_S)
-            subjects = with_horizon(self.store.view, utc_now())
+            await asyncio.sleep(self.look_every_s)
+            subjects = with_horizon(self.store.view, self.now())
             if subjects and (soon := await asyncio.to_thread(full_soon, subjects)):
                 with contextlib.suppress(NaruError):  # it will be seen again
                     await self.store.write(partial(grow_ahead, cloud=self.backend.cloud, soon=soon))
 
     async def _record_usage(self) -> None:
         """Look now and then how many addresses are in use, and write at the end of an hour how many there were at the most."""
-        hour, peaks = hour_of(utc_now()), dict[str, int]()
+        hour = hour_of(self.now())
         while True:
-            await asyncio.sleep(_OBSERVE_INTERVAL_S)
-            observe_usage(self.store.view, peaks)
-            if (now := hour_of(utc_now())) > hour:
+            await asyncio.sleep(self.look_every_s)
+            observe_usage(self.store.view, self.peaks)
+            if (now := hour_of(self.now())) > hour:
                 with contextlib.suppress(NaruError):  # the next hour is written, this one counts as the one before
-                    await self.store.write(partial(record_usage, hour=hour, peaks=peaks))
+                    await self.store.write(partial(record_usage, hour=hour, peaks=self.peaks))
                     if now // 24 > hour // 24:
                         await self._record_days_left()
-                hour, peaks = now, {}
+                hour, self.peaks = now, {}
 
     async def _record_days_left(self) -> None:
         """Once a day, for the picks that go by them."""
-        subjects = subjects_of(self.store.view, self.store.view.all(Network), utc_now())
+        subjects = subjects_of(self.store.view, self.store.view.all(Network), self.now())
         forecasts = await asyncio.to_thread(list, map(forecast, subjects))
         await self.store.write(partial(record_days_left, forecasts=forecasts))
 
@@ -220,7 +226,7 @@ class Server:
         scheduler, pause_s = self.settings.scheduler, _RETRY_S
         limits = Limits(scheduler.floor, scheduler.horizon_days)
         while True:
-            subjects = watched_subjects(self.store.view, scheduler.webhook_of, utc_now())
+            subjects = watched_subjects(self.store.view, scheduler.webhook_of, self.now())
             forecasts = await asyncio.to_thread(list, map(forecast, subjects))
             try:
                 await self.store.write(partial(watch_capacity, forecasts=forecasts, limits=limits))
@@ -231,7 +237,7 @@ class Server:
                 pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
             else:
                 pause_s = _RETRY_S
-                await asyncio.sleep(_OBSERVE_INTERVAL_S)
+                await asyncio.sleep(self.look_every_s)
 
     async def _tell(self, webhook: Webhook, forecasts: Sequence[NetworkIpForecast]) -> None:
         """Raises what kept one of the alarms from being told, after all were tried."""
