@@ -1,5 +1,7 @@
 """Elastic networks over HTTP and by the real command: a client names the network, and nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from clients import Clients, FakeHost
@@ -63,3 +65,18 @@ def test_who_names_the_network_gets_a_port_until_the_bench_is_used_up(admin, dem
     assert (answer.status_code, error["type"]) == (409, "IpAddressGenerationFailure")
     assert "it has 3 subnets, and its limit is 3" in error["message"]
     assert len(admin.show("networks", prod["id"])["subnets"]) == 3
+
+
+def test_many_who_ask_at_once_let_it_grow_as_far_as_they_need(admin, demo, spare):
+    bench = {"subnetpool_id": spare["id"], "prefixlen": 29, "limit": 20, "network_type": "vxlan", "minimum": 7100, "maximum": 7120}
+    wire = {"provider:network_type": "vxlan", "provider:segmentation_id": 7100}
+    network = admin.network(shared=True, subnet_policy="sequential", autogrow=bench, **wire)
+    eventually(lambda: admin.show("networks", network["id"])["subnets"], 15)
+    with ThreadPoolExecutor(16) as clients:
+        ports = list(clients.map(lambda _: demo.port(network), range(48)))
+    assert len({port["fixed_ips"][0]["ip_address"] for port in ports}) == 48
+    # Of the 5 addresses of each the DHCP server has one; the chore may have been one ahead.
+    assert len(admin.show("networks", network["id"])["subnets"]) in (12, 13)
+    for port in ports:
+        demo.delete("ports", port["id"])
+    admin.delete("networks", network["id"])

@@ -179,6 +179,15 @@ def test_subnets_lead_to_their_peers(cloud, routed):
     cloud.subnet(cloud.network(), "10.0.9.0/24")
 
 
+def test_no_subnet_has_more_routes_to_its_peers_than_dhcp_can_tell(cloud):
+    network = cloud.network()
+    for number in range(25):
+        segment = cloud.segment(network) if number else cloud.segments_of(network)[0]
+        cloud.subnet(network, f"10.0.{number}.0/24", segment_id=segment.id)
+    routes = [len(subnet.host_routes) for subnet in cloud.view.find(Subnet, "network_id", network.id)]
+    assert routes == [20] * 25
+
+
 def test_a_routed_network_is_not_one_link(cloud, routed):
     adjacency = lambda network: cloud.view.get(Network, network.id).l2_adjacency  # noqa: E731
     assert not adjacency(routed)

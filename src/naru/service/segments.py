@@ -16,6 +16,8 @@ from naru.model.view import View
 from naru.service.policy import Cloud, fetch, fetch_own, require_admin
 from naru.service.segment_ranges import ranges_of
 
+MAX_HOST_ROUTES = 20  # of a subnet: DHCP option 121 has 255 bytes, and a route takes up to 9 (RFC 3442)
+
 # -- of a network
 
 
@@ -161,7 +163,8 @@ def _check_segment(view: View, network_id: str, segment_id: str | None) -> None:
 def follow_peers(view: View, network_id: str, before: Subnet | None = None) -> Changes[None]:
     """Subnets of a routed network have host routes, by their own gateways, to those on its other segments.
 
-    To be run when a subnet came, went or changed; `before` is what it was. A route that somebody else made to a peer stays.
+    To be run when a subnet came, went or changed; `before` is what it was. A route that somebody else made to a peer stays. To more
+    peers than a subnet may have routes leads the default route, by the same gateway.
     """
     routed = [subnet for subnet in view.find(Subnet, "network_id", network_id) if subnet.segment_id and subnet.gateway_ip]
     gone = {before.cidr} if before is not None else set()
@@ -170,7 +173,7 @@ def follow_peers(view: View, network_id: str, before: Subnet | None = None) -> C
         gateway = before.gateway_ip if before is not None and before.id == subnet.id else subnet.gateway_ip
         own = [route for route in subnet.host_routes if route.destination not in peers | gone or route.nexthop != gateway]
         missing = peers - {route.destination for route in own}
-        routes = (*own, *(HostRoute(cidr, subnet.gateway_ip or "") for cidr in sorted(missing)))
+        routes = (*own, *(HostRoute(cidr, subnet.gateway_ip or "") for cidr in sorted(missing)[: max(0, MAX_HOST_ROUTES - len(own))]))
         if routes != subnet.host_routes:
             yield put(replace(subnet, host_routes=routes))
     yield from _show_adjacency(view, network_id)

@@ -19,14 +19,13 @@ from naru.service.dhcp import ensure_dhcp_servers
 from naru.service.networks import check_mtu
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader_of_new, refused
 from naru.service.router_ports import check_gateway_change
-from naru.service.segments import check_changed_subnet, check_new_subnet, follow_peers
+from naru.service.segments import MAX_HOST_ROUTES, check_changed_subnet, check_new_subnet, follow_peers
 from naru.service.subnetpools import check_affinity, with_prefix
 from naru.service.zones import show_zones
 
 Prefix = IPv4Network | IPv6Network
 
 MAX_DNS_NAMESERVERS = 5
-MAX_HOST_ROUTES = 20
 
 
 def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Subnet]:
