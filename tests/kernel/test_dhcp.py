@@ -89,6 +89,7 @@ class Site:
 
     def told6(self, client, *options):
         """The same by DHCPv6. -> what was told, and the address that the client has by then; "-S": without one."""
+        eventually(lambda: "inet6" in client.run("ip", "-6", "address", "show", "dev", "eth0", "scope", "link", "-tentative"), WITHIN_S)
         (self.directory / "dhclient.conf").write_text("request dhcp6.name-servers, dhcp6.domain-search;\n")
         files = [word for flag in ("lf", "pf") for word in (f"-{flag}", str(self.directory / f"{client.name}.{flag}"))]
         client.run(
@@ -282,6 +283,61 @@ def test_a_dead_server_is_not_missed_and_another_host_takes_over(site):
 
 def reservations(site, host, network):
     return site.lab.run(host, "cat", f"/run/naru/dhcp/{network['id']}/reservations", check=False)
+
+
+def test_no_two_clients_of_two_servers_get_one_address(site):
+    network = site.network("many", ("10.5.0.0/28", {}))
+    clients = [site.boot(f"many{number}", network, f"compute0{1 + number % 2}") for number in range(8)]
+    for client in clients:
+        eventually(client.has_lease, 30)
+    seen = [site.told(client).ip for client in clients]
+    assert seen == [client.address for client in clients]
+    for host in site.servers(network):
+        leases = site.lab.run(host, "cat", f"/run/naru/dhcp/{network['id']}/leases").splitlines()
+        held = {line.split()[2]: line.split()[1] for line in leases if line.count(" ") > 2}
+        assert held.items() <= {(client.address, client.port["mac_address"]) for client in clients}
+
+
+# -- while leases run
+
+
+def test_a_subnet_comes_and_goes_and_an_address_changes_while_leases_run(site):
+    network = site.network("grows", ("10.6.0.0/24", {}))
+    client = site.boot("grows", network)
+    eventually(client.has_lease, 30)
+    subnet = site.lab.create("subnet", network_id=network["id"], ip_version=4, cidr="10.6.1.0/24")
+    eventually(lambda: {len(addresses) for addresses in site.servers(network).values()} == {2}, WITHIN_S)
+    later = site.boot("later", network, fixed_ips=[{"subnet_id": subnet["id"]}])
+    eventually(later.has_lease, 30)
+    assert site.told(client).ip == client.address
+    moved = [{"ip_address": "10.6.0.77"}]
+    site.lab.update("port", client.port["id"], fixed_ips=moved)
+    eventually(lambda: site.told(client).ip == "10.6.0.77", WITHIN_S)
+    heir = site.boot("heir", network, fixed_ips=[{"ip_address": client.address}])  # of the address that was left
+    eventually(heir.has_lease, 30)
+    site.lab.ask("DELETE", f"/v2.0/ports/{later.port['id']}")
+    site.lab.ask("DELETE", f"/v2.0/subnets/{subnet['id']}")
+    eventually(lambda: {len(addresses) for addresses in site.servers(network).values()} == {1}, WITHIN_S)
+    assert site.told(heir).ip == heir.address
+
+
+def test_a_restarted_agent_leaves_servers_that_are_right_as_they_are(site):
+    modes = {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
+    network = site.network("restart", ("10.8.0.0/24", {}), ("fd00:8::/64", modes))
+    client = site.boot("restart", network, extra_dhcp_opts=OPTIONS)
+    eventually(client.has_lease, 30)
+    site.told6(client)
+    host = next(iter(site.servers(network)))
+    before = site.lab.run(host, "cat", f"/run/naru/dhcp/{network['id']}/pid")
+    words, environment = site.lab.kill(f"agent-{host}")
+    said = len(site.lab.log(f"agent-{host}"))
+    site.lab.start(f"agent-{host}", [*words, "-v"], environment)
+    site.boot("after", network)  # a change that shows when the agent is back
+    ran = lambda: [line for line in site.lab.log(f"agent-{host}")[said:].splitlines() if " action " in line]  # noqa: E731
+    eventually(lambda: any("reservations" in line for line in ran()), 30)
+    assert not any("dnsmasq" in line or "TERM" in line for line in ran())
+    assert site.lab.run(host, "cat", f"/run/naru/dhcp/{network['id']}/pid") == before
+    assert site.told(client).ip == client.address
 
 
 # -- off and on

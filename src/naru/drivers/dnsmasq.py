@@ -98,6 +98,9 @@ class DhcpServer(Fact, frozen=True):
         yield Action(self.key, tool, f"addr flush dev {self.device} scope global")
         for address in self.addresses:
             yield Action(self.key, tool, f"addr add {address} dev {self.device}")
+        for address in self.addresses:
+            if ":" not in address:  # who knew the server on another host hears where it is now
+                yield Action(self.key, ("announce", self.netns), f"{self.device} {address.partition('/')[0]}")
 
     def _write(self) -> Iterable[Action]:
         yield from self._lines("options", self.options)

@@ -79,7 +79,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     port_security_enabled: bool = True
     qos_policy_id: str | None = None
     dhcp: bool = True
-    dhcp_host: str | None = None  # where its DHCP server is
+    dhcp_hosts: tuple[str, ...] = ()  # where its DHCP servers are
     wire: tuple[tuple[str, str | None], ...] = ()  # network type and physical network of each segment
     ipv4: Counts | None = None
     ipv6: Counts | None = None
@@ -117,7 +117,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     cordoned: str | None = None  # the reason given, perhaps ""; None: it is not
     kept_for: str | None = None  # the purposes of its pool, where the pick does not ask for these
     unreachable: str | None = None  # why no host can carry it
-    silent_host: str | None = None  # where its DHCP server is, and no live agent
+    silent_host: str | None = None  # where its DHCP server is, and no live agent; of several servers the first, where that goes for all
     near: bool = True  # one of the ports of `affinity` is on it, or there are none
     avoided: int = 0  # ports of `anti_affinity` on it
     peers: int = 0  # ports of `same_network_as` on it

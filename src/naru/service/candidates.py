@@ -132,7 +132,7 @@ class _Look:
             cordoned=member.reason if member is not None and member.cordoned else None,
             kept_for=", ".join(pool.purposes) if pool is not None and is_kept else None,
             unreachable=self.why_not(facts.wire),
-            silent_host=facts.dhcp_host if facts.dhcp_host in self.silent else None,
+            silent_host=next(iter(facts.dhcp_hosts), None) if self.silent.issuperset(facts.dhcp_hosts) else None,
             near=not self.wish.affinity or network.id in self.near,
             avoided=self.avoided.get(network.id, 0),
             peers=self.peers.get(network.id, 0),
@@ -189,7 +189,6 @@ def facts_of(view: View, network: Network, why_not: WhyNot = lambda _: None) -> 
     """Where subnets are tied to segments, of those on segments that some host can carry."""
     wire = wire_of(view, network)
     subnets = subnets_for(view, network, why_not)
-    servers = list(view.find(Port, "dhcp", network.id))
     return Facts(
         network_id=network.id,
         name=network.name,
@@ -200,7 +199,7 @@ def facts_of(view: View, network: Network, why_not: WhyNot = lambda _: None) -> 
         port_security_enabled=network.port_security_enabled,
         qos_policy_id=network.qos_policy_id,
         dhcp=any(subnet.enable_dhcp for subnet in subnets),
-        dhcp_host=servers[0].binding_host_id if len(servers) == 1 else None,
+        dhcp_hosts=tuple(port.binding_host_id for port in view.find(Port, "dhcp", network.id)),
         wire=wire,
         ipv4=counts_of(view, subnets, 4),
         ipv6=counts_of(view, subnets, 6),
