@@ -1,5 +1,6 @@
 """DHCP on real hosts: what clients are told, by IPv4 and by each mode of IPv6, by how many servers, and what happens when one dies."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -118,9 +119,31 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Iterator[Site]:
-    directory = tmp_path_factory.mktemp("dhcp")
-    with live_lab(directory, CONFIG) as lab:
+def bridged(tmp_path_factory) -> Iterator[Site]:
+    with site_of(tmp_path_factory.mktemp("dhcp"), "linuxbridge") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def switched(tmp_path_factory) -> Iterator[Site]:
+    with site_of(tmp_path_factory.mktemp("dhcp"), "openvswitch") as made:
+        yield made
+
+
+@pytest.fixture(params=["bridged", pytest.param("switched", marks=pytest.mark.needs("ovs-vswitchd", "ethtool"))])
+def on_each(request) -> Site:
+    """On each mechanism: what is sent to all of a link, and to none of its hosts in particular."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def site(bridged) -> Site:
+    return bridged
+
+
+@contextlib.contextmanager
+def site_of(directory, mechanism) -> Iterator[Site]:
+    with live_lab(directory, CONFIG, mechanism=mechanism) as lab:
         for name in ("agent-compute01", "agent-compute02"):  # the lab's own serve no DHCP
             words, environment = lab.kill(name)
             lab.start(name, words, environment | {"NARU_AGENT_DHCP": "true"})
@@ -195,7 +218,8 @@ def test_dhcpv6_stateless(site):
     assert site.told6(plain, "-S").new_dhcp6_domain_search == "openstacklocal."
 
 
-def test_dhcpv6_stateful(site):
+def test_dhcpv6_stateful(on_each):
+    site = on_each
     mode = {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful", "dns_nameservers": ["fd00::53"]}
     network = site.network("stateful", ("fd00:3::/64", mode))
     client = site.boot("stateful", network, "compute01")
@@ -211,7 +235,8 @@ def test_dhcpv6_stateful(site):
     eventually(lambda: client.pings(*fixed(other)), WITHIN_S)
 
 
-def test_a_router_advertises_itself_as_the_way_out_in_every_mode(site):
+def test_a_router_advertises_itself_as_the_way_out_in_every_mode(on_each):
+    site = on_each
     clients = {}
     for number, mode in enumerate(("slaac", "dhcpv6-stateless", "dhcpv6-stateful"), 1):
         modes = {"ipv6_ra_mode": mode, "ipv6_address_mode": mode, "dns_nameservers": ["fd00::53"]}
@@ -229,6 +254,7 @@ def test_a_router_advertises_itself_as_the_way_out_in_every_mode(site):
         eventually(lambda client=client: solicit(client).get("lifetime_s") == 1800, 30)
         said = solicit(client)
         assert (said["managed"], said["other"], said["mtu"], said["dns"]) == (*flags[mode], 1400, ["fd00::53"])
+        assert said["from"].startswith("fe80:")
         ((prefix, is_automatic),) = said["prefixes"].items()
         assert (ip_address(*fixed(client)) in ip_network(prefix), is_automatic) == (True, mode != "dhcpv6-stateful")
         eventually(lambda client=client: len(default_routes6(client)) == 1, WITHIN_S)

@@ -41,6 +41,10 @@ class Inside(Fact, frozen=True):
     def ip(self) -> tuple[str, ...]:
         return ("ip", "-n", self.netns)
 
+    @property
+    def sysctl(self) -> tuple[str, ...]:
+        return ("netns", self.netns, "sysctl", "-q", "-p", "-")
+
     def replaces(self, have: Fact) -> bool:
         return False
 
@@ -58,7 +62,7 @@ class Forwarding(Inside, frozen=True):
 
     def add(self) -> Iterable[Step]:
         for name, value in SETTINGS.items():
-            yield Action(self.key, ("netns", self.netns, "sysctl", "-q", "-p", "-"), f"{name}={value}")
+            yield Action(self.key, self.sysctl, f"{name}={value}")
 
 
 class Up(Inside, frozen=True):
@@ -69,6 +73,9 @@ class Up(Inside, frozen=True):
         return f"up/{self.netns}/{self.device}"
 
     def add(self) -> Iterable[Step]:
+        if self.device != "lo":
+            # Else it has no address of the link for a second, and advertises itself under one that nobody may believe (RFC 4861 §6.1.2).
+            yield Action(self.key, self.sysctl, f"net.ipv6.conf.{self.device}.accept_dad=0")
         yield Action(self.key, self.ip, f"link set dev {self.device} up")
 
 
