@@ -17,12 +17,14 @@ CALLS = """
 import json, sys
 from pathlib import Path
 from naru.lab import LabError
-from naru.lab.cloud import connect
-services = connect(Path(sys.argv[1]), "naru-admin")
+from naru.lab.cloud import log_in, read_cloud
+auth, projects = read_cloud(Path(sys.argv[1]), "naru-admin"), {}
 for line in sys.stdin:
-    service, method, path, body = json.loads(line)
+    project, service, method, path, body = json.loads(line)
+    if project not in projects:
+        projects[project] = log_in(auth | ({"project_name": project} if project else {}))
     try:
-        answer = services[service].request(method, path, json=body)
+        answer = projects[project][service].request(method, path, json=body)
         said = answer.json() if answer.content else {}
     except LabError as error:
         said = {"refused": str(error)}
@@ -53,10 +55,11 @@ class LabCloud:
         for log in sorted(self.state_dir.glob("logs/*.log")):
             print(f"--- {log.name}", *log.read_text(errors="replace").splitlines()[-40:], sep="\n")
 
-    def call(self, service: str, method: str, path: str, body: Any = None) -> Any:
+    def call(self, service: str, method: str, path: str, body: Any = None, project: str = "") -> Any:
+        """By the administrator, in his own project or in another that he has a role in."""
         assert self._api.stdin is not None
         assert self._api.stdout is not None
-        self._api.stdin.write(json.dumps([service, method, path, body]) + "\n")
+        self._api.stdin.write(json.dumps([project, service, method, path, body]) + "\n")
         self._api.stdin.flush()
         said = json.loads(self._api.stdout.readline())
         assert "refused" not in said, said
