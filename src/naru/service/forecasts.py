@@ -60,12 +60,13 @@ def record_days_left(view: View, forecasts: Iterable[NetworkIpForecast]) -> Chan
 
 
 class Subject(NamedTuple):
-    """What is forecast, a network or the members of a pool together, and all that it takes."""
+    """What is forecast, a network or the members of a pool together, and all that it takes: values, so that another thread can do it."""
 
     of: NetworkPool | Network
     counts: Counts
     floor: int
-    daily: tuple[int, ...]
+    histories: tuple[NetworkUsage, ...]
+    hour: int
 
 
 def find_subject(view: View, caller: Caller, id: str, now: datetime) -> Subject:
@@ -103,20 +104,19 @@ def _subject(view: View, of: NetworkPool | Network, hour: int) -> Subject:
     if isinstance(of, Network):
         counts = counts_of(view, of)
         floor = max((_floor(pool, counts) for pool in pools_with(view, of)), default=0)
-        return Subject(of, counts, floor, _daily(view, of.id, hour))
+        return Subject(of, counts, floor, _histories(view, [of]), hour)
     networks = member_networks(view, of)
     parts = [counts for network in networks if 0 < (counts := counts_of(view, network)).usable < _BOUNDLESS]
     counts = Counts(*(sum(getattr(part, field) for part in parts) for field in Counts.__struct_fields__))
-    return Subject(of, counts, sum(_floor(of, part) for part in parts), _sum(_daily(view, network.id, hour) for network in networks))
+    return Subject(of, counts, sum(_floor(of, part) for part in parts), _histories(view, networks), hour)
 
 
 def _floor(pool: NetworkPool, counts: Counts) -> int:
     return max(pool.floor_count, int(pool.floor_ratio * counts.usable))
 
 
-def _daily(view: View, network_id: str, hour: int) -> tuple[int, ...]:
-    usage = view.get(NetworkUsage, network_id)
-    return usage.daily(hour) if usage is not None else ()
+def _histories(view: View, networks: Iterable[Network]) -> tuple[NetworkUsage, ...]:
+    return tuple(usage for network in networks if (usage := view.get(NetworkUsage, network.id)) is not None)
 
 
 def _sum(histories: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
@@ -129,7 +129,7 @@ def _sum(histories: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
 
 def forecast(subject: Subject) -> NetworkIpForecast:
     """Pure, and some milliseconds of work."""
-    counts, daily = subject.counts, subject.daily
+    counts, daily = subject.counts, _sum(usage.daily(subject.hour) for usage in subject.histories)
     used = counts.usable - counts.free
     full: Days | None = None
     floor: Days | None = None
