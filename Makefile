@@ -56,6 +56,7 @@ test-nova: ## set up a real Nova (.venv-nova) and Keystone, then boot instances 
 test-vm: ## boot Debian's kernel under emulation and run there the tests that need 8021q or Open vSwitch in the kernel
 	@scripts/setup dev
 	@scripts/test-vm -q tests/kernel/test_vlan.py $(ARGS)
+	@.venv/bin/pytest -q tests/kernel/test_machines.py $(ARGS)
 
 test-slides: ## set up the last neutron command (.venv-neutronclient), then replay the tutorial with it
 	@scripts/setup dev
@@ -81,5 +82,5 @@ lock: ## resolve requirements/*.txt anew (ARGS=--upgrade: to the newest versions
 	@scripts/lock $(ARGS)
 
 clean: ## remove .venv and every cache
-	rm -rf .venv .vm .venv-keystone .venv-neutronclient .venv-nova .venv-tempest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .vm .guest .venv-keystone .venv-neutronclient .venv-nova .venv-tempest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,11 +39,11 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), 2) as peer:
 class LiveLab:
     """`naru lab up` with a naru.toml of the test's; only root may look into it from outside."""
 
-    def __init__(self, directory: Path, config: str, hosts: int = 3, mechanism: str = "linuxbridge") -> None:
+    def __init__(self, directory: Path, config: str, hosts: int, mechanism: str, guest: Path | None) -> None:
         self.state_dir = directory / "lab"
         (directory / "naru.toml").write_text(config)
         command = [sys.executable, "-m", "naru", "lab", "up", "--hosts", str(hosts), "--state-dir", str(self.state_dir)]
-        command += ["--mechanism", mechanism]
+        command += ["--mechanism", mechanism, *(("--guest", str(guest)) if guest else ())]
         with (directory / "lab.log").open("w") as log:
             self._lab = subprocess.Popen([*command, "--config", str(directory / "naru.toml")], stdout=log, stderr=subprocess.STDOUT)
         self.running = eventually(lambda: find_lab(self.state_dir), 30)
@@ -191,8 +191,8 @@ class Instance(World):
 
 
 @contextlib.contextmanager
-def live_lab(directory: Path, config: str, hosts: int = 3, mechanism: str = "linuxbridge") -> Iterator[LiveLab]:
-    lab = LiveLab(directory, config, hosts, mechanism)
+def live_lab(directory: Path, config: str, hosts: int = 3, mechanism: str = "linuxbridge", guest: Path | None = None) -> Iterator[LiveLab]:
+    lab = LiveLab(directory, config, hosts, mechanism, guest)
     try:
         yield lab
     finally:

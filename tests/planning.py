@@ -50,9 +50,9 @@ class PlainCloud:
             raise
 
     def host(self, name: str, tunnel_address: str, *, dhcp: bool = False, l3: bool = False, **given: object) -> None:
-        given = {"physical_networks": ("physnet2",), "l3": l3, "port_filter": True} | given
         drivers = () if dhcp else ("netns",)
-        given |= {"tunnel_address": tunnel_address, "dhcp": dhcp, "instance_drivers": drivers}
+        given = {"physical_networks": ("physnet2",), "l3": l3, "port_filter": True, "instance_drivers": drivers} | given
+        given |= {"tunnel_address": tunnel_address, "dhcp": dhcp}
         description = HostDescription("linuxbridge", **given)  # type: ignore[arg-type]
         self.run(register_host(self.view, name, description, NOW, CLOUD))
 

@@ -99,7 +99,9 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata_proxy_shared_secret: str = ""  # as in nova.conf, [neutron]
     firewall: Literal["native", "none"] = "native"  # none: whoever may plug a port here may send and receive anything
     availability_zone: str = "nova"  # what fails together with this host has the same
-    instance_drivers: tuple[str, ...] = ("netns",)
+    instance_drivers: tuple[str, ...] = ("netns",)  # netns: network namespaces; qemu: virtual machines
+    guest_dir: str = "/var/lib/naru/guest"  # qemu: the kernel and initramfs that they boot
+    qemu_accelerator: Literal["tcg", "kvm"] = "tcg"  # qemu: emulate, which works anywhere, or /dev/kvm
     cafile: str = ""  # authorities by which the server is known, PEM; empty: those that the system trusts
     report_interval_s: float = 30.0
     resync_interval_s: float = 60.0

@@ -76,7 +76,7 @@ def refusal(response):
 def test_openstack_boots_without_naming_a_network(clients, http, host):
     """The main job, as a user does it, from nothing to ACTIVE and gone."""
     assert [flavor["Name"] for flavor in clients.openstack("flavor", "list")] == ["m1.tiny", "m1.small"]
-    assert [image["Name"] for image in clients.openstack("image", "list")] == ["netns"]
+    assert [image["Name"] for image in clients.openstack("image", "list")] == ["netns", "qemu"]
     clients.openstack("network", "create", "NET1")
     clients.openstack("subnet", "create", "--network", "NET1", "--subnet-range", "10.20.1.0/28", "NET1")
 

@@ -1,10 +1,12 @@
 """From intent to hosts: what each host is told, and when a port is ACTIVE."""
 
+import pytest
 from msgspec.structs import replace
 
 from naru.compile.host import compile_host
 from naru.model.agents import Agent
 from naru.model.compute import Server
+from naru.model.errors import Invalid
 from naru.model.hoststate import (
     DhcpState,
     FloatingAddress,
@@ -281,6 +283,27 @@ def test_an_interface_that_has_had_a_lease_goes_on_when_its_port_fails_and_a_new
     cloud.run(detach_interface(cloud.view, MEMBER, server.id, port.id, CLOUD))
     cloud.run(attach_interface(cloud.view, MEMBER, server.id, None, CLOUD))
     assert devices() == ()
+
+
+def test_a_virtual_machine_plugs_taps_that_its_host_adopts_and_keeps_its_cards():
+    cloud = three_hosts()
+    network = cloud.network("net1", MEMBER)
+    cloud.subnet(network, caller=MEMBER)
+    cloud.host("compute01", "172.18.0.31", instance_drivers=("qemu",))
+    (server,) = cloud.run(create_servers(cloud.view, MEMBER, ServerRequest("vm", "2", "qemu"), 1, 1, CLOUD))
+    (port,) = cloud.view.find(Port, "device_id", server.id)
+
+    state = compile_host(cloud.view, server.host)
+
+    (instance,), (tap,) = of_kind(state, InstanceState), of_kind(state, TapState)
+    assert (instance.driver, instance.netns, instance.devices, instance.memory_mib) == ("qemu", "", (f"tap{port.id[:11]}",), 256)
+    assert (tap.netns, tap.device) == (None, None)
+    for change in (
+        attach_interface(cloud.view, MEMBER, server.id, None, CLOUD),
+        detach_interface(cloud.view, MEMBER, server.id, port.id, CLOUD),
+    ):
+        with pytest.raises(Invalid, match="is a virtual machine, which keeps the network cards that it booted with"):
+            cloud.run(change)
 
 
 def test_neighbours_on_a_network_are_spread_over_the_hosts():

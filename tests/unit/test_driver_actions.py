@@ -259,6 +259,26 @@ def test_instance_that_runs_has_a_dhcp_client_and_one_that_is_stopped_has_none()
     assert lines(driver, stopped) == ([], [])
 
 
+def test_a_virtual_machine_boots_when_its_ports_are_wired_with_cards_that_its_taps_know():
+    tap = TapState(P, N, "fa:16:3e:00:00:05", 1450)
+    device = f"tap{P[:11]}"
+    waiting, running = (InstanceState(I, "web 1", "qemu", "", (device,), runs, 64) for runs in (False, True))
+    driver = Instances(RUN)
+    mark = f"/run/naru/machine-taps/{device}"
+    assert lines(driver, waiting, tap)[0] == [f"write {mark}: {device}", f"ip: tuntap add dev {device} mode tap"]
+    (start,), _ = lines(driver, running, tap, have=made(driver, waiting, tap))
+    assert f"tap,id=n0,ifname={device},script=no,downscript=no -device virtio-net-pci,netdev=n0,mac=fa:16:3e:00:00:05,romfile=" in start
+    assert "-m 96 " in start
+    assert "naru.hostname=web-1'" in start
+    stop, _ = lines(driver, have=made(driver, running, tap))
+    assert stop == [
+        f"signal /run/naru/machines/{I}/pid: TERM",
+        f"sh: rm -rf /run/naru/machines/{I}",
+        f"ip: link del dev {device}",
+        f"unlink: {mark}",
+    ]
+
+
 def test_failures_of_a_batch_are_told_by_line():
     text = 'RTNETLINK answers: File exists\nCommand failed -:1\nCannot find device "x"\nsecond line\nCommand failed -:12\n'
     assert parse_failures(text) == {0: "File exists", 11: 'Cannot find device "x" second line'}

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import msgspec
 
+from naru.agent.machines import Machines
 from naru.drivers import daemons, iproute
 from naru.drivers.base import Action, Fact, Failure, Step
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import HostState, InstanceReport, InstanceState
+from naru.model.hoststate import HostState, InstanceReport, InstanceState, TapState
 
 SCRIPT = Path(__file__).with_name("udhcpc.sh")
 WAKE = "wake"  # under the run directory: the FIFO into which the script says that there is a new lease
@@ -100,23 +101,26 @@ class Remains(Fact, frozen=True):
 
 
 class Instances:
-    """The driver: InstanceState -> a DhcpClient per device, while the instance is to run."""
+    """The driver: InstanceState -> a DhcpClient per device, or a virtual machine, while the instance is to run."""
 
     kinds = ("instance",)
 
-    def __init__(self, run_dir: Path, script: Path = SCRIPT) -> None:
+    def __init__(self, run_dir: Path, script: Path = SCRIPT, machines: Machines | None = None) -> None:
         self._directory = run_dir / "instances"
         self._script = str(script)
         self._wake = str(run_dir / WAKE)
+        self._machines = machines or Machines(run_dir)
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
-        clients = [
-            self._want_client(value, device)
-            for value in desired.values()
-            if isinstance(value, InstanceState) and value.running
-            for device in value.devices
+        instances = [value for value in desired.values() if isinstance(value, InstanceState)]
+        facts: list[Fact] = [
+            self._want_client(instance, device)
+            for instance in instances
+            if instance.driver == "netns" and instance.running
+            for device in instance.devices
         ]
-        return {client.name: client for client in clients}, []
+        facts += self._machines.want(instances, (value for value in desired.values() if isinstance(value, TapState)))
+        return {fact.name: fact for fact in facts}, []
 
     def _want_client(self, instance: InstanceState, device: str) -> DhcpClient:
         directory = str(self._directory / instance.instance_id)
@@ -133,6 +137,7 @@ class Instances:
         for directory in sorted(self._directory.glob("*")):
             clients = [self._observe(path, names) for path in sorted(directory.glob("*.pid"))]
             facts += clients or [Remains(f"instance/{directory.name}", str(directory))]
+        facts += self._machines.read()
         return {fact.name: fact for fact in facts}
 
     def _observe(self, pid_file: Path, netns_names: Mapping[int, str]) -> DhcpClient:
@@ -154,13 +159,15 @@ class Instances:
 
     def pids(self) -> list[int]:
         found = [daemons.find(path) for path in self._directory.glob("*/*.pid")]
-        return [daemon.pid for daemon in found if daemon is not None]
+        return [*(daemon.pid for daemon in found if daemon is not None), *self._machines.pids()]
 
     def reports(self, desired: HostState) -> dict[str, InstanceReport]:
         """What is seen of each instance: running once all its clients run, with the addresses they were given so far."""
         return {value.instance_id: self._report(value) for value in desired.values() if isinstance(value, InstanceState)}
 
     def _report(self, instance: InstanceState) -> InstanceReport:
+        if instance.driver == "qemu":
+            return InstanceReport("running" if self._machines.runs(instance) else "stopped")
         directory = self._directory / instance.instance_id
         runs = instance.running and all(daemons.find(directory / f"{device}.pid") for device in instance.devices)
         if not runs:

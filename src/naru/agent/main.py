@@ -17,6 +17,7 @@ import structlog
 
 from naru.agent.enrol import own_secret
 from naru.agent.instances import SCRIPT, WAKE, Instances, keep_script
+from naru.agent.machines import Machines
 from naru.agent.reconcile import Pass, Reconciler, without_routers
 from naru.agent.report import Ledger
 from naru.agent.start import StartError, describe_host, filters_packets, find_local_address, make_switch, only_agent
@@ -50,7 +51,8 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
     with only_agent(run_dir):
         description = describe_host(agent, tunnel_address)
         feed = open_feed(host, server, token, description, memory, agent.cafile)
-        instances = Instances(run_dir, _keep_script(memory))
+        machines = Machines(run_dir, Path(agent.guest_dir), agent.qemu_accelerator)
+        instances = Instances(run_dir, _keep_script(memory), machines)
         firewall: list[Driver] = [Nft()] if agent.mechanism == "linuxbridge" and filters_packets(agent) else []
         switch = make_switch(agent, run_dir, tunnel_address)
         shaping: list[Driver] = [Qos(description.qos_rule_types)] if description.qos_rule_types else []

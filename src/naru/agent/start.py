@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from naru import __version__
+from naru.agent.machines import QEMU
 from naru.drivers.base import Driver
 from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.ovs import INTEGRATION, OpenVswitch
@@ -33,6 +34,7 @@ def check_host(settings: Agent) -> None:
         if settings.mechanism == "openvswitch":
             theirs, ours = ours, theirs
         raise StartError(f"[agent] {theirs} ({', '.join(ignored)}) says nothing to mechanism {settings.mechanism}; write {ours}")
+    _check_guest(settings)
     needed = _needed_tools(settings)
     missing = {tool: package for tool, package in needed.items() if shutil.which(tool) is None}
     if missing:
@@ -42,6 +44,17 @@ def check_host(settings: Agent) -> None:
     absent = [name for bit, name in CAPABILITIES.items() if not effective >> bit & 1]
     if absent:
         raise StartError(f"wiring a host needs {' and '.join(absent)}; run the agent as root")
+
+
+def _check_guest(settings: Agent) -> None:
+    if "qemu" not in settings.instance_drivers:
+        return
+    if settings.mechanism != "linuxbridge":
+        raise StartError("[agent] instance_drivers: the taps of virtual machines are plugged into Linux bridges alone; leave qemu out")
+    absent = [name for name in ("kernel", "initramfs") if not (Path(settings.guest_dir) / name).exists()]
+    if absent:
+        wanted = " and ".join(absent)
+        raise StartError(f"virtual machines need {wanted} in {settings.guest_dir}; naru lab guest {settings.guest_dir} makes them")
 
 
 def _needed_tools(settings: Agent) -> dict[str, str]:
@@ -59,6 +72,8 @@ def _needed_tools(settings: Agent) -> dict[str, str]:
         needed |= {"dnsmasq": "dnsmasq-base", "sysctl": "procps"}
     if "netns" in settings.instance_drivers:
         needed["busybox"] = "busybox"
+    if "qemu" in settings.instance_drivers:
+        needed[QEMU] = "qemu-system-x86"
     return needed
 
 

@@ -34,7 +34,7 @@ from naru.api.servers import (
     server_document,
 )
 from naru.model.agents import Agent
-from naru.model.compute import FLAVORS, Server, ServerUpdate
+from naru.model.compute import FLAVORS, Server, ServerUpdate, find_flavor
 from naru.model.errors import Forbidden, Invalid, NaruError, NotAcceptable, NotFound
 from naru.model.resources import Port
 from naru.service.instances import (
@@ -43,7 +43,6 @@ from naru.service.instances import (
     create_servers,
     delete_server,
     detach_interface,
-    find_flavor,
     server_ports,
     update_server,
     visible_servers,

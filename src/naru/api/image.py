@@ -6,9 +6,8 @@ from typing import Any
 from starlette.responses import Response
 
 from naru.api.http import Call, Endpoint, Route, json_response
-from naru.model.compute import IMAGES, Image
+from naru.model.compute import IMAGES, Image, find_image
 from naru.model.errors import NotFound
-from naru.service.instances import find_image
 
 Row = dict[str, Any]
 

@@ -15,14 +15,14 @@ import msgspec
 
 from naru.api.http import Call
 from naru.model.attributes import ip_address
-from naru.model.compute import REFUSED, AttachAsk, Flavor, NicAsk, Server, ServerCreate
+from naru.model.compute import REFUSED, AttachAsk, Flavor, NicAsk, Server, ServerCreate, find_flavor
 from naru.model.errors import Invalid
 from naru.model.hoststate import instance_netns
 from naru.model.resources import Network, Port
 from naru.model.security import SecurityGroup
 from naru.model.view import View
 from naru.service.binding import agent_of
-from naru.service.instances import AVAILABILITY_ZONE, ServerRequest, WantedNic, find_flavor, server_ports
+from naru.service.instances import AVAILABILITY_ZONE, ServerRequest, WantedNic, server_ports
 
 Version = tuple[int, int]
 Row = dict[str, Any]

@@ -49,9 +49,10 @@ def command() -> None:
     help="How the hosts are wired; Open vSwitch runs in user space.",
 )
 @click.option("--detach", is_flag=True, help="Leave the lab running and return when it is ready.")
+@click.option("--guest", type=click.Path(path_type=Path), help="Run virtual machines too; `naru lab guest` made DIR.", metavar="DIR")
 @click.option("--config", type=click.Path(path_type=Path), help="naru.toml for the server and the agents.", metavar="FILE")
 @state_dir_option
-def up(host_count: int, mechanism: str, *, detach: bool, config: Path | None, state_dir: Path | None) -> None:
+def up(host_count: int, mechanism: str, *, detach: bool, guest: Path | None, config: Path | None, state_dir: Path | None) -> None:
     """Start the hosts, a server on controller01, and an agent on every host.
 
     Runs until Ctrl-C, or until `naru lab down`.
@@ -72,11 +73,22 @@ def up(host_count: int, mechanism: str, *, detach: bool, config: Path | None, st
         if detach:
             _detach(state_dir)
         config = config.absolute() if config else None
-        start = partial(start_lab, host_count, state_dir, mechanism, config)
+        start = partial(start_lab, host_count, state_dir, mechanism, config, guest.absolute() if guest else None)
         code = run_enclosed(lambda outside_pid: _run_lab(start, state_dir, option, outside_pid))
     if code == INTERRUPTED:
         click.echo(f"the lab is gone; its logs are in {state_dir}/logs", err=True)
     sys.exit(code)
+
+
+@command.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+def guest(directory: Path) -> None:
+    """Make what virtual machines boot: a kernel of Debian's, and a small file system with busybox."""
+    from naru.lab.guest import make_guest
+
+    with plain_refusals():
+        make_guest(directory)
+        click.echo(f"{directory} has a kernel and an initramfs; name it in [agent] guest_dir, or as naru lab up --guest {directory}")
 
 
 @command.command()

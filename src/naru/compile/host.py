@@ -7,6 +7,7 @@ compile_host(view, host) = for each L2 domain with a port on the host: its segme
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from naru.compile.dhcp import compile_dhcp
 from naru.compile.firewall import filters, hosts_filtering
@@ -14,8 +15,8 @@ from naru.compile.l2 import compile_domain, domains_on
 from naru.compile.qos import hosts_shaping, shaping
 from naru.compile.routing import hosts_of_routing, router_ends, routers
 from naru.model.agents import Agent
-from naru.model.compute import Server
-from naru.model.hoststate import InstanceState, Value, instance_netns
+from naru.model.compute import Server, find_flavor, find_image
+from naru.model.hoststate import InstanceState, Value, instance_netns, tap_name
 from naru.model.resources import DHCP_OWNER, Change, Network, Port, Subnet, place
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.segments import Segment
@@ -25,7 +26,8 @@ from naru.model.view import View
 def compile_host(view: View, host: str) -> dict[str, Value]:
     """Everything that should be true of `host`, by key."""
     servers = list(view.find(Server, "host", host))
-    ends = {port.id: (netns, device) for server in servers for port, netns, device in _interfaces(view, server)}
+    spaces = [server for server in servers if _driver(server) == "netns"]
+    ends = {port.id: (instance_netns(server.id), device) for server in spaces for port, device in _interfaces(view, server)}
     ends |= router_ends(view, host)
     values: list[Value] = []
     domains = list(domains_on(view, host, ends))
@@ -80,30 +82,28 @@ def _hosts_on(view: View, network_id: str) -> set[str]:
     return {agent.host for agent in view.all(Agent) if view.count(Port, "place", place(network_id, agent.host))}
 
 
-def _interfaces(view: View, server: Server) -> Iterator[tuple[Port, str, str]]:
-    """-> port, namespace, device for each interface of an instance."""
+def _interfaces(view: View, server: Server) -> Iterator[tuple[Port, str]]:
+    """-> port and device for each interface of an instance."""
     for number, port_id in enumerate(server.interfaces):
         port = view.get(Port, port_id)
         if port is not None:
-            yield port, instance_netns(server.id), f"eth{number}"
+            yield port, f"eth{number}"
+
+
+def _driver(server: Server) -> Literal["netns", "qemu"]:
+    image = find_image(server.image_id)
+    return "qemu" if image is not None and image.driver == "qemu" else "netns"
 
 
 def _instance(view: View, server: Server) -> InstanceState:
-    """It is launched once all its ports are ACTIVE; from then on each interface runs once its own port is.
+    """It is launched once all its ports are ACTIVE; from then on each interface of a namespace runs once its own port is.
 
     One that has had a lease goes on when its port fails: a switch that is started anew takes no address from an instance.
     """
-    launched = server.launched_at is not None
-    interfaces = [
-        (port, device)
-        for port, _, device in _interfaces(view, server)
-        if port.status == "ACTIVE" or device in server.addresses or not launched
-    ]
-    return InstanceState(
-        instance_id=server.id,
-        name=server.name,
-        driver="netns",
-        netns=instance_netns(server.id),
-        devices=tuple(device for _, device in interfaces),
-        running=launched or all(port.status == "ACTIVE" for port, _ in interfaces),
-    )
+    launched, interfaces = server.launched_at is not None, list(_interfaces(view, server))
+    running = launched or all(port.status == "ACTIVE" for port, _ in interfaces)
+    if _driver(server) == "qemu":
+        flavor, taps = find_flavor(server.flavor_id), tuple(tap_name(port.id) for port, _ in interfaces)
+        return InstanceState(server.id, server.name, "qemu", "", taps, running, flavor.ram_mib if flavor is not None else 0)
+    devices = tuple(device for port, device in interfaces if port.status == "ACTIVE" or device in server.addresses or not launched)
+    return InstanceState(server.id, server.name, "netns", instance_netns(server.id), devices, running)

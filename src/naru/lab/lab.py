@@ -1,5 +1,6 @@
 """A lab at work: the hosts, a server on controller01, an agent on every host, each a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -36,10 +37,12 @@ class Lab(msgspec.Struct, frozen=True):
         return self.state_dir / "logs"
 
 
-def start_lab(host_count: int, state_dir: Path, mechanism: str = "linuxbridge", config: Path | None = None) -> Lab:
+def start_lab(
+    host_count: int, state_dir: Path, mechanism: str = "linuxbridge", config: Path | None = None, guest: Path | None = None
+) -> Lab:
     """Make the hosts and start the programs; returns when the server answers and knows every host as alive.
 
-    `config` is a naru.toml for all of them; what a host of the lab needs goes before it.
+    `config` is a naru.toml for all of them; what a host of the lab needs goes before it. `guest`: what virtual machines boot.
     """
     hosts = create_hosts(host_names(host_count))
     if mechanism == "openvswitch":
@@ -55,26 +58,28 @@ def start_lab(host_count: int, state_dir: Path, mechanism: str = "linuxbridge", 
     _require(lab, "the server has made the agents' token", lambda: token_file.exists() and token_file.stat().st_size > 0)
     for host in hosts.values():
         arguments = ["agent", "--host", host.name, "--server", lab.url, "--token-file", str(token_file), *more]
-        _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir, mechanism))
+        _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir, mechanism, guest))
     _require(lab, "the server answers", lambda: _answers(lab.url))
     agents = connect(lab.clouds_yaml, "naru-admin")["network"]
     _require(lab, "every host's agent is alive", lambda: _alive_hosts(agents) >= hosts.keys())
     return lab
 
 
-def agent_settings(host: Host, state_dir: Path, mechanism: str) -> dict[str, str]:
+def agent_settings(host: Host, state_dir: Path, mechanism: str, guest: Path | None = None) -> dict[str, str]:
     """The environment of a host's agent: the controller runs DHCP servers, the other hosts run instances."""
     is_controller = host.name == CONTROLLER
     if mechanism == "openvswitch":
         switch = {"NARU_AGENT_BRIDGE_MAPPINGS": BRIDGE_MAPPINGS, "NARU_AGENT_OVS_DATAPATH_TYPE": "netdev"}
     else:
         switch = {"NARU_AGENT_PHYSICAL_INTERFACE_MAPPINGS": "physnet2:eth2"}
+    drivers = [] if is_controller else ["netns", "qemu"] if guest is not None else ["netns"]
     return switch | {
         "NARU_STATE_DIR": str(state_dir / host.name),
         "NARU_AGENT_MECHANISM": mechanism,
         "NARU_AGENT_LOCAL_IP": str(host.tunnel),
         "NARU_AGENT_DHCP": str(is_controller).lower(),
-        "NARU_AGENT_INSTANCE_DRIVERS": "[]" if is_controller else '["netns"]',
+        "NARU_AGENT_INSTANCE_DRIVERS": json.dumps(drivers),
+        **({"NARU_AGENT_GUEST_DIR": str(guest)} if guest is not None else {}),
     }
 
 

@@ -33,7 +33,18 @@ class Image(msgspec.Struct, frozen=True):
     driver: str
 
 
-IMAGES = (Image("6e617275-0000-4000-8000-000000000001", "netns", "netns"),)
+IMAGES = (
+    Image("6e617275-0000-4000-8000-000000000001", "netns", "netns"),
+    Image("6e617275-0000-4000-8000-000000000002", "qemu", "qemu"),
+)
+
+
+def find_image(id_or_name: str) -> Image | None:
+    return next((image for image in IMAGES if id_or_name in (image.id, image.name)), None)
+
+
+def find_flavor(id_or_name: str) -> Flavor | None:
+    return next((flavor for flavor in FLAVORS if id_or_name in (flavor.id, flavor.name)), None)
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -235,10 +235,11 @@ class InstanceState(_Value, frozen=True, tag="instance"):
 
     instance_id: str
     name: str
-    driver: Literal["netns"]
-    netns: str
+    driver: Literal["netns", "qemu"]
+    netns: str  # of qemu: ""; `devices` are the taps that it plugs
     devices: tuple[str, ...]
     running: bool
+    memory_mib: int = 0  # of qemu
 
     @property
     def key(self) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from naru.model.agents import Agent
-from naru.model.compute import FLAVORS, IMAGES, Flavor, Image, Server
+from naru.model.compute import FLAVORS, IMAGES, Flavor, Image, Server, find_flavor, find_image
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
 from naru.model.provider import ProviderSegment, why_not_carried
@@ -125,6 +125,7 @@ def attach_interface(view: View, caller: Caller, id: str, nic: WantedNic | None,
     the host cannot carry.
     """
     server = fetch_own(view, caller, Server, id, "update")
+    _check_exchangeable(server)
     if nic is None:
         return (yield from _attach_picked(view, caller, server, cloud))
     fetch(view, caller, Port if nic.port_id else Network, nic.port_id or nic.network_id or "")
@@ -149,9 +150,17 @@ def _attach_picked(view: View, caller: Caller, server: Server, cloud: Cloud) -> 
     return port
 
 
+def _check_exchangeable(server: Server) -> None:
+    image = find_image(server.image_id)
+    if image is not None and image.driver == "qemu":
+        message = f"server {server.id} is a virtual machine, which keeps the network cards that it booted with"
+        raise Invalid(f"Attaching and detaching interfaces is not supported: {message}.", "AttachInterfaceNotSupported")
+
+
 def detach_interface(view: View, caller: Caller, id: str, port_id: str, cloud: Cloud) -> Changes[None]:
     """The other interfaces keep their device names. Raises NotFound for a port that is no interface of the server."""
     server = fetch_own(view, caller, Server, id, "update")
+    _check_exchangeable(server)
     port = next((port for port in server_ports(view, server) if port.id == port_id), None)
     if port is None:
         raise NotFound(f"Port {port_id} is not attached to server {server.id}.")
@@ -182,14 +191,6 @@ def server_ports(view: View, server: Server) -> list[Port]:
     """Its interfaces in the order in which they were attached: eth0, eth1, …"""
     ports = (view.get(Port, id) for id in server.interfaces)
     return [port for port in ports if port is not None]
-
-
-def find_image(id_or_name: str) -> Image | None:
-    return next((image for image in IMAGES if id_or_name in (image.id, image.name)), None)
-
-
-def find_flavor(id_or_name: str) -> Flavor | None:
-    return next((flavor for flavor in FLAVORS if id_or_name in (flavor.id, flavor.name)), None)
 
 
 def _create_server(view: View, caller: Caller, id: str, request: ServerRequest, cloud: Cloud) -> Changes[Server]:
