@@ -281,7 +281,9 @@ def test_a_virtual_machine_boots_when_its_ports_are_wired_with_cards_that_its_ta
 
 def test_failures_of_a_batch_are_told_by_line():
     text = 'RTNETLINK answers: File exists\nCommand failed -:1\nCannot find device "x"\nsecond line\nCommand failed -:12\n'
-    assert parse_failures(text) == {0: "File exists", 11: 'Cannot find device "x" second line'}
+    assert parse_failures(text) == ({0: "File exists", 11: 'Cannot find device "x" second line'}, "")
+    ended = f'{text}Warning: of no line.\nError: argument "x" is wrong: Device does not exist\n'
+    assert parse_failures(ended)[1] == 'Error: argument "x" is wrong: Device does not exist'
 
 
 INSIDE = RouterInterface("66666666-aaaa", N, "qr-66666666-aa", ("10.7.0.1/24", "fd00::1/64"))

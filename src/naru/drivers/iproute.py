@@ -111,25 +111,47 @@ def netns_inodes() -> dict[str, int]:
 
 
 def batch(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:
-    """Run the lines in one `tool -force -batch -`; return the reason of each that failed, by its index."""
-    ran = run((*tool, "-force", "-batch", "-"), "".join(f"{line}\n" for line in lines))
-    failed = parse_failures(ran.stderr)
-    if ran.returncode and not failed:  # the tool stopped before the first line: no such namespace, not permitted
-        failed = dict.fromkeys(range(len(lines)), ran.stderr.strip() or f"{tool[0]} ended with {ran.returncode}")
+    """Run the lines in one `tool -force -batch -`; return the reason of each that failed, by its index.
+
+    A device or a namespace that is named and does not exist ends `ip` at once for all its -force, and no line is named. So the
+    line is sought, and what comes after it runs in another batch.
+    """
+    failed: dict[int, str] = {}
+    start = 0
+    while start < len(lines):
+        ran = run((*tool, "-force", "-batch", "-"), "".join(f"{line}\n" for line in lines[start:]))
+        told, unsaid = parse_failures(ran.stderr)
+        failed |= {start + index: reason for index, reason in told.items()}
+        if not ran.returncode or (told and not unsaid):
+            break
+        first = start + max(told, default=-1) + 1
+        reason = unsaid or f"{tool[0]} ended with {ran.returncode}"
+        ended = first + _count_begun(tool, lines[first:]) - 1
+        if ended < first:  # it stopped before the first line: no such namespace, not permitted
+            failed |= dict.fromkeys(range(first, len(lines)), reason)
+            break
+        failed[ended] = reason
+        start = ended + 1
     return {index: reason for index, reason in failed.items() if not _removes_absent(lines[index], reason)}
 
 
-def parse_failures(stderr: str) -> dict[int, str]:
-    """Index of the line -> reason, from what `-force -batch -` wrote."""
+def _count_begun(tool: tuple[str, ...], lines: list[str]) -> int:
+    """How many lines are begun before one ends the tool. Those before it have run already: doing so again changes nothing."""
+    ran = run((*tool, "-force", "-batch", "-"), "".join(f"link show dev lo\n{line}\n" for line in lines))
+    return len(re.findall(r"^\d+: lo:", ran.stdout, re.MULTILINE))
+
+
+def parse_failures(stderr: str) -> tuple[dict[int, str], str]:
+    """Index of the line -> reason, from what `-force -batch -` wrote; and what it wrote of no line."""
     failed: dict[int, str] = {}
     reason: list[str] = []
     for text in stderr.splitlines():
         if match := re.fullmatch(r"Command failed -:(\d+)", text):
             failed[int(match[1]) - 1] = " ".join(reason).removeprefix("RTNETLINK answers: ") or "failed without a reason"
             reason = []
-        else:
+        elif not text.startswith("Warning: "):  # comes with success, too
             reason.append(text.strip())
-    return failed
+    return failed, " ".join(reason)
 
 
 _ABSENT = (
