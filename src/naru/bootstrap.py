@@ -6,6 +6,7 @@ import ctypes
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -48,6 +49,7 @@ from naru.service.growth import full_soon, grow_ahead, with_horizon
 from naru.service.holds import sweep_holds
 from naru.service.hosts import mark_silent_hosts
 from naru.service.identity import remove_expired
+from naru.service.listening import Listening
 from naru.service.policy import Cloud
 from naru.service.segment_ranges import keep_default_ranges
 from naru.settings import Settings, SettingsError
@@ -181,17 +183,21 @@ class Server:
 
     async def _sweep(self) -> None:
         """Now and then: miss silent hosts, forget expired tokens, free what was held or at rest long enough, add room that is lacking."""
+        listening, down_s = Listening(time.monotonic(), self.now()), self.settings.agent_down_time_s
 
         def sweep(view: View) -> Changes[None]:
-            yield from mark_silent_hosts(view, self.backend.cloud, self.now())
+            if listening.lasts_s(time.monotonic(), self.now()) > down_s:
+                yield from mark_silent_hosts(view, self.backend.cloud, self.now())
             yield from remove_expired(view, self.now())
             yield from sweep_holds(view)
             yield from grow_ahead(view, self.backend.cloud)
 
         while True:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
-            with contextlib.suppress(NaruError):  # a full disk or a lost lease must not end the sweeping
+            try:
                 await self.store.write(sweep)
+            except NaruError:  # a full disk or a lost lease must not end the sweeping; what hosts report is refused as well
+                listening.begin_anew(time.monotonic())
 
     async def _grow_ahead(self) -> None:
         """Look now and then what will be full before its horizon, and give it room."""

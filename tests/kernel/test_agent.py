@@ -421,5 +421,5 @@ def test_without_rights_or_tools_the_agent_says_so_and_ends(host):
         check=False,
     )
     assert ran.returncode == 1
-    assert "this host lacks bridge, nsenter, unshare, nft, sysctl, dnsmasq, busybox; on Debian: apt-get install" in ran.stderr
+    assert "this host lacks bridge, nsenter, unshare, nft, dnsmasq, sysctl, busybox; on Debian: apt-get install" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1

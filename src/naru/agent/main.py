@@ -37,6 +37,7 @@ from naru.settings import Settings
 SETTLE_S = 1.0  # what others changed during a pass of ours cannot be told from our own changes: look once more
 TRY_AGAIN_S = 1.0
 PATIENCE_S = 1.0  # at the start, for the server's answer
+MEMORY = "agent/memory"  # reported like a key of the state
 LAST_REPORT_S = 2.0  # at the end
 
 log = structlog.get_logger()
@@ -149,7 +150,7 @@ class HostAgent:
         try:
             done = await asyncio.to_thread(self._reconciler.run_pass, dict(desired), prune=in_sync)
             pids = await asyncio.to_thread(lambda: [pid for driver in self._drivers for pid in driver.pids()])
-            await asyncio.to_thread(self._feed.save)
+            done.note_failure(MEMORY, await asyncio.to_thread(self._save))
         except ToolError as error:
             log.warning("pass failed", reason=str(error))
             return time.monotonic() + TRY_AGAIN_S
@@ -165,6 +166,14 @@ class HostAgent:
         if (retry_s := self._reconciler.next_retry_s()) is not None:
             due_s.append(retry_s)
         return min(due_s)
+
+    def _save(self) -> str:
+        """-> why the state could not be kept, "" where it could."""
+        try:
+            self._feed.save()
+        except OSError as error:
+            return f"cannot keep the desired state in state_dir: {error.strerror}; without the server it would be missing after a reboot"
+        return ""
 
     async def _report(self) -> None:
         told = ""

@@ -40,6 +40,11 @@ class Pass(msgspec.Struct):
     failed: dict[str, str]  # key -> reason, of wanted keys and of leftovers that could not be removed
     achieved: dict[str, str]  # key -> "" if it is as wanted, else the reason; without keys that still wait for others
 
+    def note_failure(self, key: str, reason: str) -> None:
+        """Of something beside the desired state; "" for none."""
+        if reason:
+            self.failed[key] = self.achieved[key] = reason
+
 
 class Reconciler:
     """Runs passes over `drivers`, given in the order in which things can be made; removals run in reverse."""
@@ -214,7 +219,7 @@ def _reason(key: str, desired: HostState, failed: Mapping[str, str]) -> str | No
     reasons = [_reason(needed, desired, failed) for needed in _rests_on(value)]
     if None in reasons:
         return None
-    return failed.get(key) or next(filter(None, reasons), "")
+    return next(filter(None, (*reasons, failed.get(key))), "")  # what it rests on is the cause, where both failed
 
 
 def _held_back(desired: HostState, failed: Mapping[str, str]) -> set[str]:

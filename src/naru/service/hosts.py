@@ -162,6 +162,7 @@ def _text(moment: datetime) -> str:
 
 
 def _age_s(text: str, now: datetime) -> float:
+    """How far a moment is from now; one in the future is of a clock that was set."""
     if not text:
         return float("inf")
-    return (now - datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=now.tzinfo)).total_seconds()
+    return abs((now - datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=now.tzinfo)).total_seconds())
