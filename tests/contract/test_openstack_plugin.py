@@ -13,7 +13,7 @@ def pool(clients, demo):
         allocation = {"start": f"10.60.{number}.10", "end": f"10.60.{number}.15"}
         demo.subnet(network, f"10.60.{number}.0/24", enable_dhcp=False, allocation_pools=[allocation])
     members = ("--member", "NET1", "--member", "NET2,weight=2", "--member-tags", "old,spare")
-    limits = ("--floor-count", "1", "--project-share", "0.9", "--quarantine", "0", "--weight", "priority=-1")
+    limits = ("--floor-ratio", "0.1", "--project-share", "1", "--quarantine", "0")
     return clients.openstack("network", "pool", "create", "dev", *members, *limits, "--policy", "spread", "--purpose", "dev", "--hide")
 
 
@@ -32,8 +32,8 @@ def test_a_pool_is_made_as_the_options_say(clients, demo, pool):
     made = demo.show("network-pools", pool["id"])
     one, two = (next(network["id"] for network in demo.list("networks", name=name)) for name in ("NET1", "NET2"))
     assert [(member["network_id"], member["weight"]) for member in made["members"]] == [(one, 1.0), (two, 2.0)]
-    assert (made["policy"], made["purposes"], made["weights"]) == ("spread", ["dev"], {"priority": -1.0})
-    assert (made["floor_count"], made["project_share"], made["quarantine_s"], made["hidden"]) == (1, 0.9, 0, True)
+    assert (made["policy"], made["purposes"], made["weights"]) == ("spread", ["dev"], {})
+    assert (made["floor_ratio"], made["project_share"], made["quarantine_s"], made["hidden"]) == (0.1, 1.0, 0, True)
     assert made["member_tags"] == {"tags": ["old", "spare"]}
     assert [member["network"] for member in pool["members"]] == ["NET1", "NET2"]
     assert pool["availability"]["band"] == "plenty"
@@ -42,13 +42,28 @@ def test_a_pool_is_made_as_the_options_say(clients, demo, pool):
 
 
 def test_a_pool_is_changed_member_by_member(clients, demo, pool, do):
-    do("network", "pool", "set", "dev", "--cordon", "NET1", "--reason", "moves on Sunday", "--purpose", "test", "--no-hide")
+    do(
+        "network",
+        "pool",
+        "set",
+        "dev",
+        "--cordon",
+        "NET1",
+        "--reason",
+        "moves on Sunday",
+        "--purpose",
+        "test",
+        "--no-hide",
+        "--weight",
+        "priority=-1",
+    )
     changed = demo.show("network-pools", pool["id"])
     assert [(member["cordoned"], member["reason"], member["weight"]) for member in changed["members"]] == [
         (True, "moves on Sunday", 1.0),
         (False, "", 2.0),
     ]
     assert (changed["purposes"], changed["hidden"], changed["policy"]) == (["dev", "test"], False, "spread")
+    assert changed["weights"] == {"priority": -1.0}
     do("network", "pool", "set", "dev", "--uncordon", "NET1", "--no-weight", "--floor-count", "0")
     gone = ("--member-tags", "--project-share", "--purpose", "test")
     do("network", "pool", "unset", "dev", *gone)
@@ -78,9 +93,9 @@ def test_a_pick_is_held_explained_taken_and_given_back(clients, demo, pool, do):
     done = clients.try_openstack("network", "pick", "--pool", "dev", "--count", "5", "--explain")
     assert done.returncode == 0, done.stderr
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line.startswith("| NET")]
-    assert [row[:2] + row[6:7] for row in table] == [["NET2", "chosen", "6"], ["NET1", "chosen", "6"]]
+    assert sorted(row[:2] + row[6:7] for row in table) == [["NET1", "chosen", "6"], ["NET2", "chosen", "6"]]
     assert all("addresses were free" in row[-1] for row in table)
-    assert "Score: 1 free_count" in done.stdout
+    assert "\nScore: 1 free_count" in done.stdout
 
     (row,) = clients.openstack("network", "pick", "list", "--status", "held", "--pool", "dev")
     assert (row["Placements"], row["Untaken"], row["Pool ID"]) == (5, 5, pool["id"])
@@ -128,12 +143,34 @@ def test_what_the_scheduler_is_asked_for(clients, demo, pool):
 
 
 def test_pools_and_picks_that_are_not_there_are_named(clients, demo, pool):
-    done = clients.try_openstack("network", "pool", "delete", "dev", "prod")
+    other = demo.create("network-pools", name="other")
+    done = clients.try_openstack("network", "pool", "delete", "other", "prod")
     assert (done.returncode, done.stderr.strip()) == (1, "No network pool with the name or id 'prod'.")
-    assert demo.show("network-pools", pool["id"])
+    assert demo.show("network-pools", other["id"])
     nobody = "11111111-2222-4333-8444-555555555555"
     done = clients.try_openstack("network", "pick", "delete", nobody)
     assert done.returncode == 1
     assert f"NetworkPick {nobody} could not be found" in done.stderr
-    assert clients.try_openstack("network", "pool", "delete", "dev").returncode == 0
-    assert demo.list("network-pools") == []
+    assert clients.try_openstack("network", "pool", "delete", "other").returncode == 0
+    assert [found["id"] for found in demo.list("network-pools")] == [pool["id"]]
+
+
+def test_a_network_and_a_pool_are_told_what_they_may_grow_by(clients, admin):
+    prefixes = admin.create("subnetpools", name="prefixes", prefixes=["10.70.0.0/16"], default_prefixlen=26)
+    network = admin.network(name="elastic")
+    pool = admin.create("network-pools", name="growing")
+    options = ("--subnet-pool", "prefixes", "--limit", "8", "--prefix-length", "28")
+    more = ("--network-type", "vxlan", "--range", "2000:2007", "--floor", "5", "--horizon", "14")
+    for subject in (("elastic", *more), ("--pool", "growing")):
+        done = clients.try_openstack("network", "autogrow", "set", *options, *subject, user="admin")
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    bench = {"subnetpool_id": prefixes["id"], "limit": 8, "prefixlen": 28}
+    wide = {"network_type": "vxlan", "physical_network": None, "minimum": 2000, "maximum": 2007, "floor": 5, "horizon_days": 14.0}
+    assert admin.show("networks", network["id"])["autogrow"] == bench | wide
+    grows = admin.show("network-pools", pool["id"])["autogrow"]
+    assert {name: grows[name] for name in bench} == bench
+    for subject in (("elastic",), ("--pool", "growing")):
+        assert clients.try_openstack("network", "autogrow", "unset", *subject, user="admin").returncode == 0
+    assert "autogrow" not in admin.show("networks", network["id"])
+    done = clients.try_openstack("network", "autogrow", "set", *options, "--range", "2000", "elastic", user="admin")
+    assert "'2000' is not <first>:<last>" in done.stderr

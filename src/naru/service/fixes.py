@@ -1,6 +1,7 @@
 """What would make a refused pick a yes: what could be done about each network is looked up, the rest is `schedule.fixes`."""
 
 from ipaddress import ip_address, ip_network
+from itertools import islice
 
 from naru.allocate.addresses import default_pools
 from naru.model.identity import Caller
@@ -12,6 +13,7 @@ from naru.service.candidates import Shortlist, is_for_instances
 from naru.service.policy import owns, owns_network
 
 _MOST_NETWORKS = 10  # are looked at for what could be done: those that lack the least
+_MOST_PORTS_READ = 2_000  # of each, the oldest: a refusal may not take longer the more ports there are
 
 
 def fixes_for(view: View, caller: Caller, wish: Wish, found: Shortlist, rests_s: dict[str, tuple[int, ...]] | None = None) -> list[Fix]:
@@ -28,7 +30,7 @@ def _means(view: View, caller: Caller, network_id: str, rests_s: tuple[int, ...]
     roomiest = max(spare, key=spare.__getitem__, default="")
     idle = [
         port
-        for port in view.find(Port, "network_id", network_id)
+        for port in islice(view.find(Port, "network_id", network_id), _MOST_PORTS_READ)
         if port.status == "DOWN" and not port.device_id and not port.device_owner and port.fixed_ips
         and (owns(caller, port) or owns_network(view, caller, network_id))
     ]  # fmt: skip
