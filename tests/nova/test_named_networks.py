@@ -1,5 +1,6 @@
 """Naru as the network service of an unmodified Nova: what names its network is honoured as given. `make test-nova`."""
 
+from clients import FakeHost
 from naru.testing import eventually
 from nova_cloud import AMBIGUOUS
 
@@ -59,3 +60,32 @@ def test_nova_alone_fails_on_a_full_network_after_it_accepted(project):
     (server,) = project.boot("stock", networks=[{"uuid": full}])
     assert server["status"] == "ERROR"
     assert "No fixed IP addresses available" in server["fault"]["message"]
+
+
+def elastic(project) -> str:
+    """-> the id of a network with a VLAN, 10.81.0.0/24, that Nova's host does not carry, and then a tunnel, 10.82.0.0/24, that it does."""
+    wires = [
+        {"provider:network_type": "vlan", "provider:physical_network": "elsewhere", "provider:segmentation_id": 81},
+        {"provider:network_type": "vxlan", "provider:segmentation_id": 82},
+    ]
+    id = project.cloud.operate("network", name="elastic", project_id=project.id, segments=wires, subnet_policy="sequential")
+    listed = project.cloud.admin.get("/segments", params={"network_id": id}).json()["segments"]
+    for number, segment in sorted((segment["segmentation_id"], segment["id"]) for segment in listed):
+        project.cloud.operate("subnet", network_id=id, project_id=project.id, ip_version=4, cidr=f"10.{number}.0.0/24", segment_id=segment)
+    return id
+
+
+def test_a_server_that_names_an_elastic_network_is_on_a_segment_that_its_host_carries(project):
+    with FakeHost(project.cloud.server, "elsewhere01", ("elsewhere",), vlan=True):
+        network = elastic(project)
+        early = project.port(network)
+        (before,) = project.ports()
+        (server,) = project.boot("stock", networks=[{"uuid": network}, {"port": early}])
+
+    assert before["fixed_ips"][0]["ip_address"].startswith("10.81.0.")
+    assert server["status"] == "ACTIVE", server.get("fault")
+    ports = project.ports(device_id=server["id"])
+    assert sorted(address["addr"] for address in server["addresses"]["elastic"]) == sorted(
+        ip["ip_address"] for port in ports for ip in port["fixed_ips"]
+    )
+    assert all(ip["ip_address"].startswith("10.82.0.") for port in ports for ip in port["fixed_ips"])
