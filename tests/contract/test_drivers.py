@@ -91,7 +91,7 @@ NUMBERS = tuple(
     ForwardedPorts("f2", "203.0.113.51", protocol, outer, "10.7.0.12", inner)
     for protocol, outer, inner in (("tcp", "2222:2222", "22:22"), ("tcp", "8000:8002", "9000:9002"), ("udp", "700:710", "700:710"))
 )
-INNER_ROUTER = RouterState("9", "qrouter-9", (INSIDE,))
+INNER_ROUTER = RouterState("9", "qrouter-9", (msgspec.structs.replace(INSIDE, addresses=(*INSIDE.addresses, "fe80::a9fe:a9fe/64")),))
 ROUTER = RouterState("9", "qrouter-9", (INSIDE,), OUTSIDE, "203.0.113.5", ROUTES, (FLOATING,), NUMBERS)
 READDRESSED = RouterState(
     "9",
@@ -164,7 +164,14 @@ def switch() -> OpenVswitch:
 
 
 def dnsmasq() -> Subject:
-    states = [state(), state(DHCP), state(DHCP, LEASE), state(DHCP, LEASE, LATER), state(TWO, LATER), state(SIX, LEASE, BOOTING)]
+    states = [
+        state(),
+        state(msgspec.structs.replace(DHCP, metadata=True, metadata_ipv6=True)),
+        state(DHCP, LEASE),
+        state(DHCP, LEASE, LATER),
+        state(TWO, LATER),
+        state(SIX, LEASE, BOOTING),
+    ]
     return Subject(lambda: Dnsmasq(RUN), lambda: bring(links(), state(VXLAN, DHCP_TAP)), states)
 
 
@@ -205,8 +212,10 @@ def metadata() -> Subject:
         bring(links(), state(VXLAN, DHCP_TAP, ROUTER_TAPS[0]))
 
     served, routed = msgspec.structs.replace(DHCP, metadata=True), msgspec.structs.replace(INNER_ROUTER, metadata=True)
-    asker = MetadataState("p1", "qdhcp-1", ("10.7.0.5",), "i1", "demo", InstanceDocument("web", "web", "nova"))
-    return Subject(lambda: Metadata(RUN), prepare, [state(), state(served), state(served, routed, asker)])
+    by_ipv6 = msgspec.structs.replace(served, metadata_ipv6=True)
+    document = InstanceDocument("web", "web", "nova")
+    asker = MetadataState("p1", "qdhcp-1", ("10.7.0.5",), "i1", "demo", document, "fa:16:3e:00:00:01", (DHCP.device,))
+    return Subject(lambda: Metadata(RUN), prepare, [state(), state(served), state(by_ipv6, routed, asker)])
 
 
 def qos() -> Subject:

@@ -1,15 +1,18 @@
 """What an instance reads about itself, and who is taken for whom."""
 
 import json
+import socket
 
+import msgspec
 import pytest
 
 from naru.compile.host import compile_host
 from naru.drivers.base import plan
-from naru.drivers.metadata import Asker, Metadata
-from naru.drivers.metadata_proxy import find, tree
+from naru.drivers.metadata import Asker, Config, Listener, Metadata
+from naru.drivers.metadata_proxy import Proxy, Request, find, tree
 from naru.model.compute import Server
-from naru.model.hoststate import DhcpState, InstanceDocument, MetadataState, Route
+from naru.model.hoststate import DhcpState, InstanceDocument, MetadataState, PeerState, Route, RouterState
+from naru.model.resources import Port
 from naru.service.instances import ServerRequest, create_servers, update_server
 from naru.service.router_interfaces import add_router_interface
 from naru.service.routers import create_router
@@ -59,6 +62,65 @@ def test_a_folder_lists_its_names_and_nothing_is_nothing():
     assert find(tree(WEB), "/") == "2009-04-04/\nlatest/\nopenstack/"
     for path in ("/latest/user-data", "/latest/meta-data/instance-id/more", "/latest/meta-data/public-keys/", "/../config"):
         assert find(tree(WEB), path) is None
+
+
+def test_by_ipv6_one_port_of_a_domain_answers_and_every_host_knows_where():
+    cloud = PlainCloud()
+    cloud.host("controller01", "172.18.0.30", dhcp=True, metadata=True)
+    cloud.host("controller02", "172.18.0.31", l3=True, metadata=True)
+    cloud.host("compute01", "172.18.0.32")
+    network = cloud.network("net1")
+    cloud.subnet(network)
+    cloud.port(network, device_owner="compute:nova", device_id="i1", binding_host_id="compute01")
+
+    def speakers():
+        """host -> the MACs that it is told have the address; and who listens."""
+        known = compile_host(cloud.view, "compute01").values()
+        told = [value.port_id for value in known if isinstance(value, PeerState) and "fe80::a9fe:a9fe" in value.ip_addresses]
+        served = [value for host in ("controller01", "controller02") for value in compile_host(cloud.view, host).values()]
+        listening = [value.port_id for value in served if isinstance(value, DhcpState) and value.metadata_ipv6]
+        listening += [end.port_id for value in served if isinstance(value, RouterState) for end in value.interfaces if end.speaks_ipv6]
+        assert told == listening
+        heard = {(value.netns, value.devices) for value in served if isinstance(value, MetadataState) and value.devices}
+        return told, heard
+
+    assert speakers() == ([], set())
+    six = cloud.subnet(network, "fd00::/64", ipv6_ra_mode="slaac", ipv6_address_mode="slaac")
+    (server,) = cloud.view.find(Port, "dhcp", network.id)
+    assert speakers() == ([server.id], {(f"qdhcp-{network.id}", (f"ns-{server.id[:11]}",))})
+
+    router = cloud.run(create_router(cloud.view, ADMIN, {"project_id": "admin"}, CLOUD))
+    cloud.run(add_router_interface(cloud.view, ADMIN, router.id, {"subnet_id": six.id}, CLOUD))
+    assert speakers()[0] == [server.id]
+    cloud.host("controller01", "172.18.0.30", dhcp=True, metadata=False)
+    (inner,) = (port for port in cloud.view.find(Port, "device_id", router.id))
+    assert speakers() == ([inner.id], {(f"qrouter-{router.id}", (f"qr-{inner.id[:11]}",))})
+
+
+@pytest.mark.parametrize(
+    ("listener", "peer", "status"),
+    [
+        (Listener("qdhcp-1"), "10.0.0.5", 200),
+        (Listener("qdhcp-1"), "10.0.0.6", 404),
+        (Listener("qrouter-1"), "10.0.0.5", 404),
+        (Listener("qdhcp-1", "ns-1"), "fe80::1%3", 200),
+        (Listener("qdhcp-1", "ns-1"), "fe80::2%3", 404),
+        (Listener("qdhcp-1", "ns-2"), "fe80::1%3", 404),
+        (Listener("qrouter-1", "ns-1"), "fe80::1%3", 404),
+    ],
+    ids=str,
+)
+def test_an_instance_is_known_by_its_own_address_in_its_own_network(tmp_path, listener, peer, status):
+    proxy = Proxy(tmp_path)
+    asker = Asker("qdhcp-1", ("10.0.0.5", "fe80::1%ns-1"), "i1", "demo", InstanceDocument("web", "web", "nova"))
+    config = Config(askers=(asker,))
+    (tmp_path / "config").write_bytes(msgspec.json.encode(config))
+    proxy.load()
+    client, server = socket.socketpair()
+    with client, server:
+        client.sendall(b"GET /latest/meta-data/instance-id HTTP/1.0\r\n\r\n")
+        Request(server, (peer, 4711), proxy, listener)
+        assert client.recv(1000).split()[1] == str(status).encode()
 
 
 def test_no_log_shows_what_an_instance_may_read(tmp_path):

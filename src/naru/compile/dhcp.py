@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from naru.compile.l2 import Domain
-from naru.compile.metadata import askers, metadata_routes, serves_metadata
+from naru.compile.metadata import askers, ipv6_speaker, metadata_routes, serves_metadata
 from naru.model.hoststate import ClientOption, DhcpState, DhcpSubnet, LeaseState, Route, Value, dhcp_device, dhcp_netns
 from naru.model.port_options import automatic_hostname
 from naru.model.resources import FixedIp, Port, Subnet
@@ -22,19 +22,21 @@ def compile_dhcp(view: View, domain: Domain, server: Port) -> Iterator[Value]:
     }
     if not served:
         return
-    network = domain.network
+    network, device = domain.network, dhcp_device(server.id)
+    speaks_ipv6 = has_metadata and ipv6_speaker(view, network.id, domain.segment_id) == server.id
     yield DhcpState(
         network_id=domain.id,
         port_id=server.id,
         netns=dhcp_netns(domain.id),
-        device=dhcp_device(server.id),
+        device=device,
         mtu_bytes=network.mtu,
         subnets=tuple(_subnet(view, subnet, ip, has_metadata=has_metadata) for subnet, ip in served.values()),
         domain=network.dns_suffix.removesuffix("."),
         metadata=has_metadata,
+        metadata_ipv6=speaks_ipv6,
     )
     if has_metadata:
-        yield from askers(view, dhcp_netns(domain.id), [network.id])
+        yield from askers(view, dhcp_netns(domain.id), {network.id: (device,) if speaks_ipv6 else ()})
     for port in view.find(Port, "network_id", network.id):
         fixed_ips = [ip for ip in port.fixed_ips if ip.subnet_id in served]
         if fixed_ips and not port.device_owner.startswith("network:"):

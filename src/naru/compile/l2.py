@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from naru.compile.firewall import is_filtered
+from naru.compile.metadata import ipv6_speaker
 from naru.model.agents import Agent
-from naru.model.hoststate import NetworkState, PeerState, SegmentState, TapState, Value, dhcp_device, dhcp_netns
+from naru.model.hoststate import METADATA_ADDRESS_IPV6, NetworkState, PeerState, SegmentState, TapState, Value, dhcp_device, dhcp_netns
 from naru.model.provider import ProviderSegment, carried
 from naru.model.resources import DHCP_OWNER, Network, Port, Subnet
 from naru.model.routing import ROUTER_OWNERS
@@ -88,6 +89,7 @@ def _tap(view: View, domain: Domain, port: Port, ends: Ends) -> TapState:
 def _peers(view: View, domain: Domain, here: tuple[ProviderSegment, ...]) -> Iterator[PeerState]:
     """The domain's ports on other hosts, but for hosts that share a physical segment with this one: those hear its frames there."""
     ways: dict[str, tuple[str, SegmentState] | None] = {}
+    speaker = ipv6_speaker(view, domain.network.id, domain.segment_id)
     for port in view.find(Port, "network_id", domain.network.id):
         other = port.binding_host_id
         if other == domain.host or not _is_bound(port) or _segment_of(view, domain.network, port) != domain.segment_id:
@@ -96,6 +98,8 @@ def _peers(view: View, domain: Domain, here: tuple[ProviderSegment, ...]) -> Ite
             ways[other] = _tunnel_to(other, _configurations(view, other), here)
         if (way := ways[other]) is not None:
             addresses = tuple(ip.ip_address for ip in port.fixed_ips)
+            if port.id == speaker:
+                addresses += (METADATA_ADDRESS_IPV6,)
             yield PeerState(port.id, domain.id, port.mac_address, addresses, *way)
 
 

@@ -5,8 +5,9 @@ Source for what is translated: the Networking guide's "Floating IP" and "Source 
 
 from collections.abc import Iterator, Mapping
 
-from naru.compile.metadata import askers, serves_metadata
+from naru.compile.metadata import askers, ipv6_speaker, serves_metadata
 from naru.model.hoststate import (
+    METADATA_ADDRESS_IPV6,
     AdvertisedPrefix,
     FloatingAddress,
     ForwardedPorts,
@@ -31,7 +32,9 @@ def routers(view: View, host: str) -> Iterator[RouterState | MetadataState]:
             state = _router(view, router, _ports(view, router), has_metadata=has_metadata)
             yield state
             if has_metadata:
-                yield from askers(view, state.netns, (interface.network_id for interface in state.interfaces))
+                heard: dict[str, tuple[str, ...]] = {interface.network_id: () for interface in state.interfaces}
+                heard |= {interface.network_id: (interface.device,) for interface in state.interfaces if interface.speaks_ipv6}
+                yield from askers(view, state.netns, heard)
 
 
 def router_ends(view: View, host: str) -> Mapping[str, tuple[str, str]]:
@@ -82,6 +85,8 @@ def _interface(view: View, port: Port) -> RouterInterface:
     network = view.get(Network, port.network_id)
     found = [(ip, subnet) for ip in port.fixed_ips if (subnet := view.get(Subnet, ip.subnet_id)) is not None]
     addresses = tuple(f"{ip.ip_address}/{subnet.cidr.partition('/')[2]}" for ip, subnet in found)
+    if any(ipv6_speaker(view, port.network_id, subnet.segment_id) == port.id for _, subnet in found):
+        addresses += (f"{METADATA_ADDRESS_IPV6}/64",)
     advertised = (_advertised(subnet) for _, subnet in found if subnet.ipv6_ra_mode and port.device_owner == INTERFACE_OWNER)
     mtu_bytes = network.mtu if network is not None else 0
     return RouterInterface(port.id, port.network_id, _device(port), addresses, mtu_bytes, tuple(dict.fromkeys(advertised)))

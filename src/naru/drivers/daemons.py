@@ -10,6 +10,8 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import NamedTuple
 
+from naru.model.hoststate import METADATA_ADDRESS_IPV6
+
 STOP_S = 2.0  # after SIGTERM, before SIGKILL
 
 
@@ -18,7 +20,7 @@ class Daemon(NamedTuple):
     argv: tuple[str, ...]
     netns: int  # inode of its network namespace
     devices: frozenset[str]  # that are up there
-    addresses: frozenset[str]  # that are local there; loopback, and IPv6 addresses of the link, left out
+    addresses: frozenset[str]  # that are local there; loopback, and IPv6 addresses of the link but that of metadata, left out
 
 
 def find(pid_file: Path) -> Daemon | None:
@@ -58,7 +60,8 @@ def _addresses(fib_trie: str) -> frozenset[str]:
 def _addresses6(if_inet6: str) -> frozenset[str]:
     """Lines "fd00…0002 02 40 00 80 eth0": address, device number, prefix length, scope (00: global), flags, device."""
     entries = (line.split() for line in if_inet6.splitlines())
-    return frozenset(str(IPv6Address(int(address, 16))) for address, _, _, scope, *_ in entries if scope == "00")
+    found = ((str(IPv6Address(int(address, 16))), scope) for address, _, _, scope, *_ in entries)
+    return frozenset(address for address, scope in found if scope == "00" or address == METADATA_ADDRESS_IPV6)
 
 
 def send(pid_file: Path, name: str) -> None:

@@ -14,7 +14,7 @@ from naru.drivers import daemons, iproute
 from naru.drivers.base import Action, Fact, Failure, Step
 from naru.drivers.dnsmasq_lines import arguments, options, reservations, server_addresses, tags
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import DhcpState, HostState, LeaseState
+from naru.model.hoststate import METADATA_ADDRESS_IPV6, DhcpState, HostState, LeaseState
 
 # Of the server's device: it takes no addresses from routers, and need not ask first whether somebody has its own.
 _SETTINGS = ("accept_ra=0", "accept_dad=0")
@@ -96,6 +96,7 @@ class DhcpServer(Fact, frozen=True):
         yield Action(self.key, tool, "link set dev lo up")
         yield Action(self.key, tool, f"link set dev {self.device} up")
         yield Action(self.key, tool, f"addr flush dev {self.device} scope global")
+        yield Action(self.key, tool, f"addr flush dev {self.device} to {METADATA_ADDRESS_IPV6}")
         for address in self.addresses:
             yield Action(self.key, tool, f"addr add {address} dev {self.device}")
         for address in self.addresses:

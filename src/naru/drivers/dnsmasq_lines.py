@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
-from naru.model.hoststate import METADATA_ADDRESS, ClientOption, DhcpState, DhcpSubnet, LeaseState
+from naru.model.hoststate import METADATA_ADDRESS, METADATA_ADDRESS_IPV6, ClientOption, DhcpState, DhcpSubnet, LeaseState
 
 _SHORTEST_PREFIX = 64  # of IPv6, that dnsmasq serves
 
@@ -64,7 +64,8 @@ def _range(subnet: DhcpSubnet) -> str:
 
 def server_addresses(dhcp: DhcpState) -> tuple[str, ...]:
     own = (f"{subnet.server_address}/{ip_network(subnet.cidr).prefixlen}" for subnet in dhcp.subnets)
-    return (*own, *([f"{METADATA_ADDRESS}/32"] if dhcp.metadata else []))
+    of_metadata = {f"{METADATA_ADDRESS}/32": dhcp.metadata, f"{METADATA_ADDRESS_IPV6}/64": dhcp.metadata_ipv6}
+    return (*own, *(address for address, is_here in of_metadata.items() if is_here))
 
 
 def reservations(dhcp: DhcpState, leases: Iterable[LeaseState]) -> tuple[str, ...]:

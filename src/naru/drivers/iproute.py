@@ -47,6 +47,7 @@ class Link(msgspec.Struct, frozen=True):
     ifalias: str = ""
     master: str = ""
     link_netnsid: int | None = None  # of a veth: the namespace of its far end
+    link_index: int = 0  # and its number there
     linkinfo: LinkKind = LinkKind()
     addr_info: list[Address] = []
 
@@ -78,6 +79,11 @@ def links() -> list[Link]:
 
 def links_of(kind: str) -> list[Link]:
     return _dump(("ip", "-details", "-json", "link", "show", "type", kind), list[Link])
+
+
+def far_ends() -> dict[str, int]:
+    """Name of a veth -> the number of its far end, in the namespace where that is."""
+    return {link.ifname: link.link_index for link in links_of("veth")}
 
 
 def fdb() -> list[FdbEntry]:

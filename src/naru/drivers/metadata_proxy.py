@@ -23,11 +23,11 @@ import msgspec
 
 from naru.drivers import iproute
 from naru.drivers.announce import CLONE_NEWNET, enter_namespace
-from naru.drivers.metadata import Asker, Config
-from naru.model.hoststate import METADATA_ADDRESS
+from naru.drivers.metadata import Asker, Config, Listener, Listening, still_there
+from naru.model.hoststate import METADATA_ADDRESS, METADATA_ADDRESS_IPV6
 
 PORT = 80
-IP_FREEBIND = 15  # linux/in.h: the address may come later
+IP_FREEBIND, IPV6_FREEBIND = 15, 78  # linux/in.h, linux/in6.h: the address may come later
 ANSWER_S = 20.0
 AT_ONCE = 16
 MOST_BYTES = 64 * 1024  # of a body on its way to Nova
@@ -40,7 +40,7 @@ class Proxy:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._selector = selectors.DefaultSelector()
-        self._listeners: dict[str, tuple[int, socket.socket]] = {}  # namespace -> its inode, and the socket in it
+        self._sockets: dict[Listening, socket.socket] = {}
         self.config = Config()
         self.askers: dict[tuple[str, str], Asker] = {}
 
@@ -67,16 +67,16 @@ class Proxy:
         text = self._directory.joinpath("config").read_bytes()
         self.config = msgspec.json.decode(text, type=Config)
         self.askers = {(asker.netns, address): asker for asker in self.config.askers for address in asker.addresses}
-        inodes = iproute.netns_inodes()
-        for netns, (inode, listener) in list(self._listeners.items()):
-            if netns not in self.config.namespaces or inodes.get(netns) != inode:
-                self._selector.unregister(listener)
-                listener.close()
-                del self._listeners[netns]
-        for netns in self.config.namespaces:
-            if netns not in self._listeners:
-                self._listen(netns, inodes.get(netns, 0))
-        self._say("listening", "".join(f"{netns} {inode}\n" for netns, (inode, _) in self._listeners.items()).encode())
+        kept = [at for at in still_there(self._sockets) if at.listener in self.config.listeners]
+        for at in self._sockets.keys() - kept:
+            gone = self._sockets.pop(at)
+            self._selector.unregister(gone)
+            gone.close()
+        inodes, heard = iproute.netns_inodes(), {at.listener for at in kept}
+        for listener in self.config.listeners:
+            if listener not in heard:
+                self._listen(listener, inodes.get(listener.netns, 0))
+        self._say("listening", msgspec.json.encode(list(self._sockets)))
         self._say("loaded", text)
 
     def _say(self, name: str, content: bytes) -> None:
@@ -84,26 +84,28 @@ class Proxy:
         new.write_bytes(content)
         new.replace(self._directory / name)
 
-    def _listen(self, netns: str, inode: int) -> None:
+    def _listen(self, listener: Listener, inode: int) -> None:
         with ThreadPoolExecutor(1) as own:  # a socket stays in the namespace that it was made in; the thread that was there ends
             try:
-                listener = own.submit(_listener, netns).result()
+                made, number = own.submit(_open, listener).result()
             except OSError as error:
-                print(f"cannot listen in {netns}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - its log
+                print(f"cannot listen in {listener.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - its log
                 return
-        self._listeners[netns] = inode, listener
-        self._selector.register(listener, selectors.EVENT_READ, netns)
+        self._sockets[Listening(listener, inode, number)] = made
+        self._selector.register(made, selectors.EVENT_READ, listener)
 
-    def _serve(self, client: socket.socket, peer: tuple[str, int], netns: str) -> None:
+    def _serve(self, client: socket.socket, peer: tuple[str, int], listener: Listener) -> None:
         with client, contextlib.suppress(OSError):
             client.settimeout(ANSWER_S)
-            Request(client, peer, self, netns)
+            Request(client, peer, self, listener)
 
 
 class Request(BaseHTTPRequestHandler):
-    def __init__(self, client: socket.socket, peer: tuple[str, int], proxy: Proxy, netns: str) -> None:
+    def __init__(self, client: socket.socket, peer: tuple[str, int], proxy: Proxy, listener: Listener) -> None:
         self._proxy = proxy
-        self._asker = proxy.askers.get((netns, peer[0]))
+        self._address = peer[0].partition("%")[0]
+        known = f"{self._address}%{listener.device}" if listener.device else self._address
+        self._asker = proxy.askers.get((listener.netns, known))
         super().__init__(client, peer, proxy)  # type: ignore[arg-type]  # it has no server of http.server's
 
     def do_GET(self) -> None:
@@ -135,7 +137,7 @@ class Request(BaseHTTPRequestHandler):
             return
         config, url = self._proxy.config, self._proxy.config.nova_metadata_url.rstrip("/")
         headers = {
-            "X-Forwarded-For": str(self.client_address[0]),
+            "X-Forwarded-For": self._address,
             "X-Instance-ID": asker.instance_id,
             "X-Tenant-ID": asker.project_id,
             "X-Instance-ID-Signature": hmac.new(config.shared_secret.encode(), asker.instance_id.encode(), "sha256").hexdigest(),
@@ -207,18 +209,24 @@ def find(below: Tree, path: str) -> Leaf | None:
     return "\n".join(f"{name}/" if isinstance(value, Mapping) and "=" not in name else name for name, value in found.items())
 
 
-def _listener(netns: str) -> socket.socket:
-    enter_namespace(iproute.NETNS_DIR / netns, CLONE_NEWNET)
-    listener = socket.socket()
+def _open(listener: Listener) -> tuple[socket.socket, int]:
+    """-> a socket that listens, and the number of its device, 0 for none."""
+    enter_namespace(iproute.NETNS_DIR / listener.netns, CLONE_NEWNET)
+    number = socket.if_nametoindex(listener.device) if listener.device else 0
+    made = socket.socket(socket.AF_INET6 if number else socket.AF_INET)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
-        listener.bind((METADATA_ADDRESS, PORT))
-        listener.listen(128)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if number:
+            made.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+            made.bind((METADATA_ADDRESS_IPV6, PORT, 0, number))
+        else:
+            made.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+            made.bind((METADATA_ADDRESS, PORT))
+        made.listen(128)
     except OSError:
-        listener.close()
+        made.close()
         raise
-    return listener
+    return made, number
 
 
 def main(pid_file: str) -> None:

@@ -17,7 +17,7 @@ from naru.drivers import iproute
 from naru.drivers.base import Action, Fact, Failure, Step, ToolError
 from naru.drivers.tools import SIDE_BY_SIDE, run_actions
 from naru.drivers.translation import DIGEST_PREFIX, TABLE, translation
-from naru.model.hoststate import METADATA_ADDRESS, HostState, RouterInterface, RouterState, router_netns
+from naru.model.hoststate import METADATA_ADDRESS, METADATA_ADDRESS_IPV6, HostState, RouterInterface, RouterState, router_netns
 
 SETTINGS = {
     "net.ipv4.ip_forward": "1",
@@ -215,7 +215,7 @@ def _observe(netns: str) -> list[Fact]:
         Address(key, netns, link.ifname, f"{address.local}/{address.prefixlen}")
         for link in decoded
         for address in link.addr_info
-        if address.scope == "global"
+        if address.scope == "global" or address.local == METADATA_ADDRESS_IPV6
     ]
     for version, listed in ((4, routes), (6, routes6)):
         for route in msgspec.json.decode(listed, type=list[_Route]):

@@ -197,6 +197,7 @@ class DhcpState(_Value, frozen=True, tag="dhcp"):
     domain: str = "openstacklocal"
     lease_s: int = 86400
     metadata: bool = False  # instances find their metadata in `netns`
+    metadata_ipv6: bool = False  # by IPv6 too
 
     @property
     def key(self) -> str:
@@ -247,6 +248,7 @@ class InstanceState(_Value, frozen=True, tag="instance"):
 
 
 METADATA_ADDRESS = "169.254.169.254"
+METADATA_ADDRESS_IPV6 = "fe80::a9fe:a9fe"  # at one port of an L2 domain
 
 
 class InstanceDocument(msgspec.Struct, frozen=True, gc=False):
@@ -270,6 +272,8 @@ class MetadataState(_Value, frozen=True, tag="metadata"):
     instance_id: str
     project_id: str
     document: InstanceDocument | None = None
+    mac_address: str = ""
+    devices: tuple[str, ...] = ()  # of `netns`, at which it is heard by IPv6, with the address of its link that follows from its MAC
 
     @property
     def key(self) -> str:
@@ -293,6 +297,11 @@ class RouterInterface(msgspec.Struct, frozen=True, gc=False):
     addresses: tuple[str, ...]  # "address/prefix"
     mtu_bytes: int = 1500
     advertised: tuple[AdvertisedPrefix, ...] = ()
+
+    @property
+    def speaks_ipv6(self) -> bool:
+        """Of metadata."""
+        return f"{METADATA_ADDRESS_IPV6}/64" in self.addresses
 
 
 class FloatingAddress(msgspec.Struct, frozen=True, gc=False):
