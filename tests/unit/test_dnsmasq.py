@@ -51,6 +51,7 @@ def test_a_server_with_its_addresses_options_and_reservations():
         f"ip -n qdhcp-{N}: link set dev lo up",
         f"ip -n qdhcp-{N}: link set dev ns-33333333-aa up",
         f"ip -n qdhcp-{N}: addr flush dev ns-33333333-aa scope global",
+        f"ip -n qdhcp-{N}: addr flush dev ns-33333333-aa to fe80::a9fe:a9fe",
         f"ip -n qdhcp-{N}: addr add 10.7.0.2/28 dev ns-33333333-aa",
         f"announce qdhcp-{N}: ns-33333333-aa 10.7.0.2",
         f"write {DIRECTORY}/tags: ",
