@@ -7,15 +7,19 @@ import sys
 import uuid
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from agent_host import Cloud, Host, child_of, leased, settled
+from naru.lab.openvswitch import START
 from naru.model.hoststate import (
+    FilterState,
     InstanceState,
     LeaseState,
     NetworkState,
     PeerState,
     SegmentState,
+    Source,
     TapState,
     Value,
     bridge_name,
@@ -388,6 +392,40 @@ def test_a_changed_port_is_changed_in_place(host):
     assert "mtu 1400" in host.run("ip", "link", "show", tap_name(tap.port_id))
     eventually(lambda: "mtu 1400" in host.run("ip", "-n", tap.netns, "link", "show", "eth0"))
     assert host.run("cat", f"/sys/class/net/{tap_name(tap.port_id)}/ifindex") == index
+
+
+@pytest.mark.needs("root", "ovs-vswitchd", "ethtool", "nft")
+def test_a_host_that_goes_to_another_mechanism_and_back_keeps_nothing_of_the_one_before(host):
+    host.run("sh", "-ec", START, "sh", "/dev/null")
+    host.run("ovs-vsctl", "add-br", "br-mine", "--", "set", "Bridge", "br-mine", "datapath_type=netdev", "external_ids:whose=mine")
+    host.run("nft", "add table inet mine")
+    cloud = Cloud()
+    one, two = cloud.instance(1), cloud.instance(2)
+    tap = one[1]
+    assert isinstance(tap, TapState)
+    filtered = FilterState(tap.port_id, cloud.id, tap.mac_address, (Source(tap.mac_address, "10.7.0.11"),))
+    host.server.put(*cloud.dhcp(), one[0], msgspec.structs.replace(tap, filtered=True), one[2], *two, filtered)
+
+    def has() -> tuple[set[str], set[str], set[str]]:
+        """Bridges of Open vSwitch, those of Linux, tables of nftables."""
+        bridges = host.run("ip", "-br", "link", "show", "type", "bridge").splitlines()
+        tables = host.run("nft", "list", "tables").splitlines()
+        return set(host.run("ovs-vsctl", "list-br").split()), {line.split()[0] for line in bridges}, set(tables)
+
+    mine, ours = {"table inet mine"}, {"table bridge naru", "table inet naru"}
+    expected = {
+        "openvswitch": ({"br-mine", "br-int", "br-tun"}, set(), mine),
+        "linuxbridge": ({"br-mine"}, {bridge_name(cloud.id)}, mine | ours),
+    }
+    for mechanism in ("openvswitch", "linuxbridge", "openvswitch"):
+        host.configure(mechanism=f'"{mechanism}"', ovs_datapath_type='"netdev"')
+        host.start()
+        eventually(lambda mechanism=mechanism: has() == expected[mechanism], 20)
+        eventually(lambda: "10.7.0.11/24" in host.run("ip", "-n", one[0].netns, "address"), 15)  # its filter lets DHCP through
+        ping = ("ip", "netns", "exec", two[0].netns, "ping", "-c1", "-W1", "10.7.0.2")
+        eventually(lambda ping=ping: " 0% packet loss" in host.run(*ping, check=False), 15)
+        host.end(signal.SIGTERM)
+    assert host.run("ovs-vsctl", "get", "Bridge", "br-mine", "external_ids:whose").strip() == "mine"
 
 
 def test_a_server_that_forgot_the_host_is_told_everything_again(host):

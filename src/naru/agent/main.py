@@ -20,7 +20,7 @@ from naru.agent.instances import SCRIPT, WAKE, Instances, keep_script
 from naru.agent.machines import Machines
 from naru.agent.reconcile import Pass, Reconciler, without_routers
 from naru.agent.report import Ledger
-from naru.agent.start import StartError, describe_host, filters_packets, find_local_address, make_switch, only_agent
+from naru.agent.start import StartError, describe_host, filters_packets, find_leftovers, find_local_address, make_switch, only_agent
 from naru.agent.wake import Wake, Why
 from naru.drivers.advertise import Advertisers
 from naru.drivers.base import Driver, ToolError
@@ -59,7 +59,17 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
         shaping: list[Driver] = [Qos(description.qos_rule_types)] if description.qos_rule_types else []
         metadata = Metadata(run_dir, agent.nova_metadata_url, agent.metadata_proxy_shared_secret)
         # Filters first: a tap comes into its filter.
-        drivers: list[Driver] = [*firewall, switch, *shaping, Routers(run_dir), Advertisers(run_dir), Dnsmasq(run_dir), metadata, instances]
+        drivers: list[Driver] = [
+            *find_leftovers(agent),
+            *firewall,
+            switch,
+            *shaping,
+            Routers(run_dir),
+            Advertisers(run_dir),
+            Dnsmasq(run_dir),
+            metadata,
+            instances,
+        ]
         wake = Wake(run_dir / WAKE)
         try:
             log.info("agent started", host=host, server=server, tunnel_address=tunnel_address)

@@ -13,9 +13,12 @@ from urllib.parse import urlsplit
 from naru import __version__
 from naru.agent.machines import QEMU
 from naru.drivers.base import Driver
+from naru.drivers.leftovers import Leftovers
 from naru.drivers.linuxbridge import LinuxBridge
-from naru.drivers.ovs import INTEGRATION, OpenVswitch
-from naru.drivers.qos import probe_rule_types
+from naru.drivers.nft import Nft
+from naru.drivers.ovs import INTEGRATION, OpenVswitch, left_behind
+from naru.drivers.qos import Qos, probe_rule_types
+from naru.drivers.tools import run_actions
 from naru.model.hoststate import TUNNEL_TYPES, HostDescription
 from naru.settings import Agent
 
@@ -115,6 +118,20 @@ def make_switch(settings: Agent, run_dir: Path, tunnel_address: str | None) -> D
         filters, datapath_type = filters_packets(settings), settings.ovs_datapath_type
         return OpenVswitch(run_dir, settings.bridge_mappings, tunnel_address, datapath_type, filters=filters)
     return LinuxBridge(run_dir, settings.physical_interface_mappings, tunnel_address)
+
+
+def find_leftovers(settings: Agent) -> list[Driver]:
+    """For what this host had before its settings changed."""
+    nft, is_switch = Nft(), settings.mechanism == "openvswitch"
+    found: list[Driver] = []
+    if is_switch or not filters_packets(settings):
+        found.append(Leftovers("nftables", nft.read, nft.apply))
+    if is_switch:
+        qos = Qos(("bandwidth_limit", "dscp_marking"))
+        found.append(Leftovers("limits", qos.read, qos.apply))
+    else:
+        found.append(Leftovers("openvswitch", left_behind, run_actions))
+    return found
 
 
 def _has_vlan_devices() -> bool:

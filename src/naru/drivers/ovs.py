@@ -170,6 +170,18 @@ class OpenVswitch:
         return ovsdb.pids()
 
 
+def left_behind() -> dict[str, Fact]:
+    """What is ours in a switch that this host no longer uses. Raises ToolError where nobody answers."""
+    if not ovsdb.is_there():
+        return {}
+    switch = ovsdb.read_switch()
+    marks = [mark for ids in switch.external_ids for mark in ids if mark in (MARK, ADOPTED)]
+    if not marks and not _remembered(switch):
+        return {}
+    facts = sorted(_read_switch(switch, []), key=lambda fact: MAKING_ORDER.index(type(fact)))
+    return {fact.name: fact for fact in facts}
+
+
 def choose_vlans(networks: Iterable[str], switch: ovsdb.Switch) -> dict[str, int]:
     """A local VLAN for each network: the one that br-int remembers, else the lowest that nobody in br-int uses."""
     remembered = _remembered(switch)

@@ -48,6 +48,11 @@ class Switch(msgspec.Struct, frozen=True):
     bridges: dict[str, Bridge]
     ports: list[Port]
 
+    @property
+    def external_ids(self) -> list[dict[str, str]]:
+        """Of all bridges and ports."""
+        return [*(bridge.external_ids for bridge in self.bridges.values()), *(port.external_ids for port in self.ports)]
+
 
 def read_switch() -> Switch:
     """Raises ToolError where there is no database."""
@@ -104,6 +109,11 @@ def _optional(value: Any) -> str:
 
 def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def is_there() -> bool:
+    """Whether the database runs, or did until it was killed."""
+    return (RUN_DIR / "db.sock").exists()
 
 
 def pids() -> list[int]:
