@@ -74,7 +74,10 @@ def act(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noq
     host = HOSTS[place % 3]
     match action:
         case "network":
-            cloud.subnet(cloud.network(f"n{len(networks)}"), f"10.{len(networks)}.0.0/29")
+            made = cloud.network(f"n{len(networks)}")
+            cloud.subnet(made, f"10.{len(networks)}.0.0/29")
+            if mode := {5: "slaac", 6: "dhcpv6-stateful"}.get(number % 7):
+                cloud.subnet(made, f"fd00:{len(networks)}::/64", ipv6_ra_mode=mode, ipv6_address_mode=mode)
         case "segments":
             vlans = (ProviderSegment("vlan", "physnet2", 200 + len(networks)), ProviderSegment("vxlan", None, 200 + len(networks)))
             cloud.subnet(cloud.network(f"n{len(networks)}", segments=vlans), f"10.{len(networks)}.0.0/29")

@@ -166,6 +166,17 @@ def test_an_ipv6_port_waits_for_a_lease_only_where_it_gets_one(cloud):
         assert (now_of(cloud, port).status == "DOWN") is waits, mode
 
 
+def test_a_port_waits_for_no_lease_once_dhcp_is_off(cloud):
+    cloud.host("compute01", "172.18.0.31")
+    network = cloud.network()
+    subnet = cloud.subnet(network)
+    port = cloud.port(network, binding_host_id="compute01")
+    cloud.report("compute01", ok=(f"tap/{port.id}",))
+    for enabled, status in ((False, "ACTIVE"), (True, "DOWN")):
+        cloud.run(update_subnet(cloud.view, ADMIN, subnet.id, {"enable_dhcp": enabled}, CLOUD))
+        assert now_of(cloud, port).status == status
+
+
 # -- what a server is told
 
 

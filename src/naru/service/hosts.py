@@ -15,7 +15,8 @@ from naru.model.view import View
 from naru.service.binding import agent_of
 from naru.service.dhcp import ensure_all_dhcp_servers, servers_of
 from naru.service.policy import Cloud, fetch_own
-from naru.service.ports import bind_anew, leased_by, port_status
+from naru.service.ports import bind_anew
+from naru.service.provisioning import leased_by, port_status
 from naru.service.qos import settle_qos
 from naru.service.router_hosts import ensure_router_hosts, settle_routing
 

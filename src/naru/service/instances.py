@@ -21,7 +21,8 @@ from naru.service.holds import Taken
 from naru.service.keypairs import find_keypair
 from naru.service.picks import Choice, choose_networks, pick_of, within_quota
 from naru.service.policy import Cloud, fetch, fetch_own
-from naru.service.ports import check_unused, create_port, create_port_of, remove_port, unwired, update_port
+from naru.service.ports import check_unused, create_port, create_port_of, remove_port, update_port
+from naru.service.provisioning import unwired
 from naru.service.security import groups_named
 from naru.service.segments import open_segments, segment_of
 from naru.service.topology import ensure_network

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from naru.model.errors import Conflict, Forbidden
 from naru.model.identity import Caller, Read
-from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove
+from naru.model.resources import DHCP_OWNER, Changes, Network, Port, new_id, put, remove
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import (
@@ -19,13 +19,14 @@ from naru.service.addressing import (
     take_wanted,
     with_automatic,
 )
-from naru.service.dhcp import ensure_dhcp_servers, is_unserved, servers_of
+from naru.service.dhcp import ensure_dhcp_servers, is_unserved
 from naru.service.growth import choose_or_grow
 from naru.service.holds import Taken, count_held, forget_pick, release_addresses, take_placements, wake_addresses
 from naru.service.logs import forget_logs
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader, reader_of_new, refused
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
+from naru.service.provisioning import port_status, unwired
 from naru.service.qos import check_policy, policy_of_new_port, with_enforcement
 from naru.service.router_ports import check_addresses, check_deletable, follow_addresses, let_go
 from naru.service.segments import check_host, ip_allocation, is_carried
@@ -169,31 +170,6 @@ def check_unused(port: Port) -> None:
             f"Port already has an attached device {port.device_id}."
         )
         raise Conflict(message, "PortInUse")
-
-
-def port_status(view: View, port: Port) -> str:
-    """ACTIVE only when L2 is wired and, where DHCP gives it addresses, a server has loaded them."""
-    is_ready = port.device_owner.startswith("network:") or not needs_lease(view, port) or has_lease(view, port)
-    return "ACTIVE" if port.admin_state_up and "L2" in port.provisioned and is_ready else "DOWN"
-
-
-def unwired(port: Port) -> Port:
-    """The port while no host has wired it (yet). Its reservation stands where it stood: the host that serves DHCP is another's affair."""
-    return replace(port, provisioned=tuple(part for part in port.provisioned if part != "L2"))
-
-
-def needs_lease(view: View, port: Port) -> bool:
-    subnets = (view.get(Subnet, ip.subnet_id) for ip in port.fixed_ips)
-    return any(subnet is not None and subnet.leases for subnet in subnets)
-
-
-def has_lease(view: View, port: Port) -> bool:
-    return any(leased_by(server.binding_host_id) in port.provisioned for server in servers_of(view, port))
-
-
-def leased_by(host: str) -> str:
-    """The part of a port that the DHCP server on a host provisions."""
-    return f"DHCP@{host}"
 
 
 def bind_anew(view: View, port: Port) -> Changes[None]:

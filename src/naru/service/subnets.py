@@ -18,6 +18,7 @@ from naru.service.addressing import automatic_addresses, check_not_held, is_auto
 from naru.service.dhcp import ensure_dhcp_servers
 from naru.service.networks import check_mtu
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader_of_new, refused
+from naru.service.provisioning import follow_dhcp
 from naru.service.router_ports import check_gateway_change
 from naru.service.segments import MAX_HOST_ROUTES, check_changed_subnet, check_new_subnet, follow_peers
 from naru.service.subnetpools import check_affinity, with_prefix
@@ -69,6 +70,8 @@ def update_subnet(view: View, caller: Caller, id: str, given: dict[str, Any], cl
     if (changed.gateway_ip, changed.segment_id) != (subnet.gateway_ip, subnet.segment_id):
         yield from follow_peers(view, subnet.network_id, subnet)
     yield from ensure_dhcp_servers(view, subnet.network_id, cloud)
+    if changed.leases != subnet.leases:
+        yield from follow_dhcp(view, id)
     return changed
 
 
