@@ -103,7 +103,7 @@ class _Explained(command.ShowOne):
 class CreateNetworkPick(_Explained):
     """Let the scheduler choose networks, and hold an address there for each port to come.
 
-    Without a pool or a purpose: of the project's default pool, else of all networks that it may use.
+    Without a pool or a purpose: of the project's default pool or networks, where it has none of all that it may use.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
