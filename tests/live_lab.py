@@ -125,7 +125,7 @@ class LiveLab:
         return words, environment
 
     def start(self, name: str, words: list[str], environment: dict[str, str]) -> None:
-        host = name.removeprefix("agent-")
+        host = "controller01" if name == "server" else name.removeprefix("agent-")
         with (self.state_dir / "logs" / f"{name}.log").open("a") as log:
             self.programs[name] = subprocess.Popen([*self.enter(host), *words], env=environment, stdout=log, stderr=subprocess.STDOUT)
 
