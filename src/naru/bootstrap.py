@@ -31,7 +31,7 @@ from naru.api.metrics import PickOutcomes, metrics_routes
 from naru.api.network import network_routes
 from naru.api.public import public_routes
 from naru.api.rules import rule_names
-from naru.api.serve import listen, serve, tls_context
+from naru.api.serve import listen, pin, serve, tls_context
 from naru.clouds import keep_clouds, reachable, require_loopback
 from naru.feed.publish import Publisher
 from naru.integrations.keystone import http_client, open_keystone
@@ -309,7 +309,7 @@ def run_all(settings: Settings, on_ready: Callable[[], None], *, dataplane: bool
         url = f"{settings.scheme}://{reachable(settings.bind)}"
         async with asyncio.TaskGroup() as halves:
             halves.create_task(server.run(stop, on_ready))
-            halves.create_task(run_agent(socket.gethostname(), url, server.agent_token, settings, stop))
+            halves.create_task(run_agent(socket.gethostname(), url, server.agent_token, settings, stop, trusted=pin(settings.tls_cert)))
 
     uvloop.run(run())
 

@@ -12,10 +12,11 @@ import msgspec
 import pytest
 
 from naru.agent.enrol import own_secret
+from naru.agent.main import trust
 from naru.feed.subscribe import Feed
 from naru.model.hoststate import HostDescription, HostReport
 from naru.testing import eventually
-from serving import Serving
+from serving import Serving, certify
 
 DESCRIPTION = HostDescription("linuxbridge", (), "172.18.0.31")
 
@@ -42,7 +43,13 @@ def follow(server: Serving, host: str, memory: Path, ticket: str = "", cafile: s
 
     async def run() -> list[str]:
         feed = Feed(
-            server.url, own_secret(memory / f"{host}.credential"), host, DESCRIPTION, saved=memory / "s", ticket=ticket, cafile=cafile
+            server.url,
+            own_secret(memory / f"{host}.credential"),
+            host,
+            DESCRIPTION,
+            saved=memory / "s",
+            ticket=ticket,
+            trusted=trust(cafile),
         )
         running = asyncio.ensure_future(feed.run())
         try:
@@ -116,15 +123,7 @@ def test_what_enrols_hosts_needs_the_servers_own_token_and_sound_names(server):
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a CA of our own, `ca.pem`, and a certificate of it for 127.0.0.1: `server.pem`, `server.key`."""
-    folder = tmp_path_factory.mktemp("certificates")
-    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    for name, more in {
-        "ca": ["-subj", "/CN=our CA", "-addext", "keyUsage=critical,keyCertSign"],
-        "server": ["-subj", "/CN=naru", "-addext", "subjectAltName=IP:127.0.0.1", "-CA", "ca.pem", "-CAkey", "ca.key"],
-    }.items():
-        subprocess.run([*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", *more], cwd=folder, check=True, capture_output=True)
-    return folder
+    return certify(tmp_path_factory.mktemp("certificates"), "IP:127.0.0.1")
 
 
 @pytest.mark.needs("openssl")

@@ -15,6 +15,7 @@ import naru
 from agent_host import Cloud, Host, child_of, leased, settled
 from naru.model.hoststate import bridge_name
 from naru.testing import eventually
+from serving import certify
 
 UNIT = Path(__file__).parents[2] / "packaging/systemd/naru-agent.service"
 
@@ -107,3 +108,18 @@ def test_an_agent_enrols_and_is_refused_when_it_is_revoked(host, tmp_path):
     finally:
         os.kill(child_of(server.pid), signal.SIGTERM)
         server.wait(20)
+
+
+@pytest.mark.needs("openssl")
+def test_both_halves_in_one_process_speak_tls_whatever_name_the_certificate_has(host, tmp_path):
+    certify(tmp_path, "DNS:controller.example.org")
+    environment = {"NARU_TLS_CERT": f"{tmp_path}/server.pem", "NARU_TLS_KEY": f"{tmp_path}/server.key"}
+    with (tmp_path / "up.log").open("w") as log:
+        command = [*host.enter, sys.executable, "-m", "naru", "up", "--state-dir", str(tmp_path / "up")]
+        both = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+    try:
+        eventually(lambda: "in sync with the server" in (tmp_path / "up.log").read_text(), 30)
+        assert "naru is ready at https://127.0.0.1:9696" in (tmp_path / "up.log").read_text()
+    finally:
+        os.kill(child_of(both.pid), signal.SIGTERM)
+        both.wait(20)

@@ -79,6 +79,13 @@ def test_a_server_and_an_open_vswitch_host_become_one_file(imported) -> None:
 bind_host = 10.0.0.30
 transport_url = rabbit://openstack:hush@controller
 dns_domain = example.org.
+notify_nova_on_port_status_changes = yes
+[ssl]
+cert_file = /etc/neutron/server.pem
+key_file = /etc/neutron/server.key
+[nova]
+endpoint_override = http://controller:8774/v2.1
+password = hush
 [keystone_authtoken]
 auth_url = http://controller:5000
 username = neutron
@@ -104,6 +111,8 @@ l2_population = false
         metadata_agent="[DEFAULT]\nnova_metadata_ip = controller\nmetadata_proxy_shared_secret = hush\n",
     )
     assert document["bind"] == "10.0.0.30:9696"
+    assert (document["tls_cert"], document["tls_key"]) == ("/etc/neutron/server.pem", "/etc/neutron/server.key")
+    assert document["nova"] == {"events": True, "endpoint": "http://controller:8774/v2.1"}
     assert document["auth"] == "keystone"
     assert document["keystone"] == {"auth_url": "http://controller:5000", "username": "neutron", "password": "two words"}
     assert document["quota"] == {"port": -1}
@@ -117,7 +126,7 @@ l2_population = false
     }
     left = text.partition("# Not taken over:\n")[2]
     assert {line.split("]")[1].split("=")[0].strip() for line in left.splitlines()} == {
-        "transport_url", "connection", "my_ip", "tunnel_types", "l2_population",
+        "password", "transport_url", "connection", "my_ip", "tunnel_types", "l2_population",
     }  # fmt: skip
     assert "Naru does as if it were true" in left
     assert "hush" not in left, "a comment is no place for a secret"

@@ -8,6 +8,7 @@ while a pass ran is taken together by the next.
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections import Counter
 from pathlib import Path
@@ -43,15 +44,20 @@ LAST_REPORT_S = 2.0  # at the end
 log = structlog.get_logger()
 
 
-async def run_agent(host: str, server: str, token: str, settings: Settings, stop: asyncio.Event) -> None:
-    """Run until `stop` is set. Raises StartError, before anything is changed, if another agent runs here."""
+async def run_agent(
+    host: str, server: str, token: str, settings: Settings, stop: asyncio.Event, *, trusted: ssl.SSLContext | None = None
+) -> None:
+    """Run until `stop` is set. `trusted` goes before the settings' cafile.
+
+    Raises StartError, before anything is changed, if another agent runs here, or the host's credential or cafile cannot be used.
+    """
     run_dir, memory, agent = Path(settings.agent.run_dir), Path(settings.state_dir) / "agent", settings.agent
     tunnel_address = agent.local_ip or await _find_local_address(server, stop)
     if stop.is_set():
         return
     with only_agent(run_dir):
         description = describe_host(agent, tunnel_address)
-        feed = open_feed(host, server, token, description, memory, agent.cafile)
+        feed = open_feed(host, server, token, description, memory, trusted or trust(agent.cafile))
         machines = Machines(run_dir, Path(agent.guest_dir), agent.qemu_accelerator)
         instances = Instances(run_dir, _keep_script(memory), machines)
         firewall: list[Driver] = [Nft()] if agent.mechanism == "linuxbridge" and filters_packets(agent) else []
@@ -80,14 +86,19 @@ async def run_agent(host: str, server: str, token: str, settings: Settings, stop
             await feed.close()
 
 
-def open_feed(host: str, server: str, token: str, description: HostDescription, memory: Path, cafile: str) -> Feed:
+def trust(cafile: str) -> ssl.SSLContext | None:
+    """None: what the system trusts. Raises StartError."""
+    try:
+        return ssl.create_default_context(cafile=cafile) if cafile else None
+    except OSError as error:
+        raise StartError(f"cannot use [agent] cafile {cafile}: {error}") from error
+
+
+def open_feed(host: str, server: str, token: str, description: HostDescription, memory: Path, trusted: ssl.SSLContext | None) -> Feed:
     """With a one-time token the host shows a credential of its own. Raises StartError."""
     ticket = token if token.startswith(ONCE) else ""
     shown = own_secret(memory / f"{host}.credential") if ticket else token
-    try:
-        return Feed(server, shown, host, description, saved=memory / f"{host}.json", ticket=ticket, cafile=cafile)
-    except OSError as error:
-        raise StartError(f"cannot use [agent] cafile {cafile}: {error}") from error
+    return Feed(server, shown, host, description, saved=memory / f"{host}.json", ticket=ticket, trusted=trusted)
 
 
 def _keep_script(memory: Path) -> Path:

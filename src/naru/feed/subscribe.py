@@ -44,18 +44,25 @@ class Feed:
 
     `state`, `revision` and `in_sync` are for reading; `on_change` is called when frames have changed the state or made it
     complete, `on_register` when the server has forgotten whatever it knew of this host. `ticket` is a one-time token that
-    makes `token` this host's; `cafile` names the authorities to trust, "": those of the system. Raises OSError for one that cannot be used.
+    makes `token` this host's; `trusted` says which certificates are the server's, None: what the system trusts.
     """
 
     def __init__(
-        self, server: str, token: str, host: str, description: HostDescription, *, saved: Path, ticket: str = "", cafile: str = ""
+        self,
+        server: str,
+        token: str,
+        host: str,
+        description: HostDescription,
+        *,
+        saved: Path,
+        ticket: str = "",
+        trusted: ssl.SSLContext | None = None,
     ) -> None:
-        trusted: ssl.SSLContext | bool = server.startswith("https:")  # loading the certificates of all authorities costs 8 MB
         self._client = httpx.AsyncClient(
             base_url=server,
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(ANSWER_S),
-            verify=ssl.create_default_context(cafile=cafile) if cafile else trusted,
+            verify=trusted or server.startswith("https:"),  # loading the certificates of all authorities costs 8 MB
         )
         self._url = f"/agent/v1/hosts/{host}"
         self._host = host

@@ -81,7 +81,11 @@ class Row(NamedTuple):
 
 ROWS = (
     Row("bind", ("default/bind_host", "default/bind_port"), _listening),
+    Row("tls_cert", ("ssl/cert_file",)),
+    Row("tls_key", ("ssl/key_file",)),
     Row("auth", ("keystone_authtoken/auth_url",), lambda _: "keystone"),
+    Row("nova.events", ("default/notify_nova_on_port_status_changes",), _boolean),
+    Row("nova.endpoint", ("nova/endpoint_override",)),
     Row("agent_down_time_s", ("default/agent_down_time",), float),
     Row("max_body_bytes", ("oslo_middleware/max_request_body_size",), int),
     Row("policy_file", ("oslo_policy/policy_file",)),
@@ -129,6 +133,8 @@ ROWS = (
 RENAMED = {
     "default/nova_metadata_ip": "default/nova_metadata_host",
     "default/quota_items": "quotas/quota_items",
+    "default/ssl_cert_file": "ssl/cert_file",
+    "default/ssl_key_file": "ssl/key_file",
     "default/dhcp_domain": "default/dns_domain",
     "default/policy_file": "oslo_policy/policy_file",
     "default/max_request_body_size": "oslo_middleware/max_request_body_size",
@@ -151,12 +157,17 @@ REASONS = {
     "default/interface_driver": "the mechanism makes the devices",
     "default/dhcp_driver": "dnsmasq serves DHCP",
     "default/service_plugins": "what the API offers does not have to be switched on",
+    "default/use_ssl": "with tls_cert and tls_key it is on",
     "default/transport_url": "server and agents speak HTTP: no message broker",
     "linux_bridge/bridge_mappings": "Naru makes its bridges itself, and leaves those of others alone",
     "ml2/extension_drivers": "what the API offers does not have to be switched on",
     "ml2/mechanism_drivers": "beside linuxbridge and openvswitch Naru has none to choose; l2population is always there",
     "ml2/type_drivers": "every type is there; tenant_network_types, flat and vlan say what may be used",
     "ml2_type_geneve/vni_ranges": "Geneve ids without a wish come from a network segment range, made through the API",
+    **{
+        f"nova/{name}": "Nova is told by the account of [keystone]"
+        for name in ("auth_url", "username", "password", "project_name", "region_name", "user_domain_name", "project_domain_name")
+    },
     "vxlan/vxlan_group": "Naru floods to each host that has ports, by unicast",
 }
 
