@@ -168,6 +168,27 @@ def test_a_bound_parent_keeps_its_trunk(serving, admin):
         assert admin.request("DELETE", f"/trunks/{trunk['id']}").status_code == 204
 
 
+def test_a_sub_port_is_bound_where_its_parent_is_or_says_why_it_cannot_be(serving, admin):
+    parent, below = admin.port(admin.network()), admin.port(admin.network())
+    trunk = admin.trunk(parent, behind(below, 7))
+
+    def said():
+        port = admin.show("ports", below["id"])
+        return port["device_owner"], port["binding:host_id"], port["binding:vif_type"], port["binding:vif_details"].get("reason", "")
+
+    with FakeHost(serving, "compute1"):
+        admin.update("ports", parent["id"], **{"binding:host_id": "compute1"})
+        reason = "host compute1 does not tag for trunks: those with Open vSwitch do"
+        assert said() == ("trunk:subport", "compute1", "binding_failed", reason)
+        assert admin.request("GET", f"/trunks/{trunk['id']}").json()["trunk"]["status"] == "DOWN"
+        admin.act(trunk, "remove_subports", {"port_id": below["id"]})
+        assert said() == ("", "", "unbound", "")
+        admin.act(trunk, "add_subports", behind(below, 8))
+        assert said()[:3] == ("trunk:subport", "compute1", "binding_failed")
+        admin.update("ports", parent["id"], **{"binding:host_id": None})
+        assert said() == ("", "", "unbound", "")
+
+
 def test_trunks_of_others_are_not_there(admin, demo, ports):
     theirs = admin.trunk(admin.port(admin.network()))
     assert demo.refused("GET", f"/trunks/{theirs['id']}")[:2] == (404, "TrunkNotFound")

@@ -3,11 +3,16 @@
 import pytest
 from msgspec.structs import replace
 
+from naru.compile.host import compile_host
+from naru.model.compute import Server
 from naru.model.errors import Conflict
-from naru.model.resources import Network, put
+from naru.model.hoststate import HostDescription
+from naru.model.resources import Network, Port, put
 from naru.model.trunks import SubPort, Trunk, sub_port_list
+from naru.service.hosts import register_host
+from naru.service.ports import update_port
 from naru.service.trunks import add_subports, create_trunk
-from planning import ADMIN, CLOUD, PlainCloud
+from planning import ADMIN, CLOUD, NOW, PlainCloud
 
 ID = "11111111-2222-4333-8444-555555555555"
 
@@ -38,6 +43,31 @@ def test_a_tag_is_inherited_from_the_ports_network(cloud):
     with pytest.raises(Conflict) as refused:
         cloud.run(add_subports(cloud.view, ADMIN, trunk.id, body, CLOUD))
     assert refused.value.type == "DuplicateSubPort"
+
+
+def test_a_trunk_is_active_while_all_its_ports_are_wired_and_a_hypervisors_is_refused(cloud):
+    cloud.run(register_host(cloud.view, "compute01", HostDescription("openvswitch", tunnel_address="172.18.0.31"), NOW, CLOUD))
+    cloud.run(put_server(cloud))
+    for device, is_own in (("s1", True), ("of-nova", False)):
+        parent, below = cloud.port(cloud.network()), cloud.port(cloud.network())
+        trunk = trunk_on(cloud, parent, SubPort(below.id, "vlan", 7))
+        plugged = {"binding_host_id": "compute01", "device_id": device, "device_owner": "compute:nova"}
+        cloud.run(update_port(cloud.view, ADMIN, parent.id, plugged, CLOUD))
+        details = cloud.view.get(Port, below.id).binding_vif_details
+        assert ("is plugged by a hypervisor" in details.get("reason", "")) is not is_own
+        cloud.report("compute01", ok=(f"tap/{parent.id}",))
+        assert cloud.view.get(Trunk, trunk.id).status == "DOWN"
+        if is_own:
+            (tap,) = (value for value in compile_host(cloud.view, "compute01").values() if value.key == f"tap/{below.id}")
+            assert (tap.parent, tap.vlan) == (parent.id, 7)
+            cloud.report("compute01", ok=(f"tap/{below.id}",))
+            assert cloud.view.get(Trunk, trunk.id).status == "ACTIVE"
+            cloud.report("compute01", failed={f"tap/{below.id}": "no room"})
+            assert cloud.view.get(Trunk, trunk.id).status == "DOWN"
+
+
+def put_server(cloud):
+    yield put(Server(id="s1", name="web", host="compute01", flavor_id="1", image_id="netns"))
 
 
 def test_two_inherited_tags_must_differ(cloud):

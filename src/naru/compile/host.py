@@ -20,6 +20,7 @@ from naru.model.hoststate import InstanceState, Value, instance_netns, tap_name
 from naru.model.resources import DHCP_OWNER, Change, Network, Port, Subnet, place
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.segments import Segment
+from naru.model.trunks import Trunk
 from naru.model.view import View
 
 
@@ -59,6 +60,9 @@ def affected_hosts(view: View, change: Change) -> set[str]:
             if _told(change.before) != _told(change.after):  # as its metadata
                 ports = (view.get(Port, id) for id in server.interfaces)
                 hosts |= set().union(*(_hosts_on(view, port.network_id) for port in ports if port is not None))
+        case Trunk() as trunk:
+            ports = (view.get(Port, id) for id in (trunk.port_id, *(sub_port.port_id for sub_port in trunk.sub_ports)))
+            hosts |= {port.binding_host_id for port in ports if port is not None}
         case Router() | FloatingIp() | PortForwarding():
             hosts |= hosts_of_routing(view, change)
         case Agent() as agent if _configurations(change.before) != _configurations(change.after):

@@ -16,6 +16,7 @@ from naru.model.provider import ProviderSegment, carried
 from naru.model.resources import DHCP_OWNER, Network, Port, Subnet
 from naru.model.routing import ROUTER_OWNERS
 from naru.model.segments import Segment
+from naru.model.trunks import SUB_PORT_OWNER, Trunk
 from naru.model.view import View
 
 Ends = Mapping[str, tuple[str, str]]  # port id -> namespace and device at the far end of its tap
@@ -74,6 +75,8 @@ def _tap(view: View, domain: Domain, port: Port, ends: Ends) -> TapState:
     netns, device = ends.get(port.id, (None, None))
     if port.device_owner == DHCP_OWNER:
         netns, device = dhcp_netns(domain.id), dhcp_device(port.id)
+    trunk = next(view.find(Trunk, "sub_port_id", port.id), None) if port.device_owner == SUB_PORT_OWNER else None
+    tag = next((one.segmentation_id for one in trunk.sub_ports if one.port_id == port.id), 0) if trunk is not None else 0
     return TapState(
         port_id=port.id,
         network_id=domain.id,
@@ -83,6 +86,8 @@ def _tap(view: View, domain: Domain, port: Port, ends: Ends) -> TapState:
         netns=netns,
         device=device,
         filtered=is_filtered(view, port),
+        parent=trunk.port_id if trunk is not None else None,
+        vlan=tag,
     )
 
 

@@ -3,6 +3,9 @@
     instance --veth-- tap [tag 7]  br-int  int-br-ex.200 [tag 7] ==patch== phy-br-ex.200 [tag 200]  br-ex -- device
                                            patch-tun [trunk]     ==patch== patch-int  br-tun  tun-vxlan, tun-geneve
 
+A trunk has a bridge of its own, `tbr-<parent>`: the parent's tap carries tags there, and each port of the trunk is a pair of patch ports
+to br-int.
+
 A segment is a pair of patch ports between br-int and the operator's bridge of `bridge_mappings`: access ports on both sides, so that the
 switch itself changes the tags, each of the segments of a network has its own, and no flow is needed. All that lead elsewhere are
 `protected`: what comes in by one segment or tunnel never leaves by another. Flows of br-int only filter (openflow.py).
@@ -36,7 +39,7 @@ from naru.drivers.switch import (
     spelled,
 )
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState, tap_name
+from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState, tap_name, trunk_bridge
 
 INTEGRATION, TUNNELS = "br-int", "br-tun"
 VLANS = range(1, 4095)  # IEEE 802.1Q reserves 0 and 4095
@@ -93,8 +96,9 @@ class OpenVswitch:
             yield LocalVlan(network.key, INTEGRATION, network.network_id, vlans[network.network_id])
             for segment in network.segments:
                 yield from self._want_segment(network, segment, vlans[network.network_id])
-        for tap in taps:
-            yield self._want_port(tap, vlans.get(tap.network_id))
+        parents = {tap.parent for tap in taps if tap.parent is not None}
+        for tap in sorted(taps, key=lambda tap: tap.parent is not None):  # parents first: their bridges
+            yield from self._want_ports(tap, vlans.get(tap.network_id), is_parent=tap.port_id in parents)
         for network in networks.values():
             yield from _want_tunnel_flows(network, peers.get(network.network_id, []), vlans)
 
@@ -149,12 +153,20 @@ class OpenVswitch:
         yield SwitchPort(network.key, INTEGRATION, here, tag=vlan, protected=True, type="patch", options=f"peer={there}")
         yield SwitchPort(network.key, bridge, there, tag=segment.segmentation_id, type="patch", options=f"peer={here}")
 
-    def _want_port(self, tap: TapState, vlan: int | None) -> Fact:
+    def _want_ports(self, tap: TapState, vlan: int | None, *, is_parent: bool) -> Iterator[Fact]:
         tag = DEAD_VLAN if tap.filtered and self._filters else vlan
-        if tap.netns is None:
-            return PluggedPort(tap.key, tap.port_id, tag, tap.admin_state_up, tap.mtu_bytes)
         ids = spelled({"attached-mac": tap.mac_address, "iface-id": tap.port_id, "iface-status": "active"})
-        return SwitchPort(tap.key, INTEGRATION, tap_name(tap.port_id), tag=tag, iface=ids)
+        if tap.parent is not None:
+            yield from _want_patch(tap, trunk_bridge(tap.parent), ("spt", tap.vlan), ("spi", tag))
+        elif tap.netns is None:
+            yield PluggedPort(tap.key, tap.port_id, tag, tap.admin_state_up, tap.mtu_bytes)
+        elif is_parent:
+            bridge = trunk_bridge(tap.port_id)
+            yield SwitchBridge(tap.key, bridge, self._datapath_type, (tap.key,))
+            yield SwitchPort(tap.key, bridge, tap_name(tap.port_id), iface=ids)
+            yield from _want_patch(tap, bridge, ("tpt", 0), ("tpi", tag))
+        else:
+            yield SwitchPort(tap.key, INTEGRATION, tap_name(tap.port_id), tag=tag, iface=ids)
 
     def read(self) -> dict[str, Fact]:
         switch, links = ovsdb.read_switch(), iproute.links()
@@ -224,6 +236,13 @@ def patch_names(bridge: str, vlan: int | None) -> tuple[str, str]:
     return f"int-{end}", f"phy-{end}"
 
 
+def _want_patch(tap: TapState, bridge: str, outer: tuple[str, int], inner: tuple[str, int | None]) -> Iterator[Fact]:
+    """A port of a trunk: from its tag in the trunk's bridge to its network's VLAN in br-int. Named as Neutron names them."""
+    there, here = (f"{prefix}-{tap.port_id[:11]}" for prefix in (outer[0], inner[0]))
+    yield SwitchPort(tap.key, bridge, there, tag=outer[1], type="patch", options=f"peer={here}")
+    yield SwitchPort(tap.key, INTEGRATION, here, tag=inner[1], type="patch", options=f"peer={there}")
+
+
 def _tunnel_port(network_type: str) -> str:
     return f"tun-{network_type}"
 
@@ -285,7 +304,7 @@ def _read_switch(switch: ovsdb.Switch, links: list[iproute.Link]) -> Iterator[Fa
     for bridge in switch.bridges.values():
         datapath_type = bridge.datapath_type or "system"
         yield MappedBridge("", bridge.name, datapath_type)
-        if bridge.name in (INTEGRATION, TUNNELS):
+        if bridge.name in (INTEGRATION, TUNNELS) or (bridge.name.startswith("tbr-") and MARK in bridge.external_ids):
             ours, secure = MARK in bridge.external_ids, bridge.fail_mode == "secure"
             shared = any(port.bridge == bridge.name and MARK not in port.external_ids for port in switch.ports)
             yield SwitchBridge(f"bridge/{bridge.name}", bridge.name, datapath_type, secure=secure, ours=ours, shared=shared)

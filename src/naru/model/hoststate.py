@@ -68,6 +68,8 @@ class TapState(_Value, frozen=True, tag="tap"):
     netns: str | None = None
     device: str | None = None
     filtered: bool = False
+    parent: str | None = None  # of a sub-port of a trunk: it has no device of its own, its frames have the tag `vlan` on that port's
+    vlan: int = 0
 
     @property
     def key(self) -> str:
@@ -466,6 +468,10 @@ def dhcp_netns(network_id: str) -> str:
 
 def dhcp_device(port_id: str) -> str:
     return f"ns-{port_id[:11]}"
+
+
+def trunk_bridge(parent_id: str) -> str:
+    return f"tbr-{parent_id[:11]}"
 
 
 def router_netns(router_id: str) -> str:

@@ -8,6 +8,7 @@ import msgspec
 from naru.model.attributes import Tags, Unconvertible, at_create, boolean, integer, name_text, read_only, settable, shown, uuid_text
 from naru.model.resources import Keys, Resource
 
+SUB_PORT_OWNER = "trunk:subport"  # device_owner of a port behind a parent that is bound
 SEGMENTATION_TYPES = ("vlan", "inherit")
 _MEMBERS = {"port_id", "segmentation_type", "segmentation_id"}
 _vlan_id = integer(1, 4094)  # IEEE 802.1Q

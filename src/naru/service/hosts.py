@@ -19,6 +19,7 @@ from naru.service.ports import bind_anew
 from naru.service.provisioning import leased_by, port_status
 from naru.service.qos import settle_qos
 from naru.service.router_hosts import ensure_router_hosts, settle_routing
+from naru.service.sub_ports import show_trunk_status
 
 _HEARTBEAT_KEPT_S = 10  # a newer heartbeat than this is not worth a write
 
@@ -120,6 +121,7 @@ def _settle(view: View, host: str, key: str, *, achieved: bool) -> Changes[None]
     if provisioned != port.provisioned:
         changed = replace(port, provisioned=provisioned)
         yield put(replace(changed, status=port_status(view, changed)))
+        yield from show_trunk_status(view, changed)
 
 
 def _servers(view: View, port: Port) -> set[str]:

@@ -25,6 +25,7 @@ from naru.service.ports import check_unused, create_port, create_port_of, remove
 from naru.service.provisioning import unwired
 from naru.service.security import groups_named
 from naru.service.segments import open_segments, segment_of
+from naru.service.sub_ports import follow_parent
 from naru.service.topology import ensure_network
 
 AVAILABILITY_ZONE = "nova"  # the only one
@@ -288,6 +289,7 @@ def _detach(view: View, server: Server, port: Port, cloud: Cloud) -> Changes[Non
         return
     free = replace(port, device_id="", device_owner="", binding_host_id="", binding_vif_type="unbound", binding_vif_details={})
     yield put(replace(unwired(free), status="DOWN"))
+    yield from follow_parent(view, free)
 
 
 def _network_of(view: View, caller: Caller, nic: WantedNic) -> Network:

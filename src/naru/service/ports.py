@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from naru.model.errors import Conflict, Forbidden
 from naru.model.identity import Caller, Read
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, new_id, put, remove
+from naru.model.trunks import SUB_PORT_OWNER
 from naru.model.view import View
 from naru.service import binding
 from naru.service.addressing import (
@@ -30,6 +31,7 @@ from naru.service.provisioning import port_status, unwired
 from naru.service.qos import check_policy, policy_of_new_port, with_enforcement
 from naru.service.router_ports import check_addresses, check_deletable, follow_addresses, let_go
 from naru.service.segments import check_host, ip_allocation, is_carried
+from naru.service.sub_ports import follow_parent, place_anew
 from naru.service.trunks import check_in_no_trunk, follow_mac
 
 
@@ -117,6 +119,8 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     yield put(changed)
     yield from release_addresses(view, port, tuple(ip for ip in port.fixed_ips if ip not in changed.fixed_ips), cloud)
     yield from follow_mac(view, port, changed)
+    if changed.binding_host_id != port.binding_host_id or changed.device_id != port.device_id:
+        yield from follow_parent(view, changed)
     yield from follow_addresses(view, changed)
     return changed
 
@@ -174,6 +178,9 @@ def check_unused(port: Port) -> None:
 
 def bind_anew(view: View, port: Port) -> Changes[None]:
     """After its host said what it can do: a port that could not be bound may be now, and one that was may be plugged otherwise."""
+    if port.device_owner == SUB_PORT_OWNER:
+        yield from place_anew(view, port)
+        return
     network = view.get(Network, port.network_id)
     assert network is not None
     bound = with_enforcement(view, _bound(view, network, unwired(port)))

@@ -1,6 +1,6 @@
 """Trunks: which ports lie behind which, and what the parent shows of them (`trunk_details`).
 
-No host tags or untags for a trunk yet, so a trunk stays DOWN.
+A trunk is ACTIVE while all of its ports are wired.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from naru.model.resources import Changes, Network, Port, attributes, new_id, put
 from naru.model.trunks import SubPort, Trunk, port_id_of, sub_port_list
 from naru.model.view import View
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own
+from naru.service.sub_ports import place_sub_ports, release_sub_port
 
 
 def create_trunk(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Trunk]:
@@ -52,7 +53,10 @@ def add_subports(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -
     """PUT trunks/{id}/add_subports. Raises Conflict for a port or a tag that is taken, and for a trunk that is disabled."""
     trunk = _manageable(view, caller, id, "add_subports")
     added = _checked(view, caller, trunk, _asked(body, sub_port_list))
-    return (yield from _put(view, replace(trunk, sub_ports=(*trunk.sub_ports, *added))))
+    changed = replace(trunk, sub_ports=(*trunk.sub_ports, *added))
+    yield put(changed)
+    yield from place_sub_ports(view, changed)
+    return (yield from _shown(view, changed))
 
 
 def remove_subports(view: View, caller: Caller, id: str, body: Any, cloud: Cloud) -> Changes[dict[str, Any]]:
@@ -64,7 +68,13 @@ def remove_subports(view: View, caller: Caller, id: str, body: Any, cloud: Cloud
         if port_id not in present:
             message = f"SubPort on trunk {id} with parent port {trunk.port_id} could not be found: port {port_id}."
             raise NotFound(message, "SubPortNotFound")
-    return (yield from _put(view, replace(trunk, sub_ports=tuple(one for one in trunk.sub_ports if one.port_id not in gone))))
+    changed = replace(trunk, sub_ports=tuple(one for one in trunk.sub_ports if one.port_id not in gone))
+    yield put(changed)
+    for port in [view.get(Port, id) for id in gone]:
+        if port is not None:
+            yield from release_sub_port(view, port)
+    yield from place_sub_ports(view, changed)
+    return (yield from _shown(view, changed))
 
 
 def show_subports(view: View, caller: Caller, id: str) -> dict[str, Any]:
@@ -79,9 +89,8 @@ def _manageable(view: View, caller: Caller, id: str, action: str) -> Trunk:
     return trunk
 
 
-def _put(view: View, trunk: Trunk) -> Changes[dict[str, Any]]:
+def _shown(view: View, trunk: Trunk) -> Changes[dict[str, Any]]:
     """-> the trunk as these actions answer it: without its word around it."""
-    yield put(trunk)
     yield from _show_on_parent(view, trunk)
     kept = view.get(Trunk, trunk.id) or trunk
     return {item.wire: getattr(kept, item.field) for item in attributes(Trunk).values()}

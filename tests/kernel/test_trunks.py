@@ -1,0 +1,107 @@
+"""Trunks on real hosts with Open vSwitch: what an instance sends with a tag is heard without it on the sub-port's network, and back."""
+
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from live_lab import Instance, live_lab
+from naru.model.compute import IMAGES
+from naru.model.hoststate import trunk_bridge
+from naru.testing import eventually
+
+pytestmark = pytest.mark.needs("root", "ovs-vswitchd", "ethtool")
+
+WITHIN_S = 20
+VLAN = 100
+
+# Ask by ARP, with a tag; print the tag of each answer of the one who was asked. Source: packet(7), linux/if_packet.h (tpacket_auxdata).
+ASK_WITH_TAG = """
+import socket, struct, sys
+mac, address, asked, tag = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+wire.bind(("eth0", 0))
+wire.setsockopt(263, 8, 1)
+wire.settimeout(2)
+own, ip = bytes.fromhex(mac.replace(":", "")), socket.inet_aton(asked)
+arp = struct.pack("!HHBBH6s4s6s4s", 1, 0x800, 6, 4, 1, own, socket.inet_aton(address), bytes(6), ip)
+wire.send(b"\\xff" * 6 + own + struct.pack("!HHH", 0x8100, tag, 0x806) + arp)
+try:
+    while True:
+        frame, told, _, _ = wire.recvmsg(2000, 100)
+        if frame[12:14] == b"\\x81\\x00":
+            tags, body = struct.unpack("!H", frame[14:16])[0], frame[18:]
+        else:
+            status, _, _, _, _, tags, _ = struct.unpack("=IIIHHHH", told[0][2][:20])
+            tags, body = tags if status & 0x10 else 0, frame[14:]
+        if body[6:8] == b"\\x00\\x02" and body[14:18] == ip:
+            print(tags)
+            break
+except TimeoutError:
+    print("no answer")
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """An instance on a trunk: its parent on one network, a sub-port on another, filtered, where an instance of another host is."""
+    config = "[agent]\nreport_interval_s = 0.5\n"
+    with live_lab(tmp_path_factory.mktemp("trunks"), config, mechanism="openvswitch") as lab:
+        made = SimpleNamespace(lab=lab)
+        made.outer, made.inner = (network(lab, number) for number in (1, 2))
+        made.parent, made.sub = (lab.create("port", network_id=each["id"]) for each in (made.outer, made.inner))
+        sub_port = {"port_id": made.sub["id"], "segmentation_type": "vlan", "segmentation_id": VLAN}
+        made.trunk = lab.create("trunk", port_id=made.parent["id"], sub_ports=[sub_port])
+        wanted = {"name": "a", "flavorRef": "1", "imageRef": IMAGES[0].id, "availability_zone": "nova:compute01"}
+        asked = {"server": wanted | {"networks": [{"port": made.parent["id"]}]}}
+        id = lab.ask("POST", "servers", asked, service="compute")["server"]["id"]
+        made.a = Instance(lab, "a", "compute01", id, made.parent)
+        made.b = lab.boot("b", made.inner, "compute02")
+        eventually(lambda: made.a.has_lease() and made.b.has_lease(), 40)
+        yield made
+
+
+def network(lab, number):
+    made = lab.create("network", name=f"net{number}", port_security_enabled=number == 2)
+    lab.create("subnet", network_id=made["id"], ip_version=4, cidr=f"10.{number}.0.0/24")
+    return made
+
+
+def ask(site, tag: int, address: str = "") -> str:
+    address = address or site.sub["fixed_ips"][0]["ip_address"]
+    return site.a.run(sys.executable, "-c", ASK_WITH_TAG, site.sub["mac_address"], address, site.b.address, str(tag)).strip()
+
+
+def test_a_sub_port_is_on_its_network_by_its_tag_and_the_trunk_is_active_while_it_is(site):
+    lab = site.lab
+    eventually(lambda: lab.show("trunk", site.trunk["id"])["status"] == "ACTIVE", WITHIN_S)
+    assert lab.show("port", site.sub["id"])["device_owner"] == "trunk:subport"
+    eventually(lambda: ask(site, VLAN) == str(VLAN), WITHIN_S)
+    assert ask(site, VLAN + 1) == "no answer"
+    assert ask(site, VLAN, address="10.2.0.99") == "no answer"  # the filter of the sub-port: the address is not its own
+    assert site.a.pings("10.1.0.2")  # the parent's own network, without a tag
+
+    again = lab.kill("agent-compute01")
+    written = lab.log("agent-compute01").count(" wired ")
+    lab.start("agent-compute01", *again)
+    eventually(lambda: lab.log("agent-compute01").count("in sync with the server") == 2, WITHIN_S)
+    assert lab.log("agent-compute01").count(" wired ") == written
+    assert ask(site, VLAN) == str(VLAN)
+
+    path = f"/v2.0/trunks/{site.trunk['id']}"
+    lab.ask("PUT", f"{path}/remove_subports", {"sub_ports": [{"port_id": site.sub["id"]}]})
+    eventually(lambda: trunk_bridge(site.parent["id"]) not in lab.run("compute01", "ovs-vsctl", "list-br"), WITHIN_S)
+    eventually(lambda: site.a.pings("10.1.0.2"), WITHIN_S)
+    assert ask(site, VLAN) == "no answer"
+    freed = lab.show("port", site.sub["id"])
+    assert (freed["device_owner"], freed["binding:host_id"], freed["status"]) == ("", "", "DOWN")
+
+    sub_port = {"port_id": site.sub["id"], "segmentation_type": "vlan", "segmentation_id": VLAN + 1}
+    lab.ask("PUT", f"{path}/add_subports", {"sub_ports": [sub_port]})
+    eventually(lambda: ask(site, VLAN + 1) == str(VLAN + 1), WITHIN_S)
+
+    lab.ask("DELETE", f"servers/{site.a.id}", service="compute")
+    eventually(lambda: trunk_bridge(site.parent["id"]) not in lab.run("compute01", "ovs-vsctl", "list-br"), WITHIN_S)
+    assert "spi-" not in lab.run("compute01", "ovs-vsctl", "show")
+    assert lab.show("trunk", site.trunk["id"])["status"] == "DOWN"
