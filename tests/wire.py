@@ -13,6 +13,14 @@ import socket, sys
 made = socket.socket(*map(int, sys.argv[2:5]))
 socket.send_fds(socket.socket(fileno=int(sys.argv[1])), [b"x"], [made.fileno()])
 """
+READ_METADATA_BY_IPV6 = """
+import http.client, socket, sys
+server = http.client.HTTPConnection("metadata", timeout=3)
+server.sock = socket.create_connection(("fe80::a9fe:a9fe%eth0", 80), 3)
+server.request("GET", sys.argv[1])
+answer = server.getresponse()
+print(answer.read().decode() if answer.status == 200 else "", end="")
+"""
 ARP, IPV4, IPV6, VLAN = 0x0806, 0x0800, 0x86DD, 0x8100
 EVERYONE = "ff:ff:ff:ff:ff:ff"
 

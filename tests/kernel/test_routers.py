@@ -14,6 +14,7 @@ import pytest
 from live_lab import World, live_lab
 from naru.model.hoststate import router_netns, tap_name
 from naru.testing import eventually
+from wire import READ_METADATA_BY_IPV6
 
 pytestmark = pytest.mark.needs("root", "nft")
 
@@ -307,19 +308,9 @@ def test_an_instance_without_a_router_reads_its_metadata_from_the_dhcp_server(si
     assert read(site.a, "/latest/user-data") == ""
 
 
-READ_IPV6 = """
-import http.client, socket, sys
-server = http.client.HTTPConnection("metadata", timeout=3)
-server.sock = socket.create_connection(("fe80::a9fe:a9fe%eth0", 80), 3)
-server.request("GET", sys.argv[1])
-answer = server.getresponse()
-print(answer.read().decode() if answer.status == 200 else "", end="")
-"""
-
-
 @pytest.mark.parametrize("place", ["dhcp", "router"])
 def test_an_instance_reads_its_metadata_by_ipv6(site, place):
-    network = site.lab.create("network", name=f"six-{place}", port_security_enabled=False)
+    network = site.lab.create("network", name=f"six-{place}")
     modes = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"} if place == "dhcp" else {"enable_dhcp": False}
     prefix = f"fd00:{6 if place == 'dhcp' else 7}::"
     subnet = site.lab.create("subnet", network_id=network["id"], ip_version=6, cidr=f"{prefix}/64", **modes)
@@ -329,7 +320,7 @@ def test_an_instance_reads_its_metadata_by_ipv6(site, place):
     (port,) = site.lab.find("port", network_id=network["id"], device_owner=owner)
     asked = port["binding:host_id"]
     one = site.lab.boot("one", network, "compute01" if asked != "compute01" else "compute02")
-    read_ipv6 = lambda: one.run(sys.executable, "-c", READ_IPV6, "/latest/meta-data/instance-id", check=False)  # noqa: E731
+    read_ipv6 = lambda: one.run(sys.executable, "-c", READ_METADATA_BY_IPV6, "/latest/meta-data/instance-id", check=False)  # noqa: E731
     eventually(lambda: read_ipv6() == one.id, WITHIN_S)
     site.lab.run(asked, "ip", "link", "del", tap_name(port["id"]))
     eventually(lambda: read_ipv6() == one.id, WITHIN_S)  # of a device that was made anew

@@ -11,6 +11,7 @@ from lab_cloud import Instance, LabCloud
 from naru.lab.openvswitch import BRIDGES, START
 from naru.lab.running import enter
 from naru.testing import eventually
+from wire import READ_METADATA_BY_IPV6
 
 pytestmark = pytest.mark.needs("ovs-vswitchd", "ethtool")
 
@@ -187,6 +188,47 @@ def test_killed_daemons_of_open_vswitch_come_back_to_what_was(lab, instances, da
         other = instances[f"{name[:-1]}{'12'.replace(name[-1], '')}"]
         eventually(lambda one=one, other=other: one.reaches(other, 1), 20)
     assert lab.on("compute01", "ovs-ofctl", "--no-stats", "dump-flows", "br-tun") == before
+
+
+def test_while_open_vswitch_is_down_its_ports_fail_in_words_and_leases_and_instances_go_on(lab, instances):
+    (server,) = lab.call("network", "GET", f"/v2.0/ports?device_owner=network:dhcp&fixed_ips=subnet_id={subnet_of(lab, 'vlan')}")["ports"]
+    one = instances["vlan-1"]
+    downed = {server["binding:host_id"], one.host}
+    tunnels = {host: lab.on(host, "ip", "-4", "-br", "address", "show", "br-tunnel").split()[2] for host in downed}
+    for host in downed:
+        lab.on(host, "sh", "-c", "kill -9 $(cat /run/openvswitch/ovs-vswitchd.pid)")
+    (port,) = lab.call("network", "GET", f"/v2.0/ports?device_id={one.id}")["ports"]
+    status = lambda: lab.call("network", "GET", f"/v2.0/ports/{port['id']}")["port"]["status"]  # noqa: E731
+    eventually(lambda: status() == "DOWN", 20)
+    log = lab.state_dir / f"logs/agent-{one.host}.log"
+    eventually(lambda: "reason='ovs-vswitchd does not answer" in log.read_text(), 20)
+    new = lab.call("network", "POST", "/v2.0/ports", {"port": {"network_id": server["network_id"]}})["port"]
+    reservations = f"/run/naru/dhcp/{server['network_id']}/reservations"
+    eventually(lambda: new["mac_address"] in lab.on(server["binding:host_id"], "cat", reservations), 20)
+    assert f" {one.address}/24 " in one.run("ip", "address", "show", "eth0")
+    for host, tunnel in tunnels.items():
+        lab.on(host, "sh", "-ec", START, "sh", "/dev/null")
+        lab.on(host, "sh", "-ec", BRIDGES, "sh", tunnel)
+    eventually(lambda: status() == "ACTIVE", 20)
+    eventually(lambda: one.reaches(instances["vlan-2"], 1), 20)
+    lab.call("network", "DELETE", f"/v2.0/ports/{new['id']}")
+
+
+def test_an_instance_reads_its_metadata_by_ipv6_through_a_tunnel(lab, instances):
+    (network,) = lab.call("network", "GET", "/v2.0/networks?name=geneve")["networks"]
+    modes = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"}
+    subnet = {"network_id": network["id"], "ip_version": 6, "cidr": "fd00:6::/64"} | modes
+    lab.call("network", "POST", "/v2.0/subnets", {"subnet": subnet})
+    for name in ("geneve-1", "geneve-2"):
+        one = instances[name]
+        read = (sys.executable, "-c", READ_METADATA_BY_IPV6, "/latest/meta-data/instance-id")
+        eventually(lambda one=one, read=read: one.run(*read, check=False) == one.id, 20)
+
+
+def subnet_of(lab: LabCloud, network: str) -> str:
+    (found,) = lab.call("network", "GET", f"/v2.0/networks?name={network}")["networks"]
+    (subnet,) = found["subnets"]
+    return str(subnet)
 
 
 def test_nothing_of_ours_is_left_and_nothing_of_a_strangers_is_touched(lab, instances):

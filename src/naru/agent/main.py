@@ -229,9 +229,12 @@ class HostAgent:
             log.info("wired", why=why.name or "TICK", ms=round(took_s * 1000), actions=len(done.actions), **kinds)
             for action in done.actions:
                 log.debug("action", key=action.key, tool=" ".join(action.tool), line=action.told)
+        news: dict[str, list[str]] = {}
         for key, reason in done.failed.items():
             if self._told.get(key) != reason:
-                log.warning("failed", key=key, reason=reason)
-        for key in self._told.keys() - done.failed.keys():
-            log.info("recovered", key=key)
+                news.setdefault(reason, []).append(key)
+        for reason, keys in news.items():  # a tool that does not work is the reason of very many
+            log.warning("failed", key=keys[0], others=len(keys) - 1, reason=reason)
+        if recovered := sorted(self._told.keys() - done.failed.keys()):
+            log.info("recovered", key=recovered[0], others=len(recovered) - 1)
         self._told = dict(done.failed)
