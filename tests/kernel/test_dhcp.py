@@ -190,6 +190,16 @@ def test_a_client_is_told_what_its_subnet_and_its_port_say(site):
     assert site.told(client, "mtu").mtu == "1300"
 
 
+def test_an_option_that_dnsmasq_does_not_know_harms_nobody(site):
+    network = site.network("odd", ("10.9.0.0/24", {}))
+    pairs = (("nonsense", "1"), ("server-ip-address", "nowhere"), ("tag:,", ","), ("ntp-server", "10.9.0.99"))
+    odd = site.boot("odd", network, extra_dhcp_opts=[{"opt_name": name, "opt_value": value} for name, value in pairs])
+    plain = site.boot("even", network)
+    eventually(lambda: odd.has_lease() and plain.has_lease(), 30)
+    assert site.told(odd, "ntpsrv").ntpsrv == "10.9.0.99"
+    assert site.told(plain).router == "10.9.0.1"
+
+
 # -- IPv6
 
 
