@@ -200,8 +200,8 @@ def test_while_open_vswitch_is_down_its_ports_fail_in_words_and_leases_and_insta
     (port,) = lab.call("network", "GET", f"/v2.0/ports?device_id={one.id}")["ports"]
     status = lambda: lab.call("network", "GET", f"/v2.0/ports/{port['id']}")["port"]["status"]  # noqa: E731
     eventually(lambda: status() == "DOWN", 20)
-    log = lab.state_dir / f"logs/agent-{one.host}.log"
-    eventually(lambda: "reason='ovs-vswitchd does not answer" in log.read_text(), 20)
+    logs = lambda: "".join(log.read_text() for log in lab.state_dir.glob(f"logs/agent-{one.host}*.log"))  # noqa: E731
+    eventually(lambda: "reason='ovs-vswitchd does not answer" in logs(), 20)
     new = lab.call("network", "POST", "/v2.0/ports", {"port": {"network_id": server["network_id"]}})["port"]
     reservations = f"/run/naru/dhcp/{server['network_id']}/reservations"
     eventually(lambda: new["mac_address"] in lab.on(server["binding:host_id"], "cat", reservations), 20)
