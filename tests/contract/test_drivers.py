@@ -151,10 +151,12 @@ def ovs() -> Subject:
     far = PeerState("p8", "11111111-1111", "fa:16:3e:00:00:08", ("10.7.0.8", "fd00::8"), "10.9.0.2", geneve.segments[0])
     # Few and full: what Open vSwitch is told takes a tenth of a second each time.
     filtered, plugged, moved = (msgspec.structs.replace(tap, filtered=True) for tap in (TAP, PLUGGED, OTHER_TAP))
+    behind = TapState("88888888-8888", "22222222-2222", "fa:16:3e:00:00:18", 1450, parent=TAP.port_id, vlan=100)
     states = [
         state(),
         state(VXLAN, FLAT, DHCP_TAP, PLUGGED, PEER, filtered, FILTER, *GROUP),
         state(both, plugged, CLOSED, geneve, moved, far, CHANGED_FILTER, *CHANGED_GROUP, *OTHER_GROUP),
+        state(geneve, FLAT, TAP, behind),
     ]
     return Subject(switch, prepare, states, stride=17)
 

@@ -21,6 +21,7 @@ from naru.model.qos import BandwidthLimitRule, QosPolicy
 from naru.model.resources import Network, Port, Subnet
 from naru.model.routing import FloatingIp, Router, WantedGateway
 from naru.model.security import AddressGroup, SecurityGroup, SecurityGroupRule
+from naru.model.trunks import SubPort
 from naru.service.address_groups import add_addresses, create_address_group
 from naru.service.floatingips import create_floating_ip, delete_floating_ip, update_floating_ip
 from naru.service.hosts import mark_silent_hosts, register_host, update_agent
@@ -41,6 +42,7 @@ from naru.service.router_interfaces import add_router_interface, remove_router_i
 from naru.service.routers import create_router, delete_router, update_router
 from naru.service.security import create_group, create_rule, delete_rule
 from naru.service.subnets import update_subnet
+from naru.service.trunks import create_trunk
 from planning import ADMIN, CLOUD, NOW, PlainCloud
 
 HOSTS = ("controller01", "compute01", "compute02")
@@ -117,12 +119,15 @@ def act(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # noq
 
 
 def shape(cloud: PlainCloud, action: str, number: int, place: int) -> None:
-    """One change by somebody to what is limited; raises NaruError where it is refused."""
+    """One change by somebody to what is limited, or behind what; raises NaruError where it is refused."""
     view = cloud.view
     network, port = next(view.all(Network), None), next(view.all(Port), None)
     match action:
         case "shape" if policy := next(view.all(QosPolicy), None):
             cloud.run(plans_of(BandwidthLimitRule).create(view, ADMIN, {"qos_policy_id": policy.id, "max_kbps": number}, CLOUD))
+        case "trunk" if port and (sub := next((each for each in view.all(Port) if each.id != port.id), None)):
+            given = {"project_id": "admin", "port_id": port.id, "sub_ports": (SubPort(sub.id, "vlan", 7),)}
+            cloud.run(create_trunk(view, ADMIN, given, CLOUD))
         case "unshape" if rule := next(view.all(BandwidthLimitRule), None):
             cloud.run(plans_of(BandwidthLimitRule).delete(view, ADMIN, rule.id, CLOUD))
         case "policy":
@@ -225,7 +230,7 @@ ROUTED = (
 )
 ACTIONS = (
     *("network", "segments", "unwired", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end", "rename"),
-    *("attach", "detach", "launched", "policy", "shape", "unshape", "shaped"),
+    *("attach", "detach", "launched", "policy", "shape", "unshape", "shaped", "trunk"),
 )
 STEPS = st.tuples(st.sampled_from(ACTIONS), st.integers(0, 20), st.integers(0, 5))
 SECURED_STEPS = st.tuples(st.sampled_from(ACTIONS + SECURED * 2), st.integers(0, 20), st.integers(0, 5))

@@ -11,8 +11,11 @@ from naru.drivers.base import Foreign, plan
 from naru.drivers.iproute import parse_failures
 from naru.drivers.links import Bridge, Port, Tap, Trunk
 from naru.drivers.linuxbridge import LinuxBridge
+from naru.drivers.qos import Qos, read_disciplines
 from naru.drivers.router import Routers
+from naru.drivers.tc import Discipline
 from naru.model.hoststate import (
+    BandwidthLimit,
     DhcpState,
     DhcpSubnet,
     FloatingAddress,
@@ -21,6 +24,7 @@ from naru.model.hoststate import (
     LeaseState,
     NetworkState,
     PeerState,
+    QosState,
     Route,
     RouterInterface,
     RouterState,
@@ -277,6 +281,15 @@ def test_a_virtual_machine_boots_when_its_ports_are_wired_with_cards_that_its_ta
         f"ip: link del dev {device}",
         f"unlink: {mark}",
     ]
+
+
+def test_a_queueing_discipline_of_somebody_else_is_left_alone_and_named():
+    state = QosState(P, ingress=BandwidthLimit(1000, 800))
+    foreign = list(read_disciplines([Discipline("htb", "1:", f"tap{P[:11]}", root=True)]))
+    actions, reasons = lines(Qos(()), state, have=foreign)
+    assert (actions, len(reasons)) == ([], 1)
+    assert "has a queueing discipline, htb 1:, that is not Naru's" in reasons[0]
+    assert lines(Qos(()), have=foreign) == ([], [])
 
 
 def test_failures_of_a_batch_are_told_by_line():

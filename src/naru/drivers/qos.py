@@ -196,7 +196,7 @@ class Qos:
         return {fact.name: fact for fact in facts}, []
 
     def read(self) -> dict[str, Fact]:
-        facts = [*_read_ifbs(), *_read_disciplines(tc.disciplines()), *(_read_marks() if self._marks else ())]
+        facts = [*_read_ifbs(), *read_disciplines(tc.disciplines()), *(_read_marks() if self._marks else ())]
         return {fact.name: fact for fact in facts}
 
     def apply(self, actions: list[Action]) -> list[Failure]:
@@ -238,7 +238,7 @@ def _read_ifbs() -> Iterator[Ifb]:
             yield Ifb(f"qos/{owner}", link.ifname, link.ifalias, link.is_up)
 
 
-def _read_disciplines(found: list[tc.Discipline]) -> Iterator[Fact]:
+def read_disciplines(found: list[tc.Discipline]) -> Iterator[Fact]:
     entrances = [one.dev for one in found if one.kind in tc.INGRESS_KINDS]
     for one in found:
         if one.root and one.handle == HANDLE:

@@ -9,6 +9,7 @@ from naru.model.resources import Changes, Network, Port, put
 from naru.model.trunks import SUB_PORT_OWNER, Trunk
 from naru.model.view import View
 from naru.service.binding import agent_of, bind
+from naru.service.provisioning import unwired
 
 
 def follow_parent(view: View, parent: Port) -> Changes[None]:
@@ -64,15 +65,9 @@ def _place(view: View, port: Port, parent: Port) -> Changes[None]:
 
 
 def _bound(port: Port, host: str, vif_type: str, details: dict[str, Any]) -> Port:
-    return replace(
-        port,
-        device_owner=SUB_PORT_OWNER if host else "",
-        binding_host_id=host,
-        binding_vif_type=vif_type,
-        binding_vif_details=details,
-        provisioned=tuple(part for part in port.provisioned if part != "L2"),
-        status="DOWN",
-    )
+    owner = SUB_PORT_OWNER if host else ""
+    bound = replace(port, device_owner=owner, binding_host_id=host, binding_vif_type=vif_type, binding_vif_details=details)
+    return replace(unwired(bound), status="DOWN")
 
 
 def _why_no_trunk(view: View, host: str, parent: Port) -> str | None:
