@@ -53,6 +53,7 @@ class LiveLab:
         self._http = services
         self._servers: list[subprocess.Popen[str]] = []
         self.programs: dict[str, subprocess.Popen[bytes]] = {}  # those that the test started again
+        self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}  # of those that were killed
 
     def close(self) -> None:
         for server in (*self._servers, *self.programs.values()):
@@ -115,14 +116,16 @@ class LiveLab:
         """End a program at once. -> the command line and the environment with which it is started again."""
         again = self.programs.pop(name, None)
         pid = child_of(again.pid) if again is not None else outside_pids(self.running.pid)[self.running.programs[name]]
-        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
-        environment = dict(pair.split("=", 1) for pair in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in pair)
+        if name not in self._commands:
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+            environment = dict(pair.split("=", 1) for pair in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in pair)
+            self._commands[name] = words, environment
         descriptor = os.pidfd_open(pid)
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         os.close(descriptor)
         if again is not None:
             again.wait()
-        return words, environment
+        return self._commands[name]
 
     def start(self, name: str, words: list[str], environment: dict[str, str]) -> None:
         host = "controller01" if name == "server" else name.removeprefix("agent-")

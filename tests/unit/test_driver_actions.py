@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from naru.agent.instances import Instances
 from naru.drivers.announce import gratuitous_arp
 from naru.drivers.base import Foreign, plan
-from naru.drivers.iproute import parse_failures
+from naru.drivers.iproute import deleted_together, parse_failures
 from naru.drivers.links import Bridge, Port, Tap, Trunk
 from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.qos import Qos, read_disciplines
@@ -363,3 +363,14 @@ def test_a_gateway_beyond_all_subnets_of_the_router_is_looked_for_on_the_externa
 def test_gratuitous_arp_is_a_request_for_ones_own_address():
     frame = gratuitous_arp(bytes.fromhex("fa163e000012"), IPv4Address("203.0.113.50"))
     assert frame.hex() == "fffffffffffffa163e00001208060001080006040001fa163e000012cb007132000000000000cb007132"
+
+
+def test_taps_that_go_one_after_the_other_go_together():
+    lines = ["link del dev tap1", "link del dev tap2", "link del dev vxlan-7", "link del dev tap3"]
+    assert list(deleted_together(lines)) == [
+        (0, "link set dev tap1 group 6279"),
+        (1, "link set dev tap2 group 6279"),
+        (1, "link del group 6279"),
+        (2, "link del dev vxlan-7"),
+        (3, "link del dev tap3"),
+    ]
