@@ -112,7 +112,7 @@ def test_a_pick_is_held_explained_taken_and_given_back(clients, demo, pool, do):
 
 def test_a_refusal_says_what_would_help(clients, demo, pool):
     done = clients.try_openstack("network", "pick", "--purpose", "dev", "--count", "20", "--explain", "--lang", "ko")
-    assert (done.returncode, done.stderr.strip()) == (1, "No room for 20 in pool dev.")
+    assert (done.returncode, done.stderr.strip()) == (1, "20개를 배정할 자리가 없습니다.")
     assert "제외" in done.stdout
     assert "  1. 12개만 요청하면 됩니다. 그만큼은 자리가 있습니다" in done.stdout
     done = clients.try_openstack("network", "pick", "--purpose", "dev", "--count", "20", "--explain", "-f", "json")

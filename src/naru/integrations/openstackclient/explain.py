@@ -17,6 +17,7 @@ class Words(NamedTuple):
     score: str
     more: str
     fixes: str
+    refused: str  # "": as the server says it
 
 
 WORDS: Mapping[str, Words] = {
@@ -26,6 +27,7 @@ WORDS: Mapping[str, Words] = {
         "Score: {}",
         "… and {} more: {}",
         "What would help:",
+        "",
     ),
     "ko": Words(
         ("네트워크", "판정", "전체", "- 할당", "- 예약", "- 격리", "= 남음", "점수", "까닭"),
@@ -33,6 +35,7 @@ WORDS: Mapping[str, Words] = {
         "점수: {}",
         "… 외에 {}개: {}",
         "이렇게 하면 됩니다:",
+        "{}개를 배정할 자리가 없습니다.",
     ),
 }
 

@@ -11,7 +11,7 @@ from osc_lib.cli.identity import add_project_owner_option_to_parser, find_projec
 from osc_lib.command import command
 from osc_lib.exceptions import CommandError
 
-from naru.integrations.openstackclient.explain import LANGUAGES, below_table, language_of, table_of
+from naru.integrations.openstackclient.explain import LANGUAGES, WORDS, below_table, language_of, table_of
 from naru.integrations.openstackclient.requests import Row, ask, delete_each, find, names_of, rows, send
 
 # Option -> attribute, and what argparse is to know.
@@ -157,7 +157,9 @@ class CreateNetworkPick(_Explained):
         self.explain(parsed, refused["candidates"], refused["fixes"])
         if parsed.formatter != "table":
             self.produce_output(parsed, tuple(refused), tuple(refused.values()))
-        return CommandError(message.partition(":")[0] + "." if refused["candidates"] else message)
+        if not refused["candidates"]:
+            return CommandError(message)
+        return CommandError(WORDS[parsed.lang].refused.format(parsed.min_count or parsed.count or 1) or message.partition(":")[0] + ".")
 
 
 class ListNetworkPick(command.Lister):
