@@ -7,10 +7,11 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -149,14 +150,14 @@ class Server:
         if self.keystone is None:
             await keep_clouds(self.store, self.state_dir / "clouds.yaml", f"{self.settings.scheme}://{reachable(self.settings.bind)}")
         duties = (
-            self._sweep(),
-            self._record_usage(),
-            self._watch_capacity(),
-            self._grow_ahead(),
-            self._greet_keystone(),
-            self._run_events(),
+            self._sweep,
+            self._record_usage,
+            self._watch_capacity,
+            self._grow_ahead,
+            self._greet_keystone,
+            self._run_events,
         )
-        chores = [asyncio.ensure_future(duty) for duty in duties]
+        chores = [asyncio.ensure_future(keep_on(duty)) for duty in duties]
         try:
             await serve(self.app(), self._listening, self._tls, stop, on_ready, self.publisher.close)
         finally:
@@ -256,6 +257,20 @@ class Server:
                 failure = error
         if failure is not None:
             raise failure
+
+
+async def keep_on(duty: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Until it returns: a fault of ours that ends it is logged, and it begins anew, after a pause that doubles."""
+    pause_s = _RETRY_S
+    while True:
+        try:
+            await duty()
+        except Exception:  # noqa: BLE001 - a boundary: the other chores and the API go on
+            _log.exception("a chore failed", chore=getattr(duty, "__qualname__", repr(duty)), again_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
+        else:
+            return
 
 
 def run_server(settings: Settings, on_ready: Callable[[], None]) -> None:

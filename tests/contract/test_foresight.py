@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from naru.bootstrap import Server
+from naru.bootstrap import Server, keep_on
 from naru.model.identity import Caller
 from naru.model.usage import NetworkUsage
 from naru.service.networks import create_network
@@ -57,3 +57,17 @@ def test_a_server_records_what_is_used_and_keeps_the_days_that_are_left(tmp_path
     hour = int(clock.time.timestamp()) // 3600
     assert usage.daily(hour) == tuple(range(1, DAYS + 1))
     assert usage.days_left == 253 - DAYS - 1
+
+
+def test_a_chore_that_dies_of_a_fault_says_so_and_begins_anew(capsys):
+    runs = []
+
+    async def duty():
+        runs.append(len(runs))
+        if len(runs) == 1:
+            raise KeyError("a fault of ours")
+
+    asyncio.run(keep_on(duty))
+    assert len(runs) == 2
+    said = capsys.readouterr()
+    assert "a chore failed" in said.out + said.err
