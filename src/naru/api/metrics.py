@@ -24,6 +24,7 @@ from naru.service.forecasts import Subject, everything, forecast, subjects_of
 from naru.telemetry import Answered, WriterSums
 
 _STATES = ("usable", "allocated", "held", "quarantined", "free")
+_NO_ROOM = ("NetworkPickRefused", "NoFreeAddress")  # of a pick, and of an instance that names no network
 _MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -46,7 +47,7 @@ def metrics_routes(backend: Backend, secret: str, answered: Answered, picks: Pic
         if not hmac.compare_digest(shown.encode(), f"Bearer {secret}".encode()):
             raise Unauthenticated("Show the token of the file metrics-token in the state directory with `Authorization: Bearer …`.")
         sums = backend.store.sums
-        outcomes = picks.counts + Counter(refused=sums.refusals["NetworkPickRefused"])
+        outcomes = picks.counts + Counter(refused=sum(sums.refusals[type] for type in _NO_ROOM))
         alarms = Counter(alarm.crossed for alarm in backend.view.all(CapacityAlarm))
         now_known = [*_requests(answered), *_writer(sums), *_picks(outcomes), *_alarms(alarms)]
         subjects = subjects_of(backend.view, everything(backend.view), backend.now())
