@@ -148,4 +148,4 @@ def _show(found: list[Found], lang: str, *, as_json: bool) -> None:
         text = row.text_ko if lang == "ko" else row.text_en
         click.echo(f"{row.id}  {', '.join(row.addresses) or '-'}\n    {text}; project {row.project_id or '-'}")
     count = sum(len(row.addresses) for row in found)
-    click.echo(f"{count} addresses; to delete: naru reclaim --delete ID…" if found else "nothing looks abandoned")
+    click.echo(f"addresses: {count}; to delete: naru reclaim --delete ID…" if found else "nothing looks abandoned")
