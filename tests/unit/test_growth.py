@@ -230,6 +230,13 @@ def test_a_network_without_a_subnet_gets_its_first_on_the_segment_that_it_has(cl
     assert subnet.segment_id == segment.id
 
 
+def test_a_port_on_a_network_whose_first_subnet_is_still_to_come_brings_it(cloud):
+    network = cloud.network(**decode_create(Network, {"autogrow": cloud.bench(limit=1)}, ADMIN))
+    assert [cloud.port(network).fixed_ips[0].ip_address for _ in range(5)]
+    with pytest.raises(Conflict, match="its limit is 1"):
+        cloud.port(network)
+
+
 def test_what_will_be_full_before_its_horizon_grows_now(cloud):
     network = cloud.growing(horizon_days=30.0)
     hour = hour_of(NOW)

@@ -276,7 +276,7 @@ def fixes(cloud: Pooled, **asked: object) -> dict[str, dict]:
     wish = Wish(**asked)  # type: ignore[arg-type]
     found = candidates_for(cloud.view, MEMBER, wish)
     assert place(found.candidates, wish).is_refused
-    return {fix.code: fix.values for fix in fixes_for(cloud.view, MEMBER, wish, found)}
+    return {fix.code: fix.values for fix in fixes_for(cloud.view, MEMBER, wish, found, CLOUD)}
 
 
 def test_a_full_network_is_extended_by_what_is_missing_or_idle_ports_go(cloud):
@@ -286,7 +286,7 @@ def test_a_full_network_is_extended_by_what_is_missing_or_idle_ports_go(cloud):
     busy = cloud.run(update_port(cloud.view, MEMBER, ports[0].id, {"device_id": "vm"}, CLOUD))
     found = fixes(cloud, count=2)
     assert found["extend"] == {"network": "a", "network_id": network.id, "subnet": subnet.id, "addresses": 2}
-    assert len(found["free_ports"]["port_ids"]) == 2
+    assert (len(found["free_ports"]["port_ids"]), found["free_ports"]["seconds"]) == (2, 0)
     assert busy.id not in found["free_ports"]["port_ids"]
     extended = {"allocation_pools": (AllocationPool("10.0.0.2", "10.0.0.7"),)}
     undone = len(cloud.changes)

@@ -311,6 +311,29 @@ def test_a_network_stays_while_addresses_of_it_are_held(delete):
     cloud.run(delete(cloud.view, MEMBER, id, CLOUD))
 
 
+@pytest.mark.parametrize("delete", [delete_network, delete_subnet])
+def test_a_hold_that_is_over_keeps_no_network(delete):
+    cloud = Picking(a=2)
+    pick = cloud.pick(hold_s=30)
+    network = cloud.named("a")
+    cloud.pass_time(30)
+    cloud.run(delete(cloud.view, MEMBER, network.id if delete is delete_network else network.subnets[0], CLOUD))
+    assert cloud.kept(pick).status == "expired"
+
+
+def test_what_is_over_is_there_for_the_next_who_asks_before_anybody_swept():
+    cloud = Picking(a=2)
+    cloud.pool("a", quarantine_s=30)
+    cloud.pick(count=2, hold_s=30)
+    with pytest.raises(NetworkPickRefused):
+        cloud.pick(count=2)
+    cloud.pass_time(30)
+    cloud.run(delete_port(cloud.view, MEMBER, cloud.take(cloud.pick(count=2), network_id=cloud.named("a").id).id, CLOUD))
+    cloud.pass_time(150)
+    ports = [cloud.run(create_port(cloud.view, MEMBER, {"network_id": cloud.named("a").id, "project_id": "demo"}, CLOUD)) for _ in range(2)]
+    assert len(ports) == 2
+
+
 # -- who may take
 
 

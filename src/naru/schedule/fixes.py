@@ -22,6 +22,7 @@ class Means(msgspec.Struct, frozen=True):
     subnet_id: str = ""  # the one that has the most addresses in no allocation pool
     extend: int = 0  # how many these are
     idle_ports: tuple[str, ...] = ()  # DOWN, without a device; the longest idle first
+    quarantine_s: int = 0  # how long one would rest whose port goes now
     rests_s: tuple[int, ...] = ()  # how long each address in quarantine rests on, the shortest first
 
 
@@ -133,10 +134,12 @@ def _rested(refused: Refused, resting: Sequence[Candidate], seconds: int) -> tup
 
 def _free_ports(refused: Refused) -> Iterator[Proposal]:
     for candidate in refused.because("full", "floor", "no_quorum")[:_MOST_TRIED]:
-        idle = refused.means.get(candidate.facts.network_id, Means()).idle_ports[:MOST_PORTS]
+        means = refused.means.get(candidate.facts.network_id, Means())
+        idle = means.idle_ports[:MOST_PORTS]
         lack = refused.lack(candidate)
         if 0 < lack <= len(idle):
-            values = _network(candidate) | {"ports": ", ".join(idle[:lack]), "port_ids": list(idle[:lack])}
+            ports = {"ports": ", ".join(idle[:lack]), "port_ids": list(idle[:lack])}
+            values = _network(candidate) | ports | {"seconds": means.quarantine_s}
             yield values, [_with_more(candidate, allocated=lack)], refused.wish
 
 

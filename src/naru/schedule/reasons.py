@@ -66,11 +66,11 @@ REASONS: Mapping[str, Words] = {
         "주소 {needed}개가 필요한데 빈 주소는 {free}개입니다 (전체 {usable} - 할당 {allocated} - 예약 {held} - 격리 {quarantined})",
     ),
     "floor": Words(
-        "{free} addresses are free, and pool {pool} keeps {floor} of them free; {needed} are needed",
+        "{needed} needed, {free} free, and pool {pool} keeps {floor} of these free",
         "주소 {free}개가 비어 있지만 풀 {pool}이(가) {floor}개를 남겨 두도록 정했습니다. 필요한 주소는 {needed}개입니다",
     ),
     "project_share": Words(
-        "the project has {used} addresses of pool {pool} and may have {limit}; {needed} more are needed",
+        "{needed} needed; of the addresses of pool {pool} the project has {used}, and may have {limit}",
         "이 프로젝트는 풀 {pool}에서 주소를 {limit}개까지 쓸 수 있고 이미 {used}개를 쓰고 있습니다. {needed}개가 더 필요합니다",
     ),
 }
@@ -85,25 +85,25 @@ FIXES: Mapping[str, Words] = {
         "요청에 풀 {pool}을(를) 지정하면 됩니다. 이 풀의 용도는 [{purposes}]입니다",
     ),
     "wait": Words(
-        "wait {seconds} s: until then {addresses} addresses come out of quarantine",
+        "wait {seconds} s: until then the quarantine of {addresses} of the addresses ends",
         "{seconds}초 기다리면 됩니다. 그때까지 주소 {addresses}개의 격리가 끝납니다",
     ),
     "free_ports": Words(
-        "delete idle ports of network {network} (DOWN, without a device): {ports}",
-        "네트워크 {network}에서 쓰지 않는 포트(DOWN 상태, 연결된 장치 없음)를 지우면 됩니다: {ports}",
+        "delete idle ports of network {network} (DOWN, without a device), whose addresses are free {seconds} s later: {ports}",
+        "네트워크 {network}에서 쓰지 않는 포트(DOWN 상태, 연결된 장치 없음)를 지우면 {seconds}초 뒤에 주소가 빕니다: {ports}",
     ),
     "uncordon": Words("uncordon network {network} in pool {pool}", "풀 {pool}에서 네트워크 {network}의 배정 차단을 풀면 됩니다"),
     "admin_up": Words("set admin_state_up of network {network} to true", "네트워크 {network}의 admin_state_up을 true로 바꾸면 됩니다"),
     "lower_floor": Words(
-        "lower the floor of pool {pool} to {floor} addresses: network {network} has enough then",
+        "lower the floor of pool {pool} to {floor}: network {network} has enough then",
         "풀 {pool}이(가) 남겨 두는 주소를 {floor}개로 줄이면 됩니다. 그러면 네트워크 {network}의 주소로 충분합니다",
     ),
     "raise_share": Words(
-        "raise the project_share of pool {pool} by {addresses} addresses",
+        "raise the project_share of pool {pool}, so that the project may have {addresses} more",
         "풀 {pool}의 project_share를 주소 {addresses}개만큼 늘리면 됩니다",
     ),
     "extend": Words(
-        "extend the allocation pools of subnet {subnet} of network {network} by {addresses} addresses",
+        "extend the allocation pools of subnet {subnet} of network {network} by {addresses} or more",
         "네트워크 {network}의 서브넷 {subnet}에서 할당 풀을 주소 {addresses}개만큼 늘리면 됩니다",
     ),
     "raise_quota": Words("raise the project's port quota by {ports}", "프로젝트의 포트 쿼터를 {ports}개 늘리면 됩니다"),

@@ -209,13 +209,6 @@ def are_free(view: View, fixed_ips: Iterable[FixedIp]) -> bool:
     return all(view.addresses(ip.subnet_id).is_free(int(ip_address(ip.ip_address))) for ip in fixed_ips)
 
 
-def check_not_held(view: View, subnet: Subnet) -> None:
-    """Raises Conflict (SubnetInUse) while a pick holds addresses of it for ports to come."""
-    if picks := [pick.id for pick in view.find(NetworkPick, "subnet_id", subnet.id)]:
-        message = f"Unable to complete operation on subnet {subnet.id}: network picks hold addresses of it ({', '.join(picks[:20])})."
-        raise Conflict(f"{message} Cancel them, or wait until they expire.", "SubnetInUse")
-
-
 def is_automatic(subnet: Subnet) -> bool:
     return subnet.ipv6_address_mode in _AUTOMATIC
 

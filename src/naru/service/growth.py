@@ -23,6 +23,7 @@ from naru.schedule.candidates import Verdict
 from naru.service.addressing import choose_addresses
 from naru.service.candidates import WhyNot, facts_of
 from naru.service.forecasts import Subject, find_subject, forecast
+from naru.service.holds import free_addresses
 from naru.service.networks import create_network, delete_network
 from naru.service.policy import Cloud
 from naru.service.pool_reach import member_networks
@@ -121,12 +122,16 @@ def _make_subnet(
 def choose_or_grow(
     view: View, network: Network, mac: str, device_owner: str, host: str | None, cloud: Cloud
 ) -> Changes[tuple[FixedIp, ...]]:
-    """`choose_addresses`, of a network that grows where it has no room. Raises as that does, and says why it could not grow."""
+    """`choose_addresses`. Where there is no room, what is held too long goes free, then the network grows. Raises as that does, and why."""
+    if network.autogrow is not None and not view.count(Subnet, "network_id", network.id):  # else it would be a port without an address
+        yield from grow(view, network, cloud)
     while True:
         try:
             return choose_addresses(view, network.id, mac, device_owner, host)
         except Conflict as full:
             current = view.get(Network, network.id)
+            if full.type == "IpAddressGenerationFailure" and (yield from free_addresses(view)):
+                continue
             if full.type != "IpAddressGenerationFailure" or current is None or current.autogrow is None:
                 raise
             try:
@@ -160,7 +165,7 @@ def grow_for(view: View, refused: Hungry, stuck: dict[str, str], cloud: Cloud) -
         try:
             return (yield from grow(view, of, cloud))
         except Conflict as refusal:
-            stuck[of.id] = str(refusal)
+            stuck[of.id] = str(refusal).removesuffix(".")
     return None
 
 

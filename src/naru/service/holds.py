@@ -138,14 +138,19 @@ def release_addresses(view: View, port: Port, released: tuple[FixedIp, ...], clo
     To be run when the port has them no more. What follows from a MAC does not rest: only a port with this MAC gets it again.
     """
     released = tuple(ip for ip in released if (subnet := view.get(Subnet, ip.subnet_id)) is None or not is_automatic(subnet))
-    network = view.get(Network, port.network_id) if released else None
-    pools = pools_with(view, network) if network is not None else ()
-    seconds = max((cloud.quarantine_s if pool.quarantine_s is None else pool.quarantine_s for pool in pools), default=0)
+    seconds = quarantine_s(view, port.network_id, cloud) if released else 0
     if not seconds:
         return
     at_rest = view.get(RestingAddresses, port.id)
     earlier = at_rest.fixed_ips if at_rest is not None else ()
     yield put(RestingAddresses(id=port.id, fixed_ips=(*earlier, *released), until=expiry(view.now, seconds)))
+
+
+def quarantine_s(view: View, network_id: str, cloud: Cloud) -> int:
+    """How long an address rests there: as the slowest of the network's pools says."""
+    network = view.get(Network, network_id)
+    pools = pools_with(view, network) if network is not None else ()
+    return max((cloud.quarantine_s if pool.quarantine_s is None else pool.quarantine_s for pool in pools), default=0)
 
 
 def seconds_left(view: View, at_rest: RestingAddresses) -> int:
@@ -172,13 +177,31 @@ def forget_pick(view: View, port: Port) -> Changes[None]:
         yield remove(pick)
 
 
-def sweep_holds(view: View) -> Changes[None]:
-    """Holds whose time is over go free, and addresses that rested; what came to nothing is forgotten."""
+def free_addresses(view: View) -> Changes[bool]:
+    """Holds whose time is over go free, and addresses that rested. -> whether there were any."""
     now = time_text(view.now)
-    for at_rest in [at_rest for at_rest in view.all(RestingAddresses) if at_rest.until <= now]:
+    rested = [at_rest for at_rest in view.all(RestingAddresses) if at_rest.until <= now]
+    for at_rest in rested:
         yield remove(at_rest)
-    for pick in [pick for pick in view.find(NetworkPick, "status", "held") if is_expired(view, pick)]:
+    expired = [pick for pick in view.find(NetworkPick, "status", "held") if is_expired(view, pick)]
+    for pick in expired:
         yield put(replace(pick, status="expired"))
+    return bool(rested or expired)
+
+
+def let_go(view: View, subnet: Subnet) -> Changes[None]:
+    """Before a subnet goes. Raises Conflict (SubnetInUse) while a pick holds addresses of it for ports to come."""
+    picks = list(view.find(NetworkPick, "subnet_id", subnet.id))
+    if held := [pick.id for pick in picks if not is_expired(view, pick)]:
+        message = f"Unable to complete operation on subnet {subnet.id}: network picks hold addresses of it ({', '.join(held[:20])})."
+        raise Conflict(f"{message} Cancel them, or wait until they expire.", "SubnetInUse")
+    for pick in picks:
+        yield put(replace(pick, status="expired"))
+
+
+def sweep_holds(view: View) -> Changes[None]:
+    """What is over goes free, also where nobody asks for it; what came to nothing is forgotten."""
+    yield from free_addresses(view)
     stale = time_text(view.now - _REMEMBERED)
     over = [pick for status in ("expired", "cancelled") for pick in view.find(NetworkPick, "status", status)]
     for pick in over:

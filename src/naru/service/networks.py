@@ -12,8 +12,8 @@ from naru.model.provider import ProviderSegment
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, Subnet, new_id, put, remove
 from naru.model.segments import Segment
 from naru.model.view import View
-from naru.service.addressing import check_not_held
 from naru.service.benches import check_bench
+from naru.service.holds import let_go
 from naru.service.network_pools import leave_pools
 from naru.service.policy import Cloud, check_quota, fetch_own
 from naru.service.port_options import check_vlan_transparency
@@ -94,7 +94,7 @@ def delete_network(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes
         raise Conflict(message, "NetworkInUse")
     subnets = list(view.find(Subnet, "network_id", id))
     for subnet in subnets:
-        check_not_held(view, subnet)
+        yield from let_go(view, subnet)
     for part in [*ports, *subnets, *view.find(Segment, "network_id", id), network]:
         yield remove(part)
     yield from forget_policies(view, id)

@@ -22,7 +22,7 @@ from naru.service.addressing import choose_ahead
 from naru.service.candidates import Shortlist, WhyNot, candidates_for, reachability, subnets_for
 from naru.service.fixes import fixes_for
 from naru.service.growth import HUNGRY, Hungry, grow_for
-from naru.service.holds import check_open, count_held, digest, seconds_left
+from naru.service.holds import check_open, count_held, digest, free_addresses, seconds_left
 from naru.service.identity import expiry, time_text
 from naru.service.network_pools import pass_turn
 from naru.service.policy import Cloud, fetch_own, quota_limits
@@ -87,7 +87,7 @@ def create_pick(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     steps = choose_networks(view, caller, given["project_id"], wish, cloud)
     choice = view.rehearse(steps) if given.get("dry_run") else (yield from steps)
     if not choice.placements:
-        raise refusal(view, caller, wish, choice)
+        raise refusal(view, caller, wish, choice, cloud)
     pick, token = pick_of(caller, given, choice), secrets.token_urlsafe(32)
     candidates: tuple[Any, ...] = choice.verdicts if pick.considered > _KEPT_CANDIDATES else pick.candidates
     if pick.dry_run:
@@ -187,12 +187,14 @@ def within_quota(view: View, cloud: Cloud, project_id: str, wish: Wish) -> Wish:
 def choose_networks(view: View, caller: Caller, project_id: str, wish: Wish, cloud: Cloud) -> Changes[Choice]:
     """The networks that the scheduler chooses now, and their next free addresses. Without placements where there is no room.
 
-    Before that, what may grow has grown, step by step, as long as it helps.
+    Before that, holds that are over have gone free, and what may grow has grown, step by step, as long as it helps.
     """
     grown: dict[str, list[str]] = {}  # network -> its new prefixes
     stuck: dict[str, str] = {}
     why_not = reachability(list(view.all(Agent)), wish)
     choice = _choose(view, caller, project_id, wish, why_not)
+    if not choice.placements and (yield from free_addresses(view)):
+        choice = _choose(view, caller, project_id, wish, why_not)
     while not choice.placements:
         subnet = yield from grow_for(view, Hungry(choice.verdicts, choice.pool, why_not), stuck, cloud)
         if subnet is None:
@@ -236,10 +238,10 @@ def _placement(view: View, index: int, network_id: str, addresses: Mapping[str, 
     return Placement(index, network_id, subnet.id, subnet.segment_id, fixed_ips)
 
 
-def refusal(view: View, caller: Caller, wish: Wish, choice: Choice) -> NetworkPickRefused:
+def refusal(view: View, caller: Caller, wish: Wish, choice: Choice, cloud: Cloud) -> NetworkPickRefused:
     named = f"pool {choice.pool.name or choice.pool.id}" if choice.pool is not None else "any network"
     why = choice.explain() or "there is no network that the project may use"
-    fixes = fixes_for(view, caller, wish, choice.found, _rests_s(view, choice.verdicts))
+    fixes = fixes_for(view, caller, wish, choice.found, cloud, _rests_s(view, choice.verdicts))
     network_pick = {"candidates": msgspec.to_builtins(choice.verdicts), "fixes": [fix.described() for fix in fixes]}
     return NetworkPickRefused(f"No room for {wish.least} in {named}: {why}.", network_pick)
 

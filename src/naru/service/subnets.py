@@ -14,8 +14,9 @@ from naru.model.resources import DHCP_OWNER, AllocationPool, Changes, Network, P
 from naru.model.routing import INTERFACE_OWNER
 from naru.model.view import View
 from naru.service.address_scopes import show_scopes
-from naru.service.addressing import automatic_addresses, check_not_held, is_automatic
+from naru.service.addressing import automatic_addresses, is_automatic
 from naru.service.dhcp import ensure_dhcp_servers
+from naru.service.holds import let_go
 from naru.service.networks import check_mtu
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader_of_new, refused
 from naru.service.provisioning import follow_dhcp
@@ -86,7 +87,7 @@ def delete_subnet(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
             f"({', '.join(in_use[:20])})."
         )
         raise Conflict(message, "SubnetInUse")
-    check_not_held(view, subnet)
+    yield from let_go(view, subnet)
     network = fetch(view, caller, Network, subnet.network_id)
     yield remove(subnet)
     yield put(replace(network, subnets=tuple(other for other in network.subnets if other != id)))
