@@ -75,6 +75,19 @@ def test_what_is_not_listed_is_not_deleted_and_neither_is_what_stands_beside_it(
     assert reclaim("--days", "0", "--delete").returncode == 2
 
 
+def test_a_project_sees_its_own(clients, reclaim, network):
+    with clients.http("demo") as http:
+        demo = Networking(http)
+        own = demo.network(name="own")
+        demo.subnet(own, "10.8.0.0/24", enable_dhcp=False)
+        port = demo.create("ports", network_id=own["id"])
+    done = reclaim("--os-cloud", "naru-demo", "--days", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {row["id"]: row["network_id"] for row in json.loads(done.stdout)}
+    assert found[port["id"]] == own["id"]
+    assert network["id"] not in found.values()
+
+
 def test_who_cannot_log_in_gets_one_line(reclaim, tmp_path):
     done = reclaim("--os-cloud", "nobody")
     assert done.returncode == 1
