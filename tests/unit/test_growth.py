@@ -116,6 +116,25 @@ def test_growth_ends_where_the_bench_does_and_the_refusal_says_so(cloud):
     assert len(cloud.fresh(limited).subnets) == 2
 
 
+@pytest.mark.parametrize("kind", [Network, NetworkPool])
+def test_where_growth_ended_at_its_limit_the_refusal_says_which_would_do(cloud, kind):
+    if kind is Network:
+        limited = cloud.network(**decode_create(Network, {"shared": True, "name": "it", "autogrow": cloud.bench(limit=1)}, ADMIN))
+        pool = cloud.pool(limited)
+    else:
+        limited = pool = cloud.pool(name="it", autogrow=cloud.bench(limit=1))
+    cloud.pick(pool_id=pool.id, count=5)
+    undone = len(cloud.changes)
+    with pytest.raises(NetworkPickRefused) as refused:
+        cloud.pick(pool_id=pool.id, count=9)
+    (fix,) = [fix for fix in refused.value.beside["network_pick"]["fixes"] if fix["code"] == "raise_limit"]
+    assert (fix["of"], fix["of_id"], fix["limit"]) == ("it", limited.id, 3)
+    assert len(cloud.changes) == undone
+    now = cloud.view.get(kind, limited.id)
+    cloud.view.apply([Change(now, replace(now, autogrow=replace(now.autogrow, limit=3)))])
+    assert len(cloud.pick(pool_id=pool.id, count=9).placements) == 9
+
+
 def test_a_refused_growth_leaves_nothing_behind(cloud):
     network = cloud.growing()
     cloud.fill(network)

@@ -354,7 +354,7 @@ def test_waiting_is_as_short_as_it_can_be():
 
 
 def test_every_fix_has_words_in_both_languages():
-    assert set(FIXES) == {*PROPOSALS, "raise_quota"}
+    assert set(FIXES) == {*PROPOSALS, "raise_limit", "raise_quota"}
     described = nearest_fixes([candidate("a", cordoned="", pool="p")], Wish(), {})[0].described()
     assert described["text_en"] == "uncordon network a in pool p"
     assert described["text_ko"] == "풀 p에서 네트워크 a의 배정 차단을 풀면 됩니다"

@@ -106,6 +106,10 @@ FIXES: Mapping[str, Words] = {
         "extend the allocation pools of subnet {subnet} of network {network} by {addresses} or more",
         "네트워크 {network}의 서브넷 {subnet}에서 할당 풀을 주소 {addresses}개만큼 늘리면 됩니다",
     ),
+    "raise_limit": Words(
+        "raise the limit of what {of} may grow by (autogrow) to {limit}",
+        "{of}이(가) 자동으로 늘어날 수 있는 한도(autogrow의 limit)를 {limit}(으)로 올리면 됩니다",
+    ),
     "raise_quota": Words("raise the project's port quota by {ports}", "프로젝트의 포트 쿼터를 {ports}개 늘리면 됩니다"),
 }
 

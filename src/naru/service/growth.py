@@ -49,8 +49,7 @@ def grow(view: View, of: Network | NetworkPool, cloud: Cloud) -> Changes[Subnet]
 
 
 def _grow_network(view: View, operator: Caller, network: Network, bench: Bench, cloud: Cloud) -> Changes[Subnet]:
-    subnets = list(view.find(Subnet, "network_id", network.id))
-    _check_limit(bench, sum(subnet.subnetpool_id == bench.subnetpool_id for subnet in subnets), "subnets")
+    _check_limit(bench, _present(view, network, bench), "subnets")
     segment_id, made = None, None
     if bench.network_type is not None:
         bare = (segment for segment in view.find(Segment, "network_id", network.id) if not view.count(Subnet, "segment_id", segment.id))
@@ -67,7 +66,7 @@ def _grow_network(view: View, operator: Caller, network: Network, bench: Bench, 
 
 
 def _grow_pool(view: View, operator: Caller, pool: NetworkPool, bench: Bench, cloud: Cloud) -> Changes[Subnet]:
-    _check_limit(bench, len(pool.members), "members")
+    _check_limit(bench, _present(view, pool, bench), "members")
     wire = {f"provider_{name}": value for name, value in _wire(view, bench).items()}
     name = f"{pool.name or pool.id}-{len(pool.members) + 1}"
     network = yield from create_network(view, operator, {"project_id": pool.project_id, "name": name, **wire}, cloud)
@@ -78,6 +77,22 @@ def _grow_pool(view: View, operator: Caller, pool: NetworkPool, bench: Bench, cl
         raise
     yield put(replace(pool, members=(*pool.members, Member(network.id))))
     return subnet
+
+
+def raised(view: View, of: Network | NetworkPool, more: int) -> Network | NetworkPool | None:
+    """With a bench that lets it grow by so many more than it has; None: it has none, or its limit is not what holds it back."""
+    bench = of.autogrow
+    if bench is None:
+        return None
+    present = _present(view, of, bench)
+    return replace(of, autogrow=replace(bench, limit=present + more)) if present >= bench.limit else None
+
+
+def _present(view: View, of: Network | NetworkPool, bench: Bench) -> int:
+    """What its limit counts."""
+    if isinstance(of, NetworkPool):
+        return len(of.members)
+    return sum(subnet.subnetpool_id == bench.subnetpool_id for subnet in view.find(Subnet, "network_id", of.id))
 
 
 def _check_limit(bench: Bench, present: int, what: str) -> None:

@@ -21,7 +21,7 @@ from naru.schedule.reasons import words
 from naru.service.addressing import choose_ahead
 from naru.service.candidates import Shortlist, WhyNot, candidates_for, reachability, subnets_for
 from naru.service.fixes import fixes_for
-from naru.service.growth import HUNGRY, Hungry, grow_for
+from naru.service.growth import HUNGRY, Hungry, grow_for, raised
 from naru.service.holds import check_open, count_held, digest, free_addresses, seconds_left
 from naru.service.identity import expiry, time_text
 from naru.service.network_pools import pass_turn
@@ -29,6 +29,8 @@ from naru.service.policy import Cloud, fetch_own, quota_limits
 
 _KEPT_CANDIDATES = 20
 _TOLD = 10  # candidates that a sentence goes through
+_GROWTH_TRIED = 3  # networks, of those that have grown as far as they may
+_STEPS = (1, 2, 4, 8)  # by so many steps more
 _COUNTED = ("chosen", "not_needed", "full")  # of these the numbers say all
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -87,7 +89,7 @@ def create_pick(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     steps = choose_networks(view, caller, given["project_id"], wish, cloud)
     choice = view.rehearse(steps) if given.get("dry_run") else (yield from steps)
     if not choice.placements:
-        raise refusal(view, caller, wish, choice, cloud)
+        raise refusal(view, caller, given["project_id"], wish, choice, cloud)
     pick, token = pick_of(caller, given, choice), secrets.token_urlsafe(32)
     candidates: tuple[Any, ...] = choice.verdicts if pick.considered > _KEPT_CANDIDATES else pick.candidates
     if pick.dry_run:
@@ -238,12 +240,34 @@ def _placement(view: View, index: int, network_id: str, addresses: Mapping[str, 
     return Placement(index, network_id, subnet.id, subnet.segment_id, fixed_ips)
 
 
-def refusal(view: View, caller: Caller, wish: Wish, choice: Choice, cloud: Cloud) -> NetworkPickRefused:
+def refusal(view: View, caller: Caller, project_id: str, wish: Wish, choice: Choice, cloud: Cloud) -> NetworkPickRefused:
     named = f"pool {choice.pool.name or choice.pool.id}" if choice.pool is not None else "any network"
     why = choice.explain() or "there is no network that the project may use"
     fixes = fixes_for(view, caller, wish, choice.found, cloud, _rests_s(view, choice.verdicts))
+    for changed in _larger(view, choice):
+        if view.rehearse(_choose_with(changed, choose_networks(view, caller, project_id, wish, cloud))).placements:
+            fixes.append(_raise_limit(changed))
+            break
     network_pick = {"candidates": msgspec.to_builtins(choice.verdicts), "fixes": [fix.described() for fix in fixes]}
     return NetworkPickRefused(f"No room for {wish.least} in {named}: {why}.", network_pick)
+
+
+def _larger(view: View, choice: Choice) -> Iterator[Network | NetworkPool]:
+    """What has grown as far as its bench lets it, and was looked at: with a bench that lets it grow further."""
+    networks = [view.get(Network, verdict.network_id) for verdict in choice.verdicts if verdict.reason in HUNGRY]
+    ended = [of for of in (*networks, choice.pool) if of is not None and raised(view, of, 1) is not None]
+    for of in ended[:_GROWTH_TRIED]:
+        yield from (changed for more in _STEPS if (changed := raised(view, of, more)) is not None)
+
+
+def _choose_with(changed: Network | NetworkPool, steps: Changes[Choice]) -> Changes[Choice]:
+    yield put(changed)
+    return (yield from steps)
+
+
+def _raise_limit(changed: Network | NetworkPool) -> Fix:
+    limit = changed.autogrow.limit if changed.autogrow is not None else 0
+    return Fix("raise_limit", {"of": changed.name or changed.id, "of_id": changed.id, "limit": limit})
 
 
 def _rests_s(view: View, verdicts: Iterable[Verdict]) -> dict[str, tuple[int, ...]]:
