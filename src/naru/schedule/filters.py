@@ -66,6 +66,9 @@ FILTERS: Sequence[Filter] = (
     ),
 )  # fmt: skip
 
+# What changes with each pick, for all members of a pool at once. It comes last, so it may be asked when the others are known.
+SHARE_FILTERS = FILTERS[-1:]
+
 
 @lru_cache(maxsize=8)
 def filters_of(wish: Wish) -> list[Filter]:

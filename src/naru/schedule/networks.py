@@ -13,7 +13,7 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from naru.schedule.candidates import NO_WEIGHTS, Became, Candidate, Verdict, Weight, Wish
-from naru.schedule.filters import Values, filters_of
+from naru.schedule.filters import Filter, Values, filters_of
 from naru.schedule.reasons import words
 from naru.schedule.weighers import Weighing
 
@@ -34,9 +34,9 @@ class Placement(msgspec.Struct, frozen=True):
         return not self.assignments
 
 
-def judge(candidate: Candidate, wish: Wish) -> Told | None:
-    """Why a network cannot be had; None where it can."""
-    for row in filters_of(wish):
+def judge(candidate: Candidate, wish: Wish, filters: Sequence[Filter] | None = None) -> Told | None:
+    """Why a network cannot be had; None where it can. `filters`: these alone, where the others were asked already."""
+    for row in filters_of(wish) if filters is None else filters:
         if row.refuses(candidate, wish):
             return _told(row.code, row.values(candidate, wish))
     return None

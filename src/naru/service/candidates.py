@@ -1,6 +1,6 @@
 """The networks that a pick looks at: those of a pool, of the pools for a purpose, or all that the project may use."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from naru.model.segments import Segment
 from naru.model.usage import NetworkUsage
 from naru.model.view import View
 from naru.schedule.candidates import Candidate, Facts, Share, Wish
+from naru.schedule.filters import SHARE_FILTERS
 from naru.schedule.networks import Placement, Told, judge, place
 from naru.schedule.weighers import POLICIES
 from naru.service.addressing import subnets_in_order
@@ -56,7 +57,7 @@ def candidates_for(view: View, caller: Caller, wish: Wish, project_id: str | Non
         if isinstance(default, NetworkPool):
             return _shortlist(default, look.members(default, is_kept=False))
         if default is not None:
-            return _shortlist(None, [look.judged(network) for network in default])
+            return _shortlist(None, look.alone(network.id for network in default))
     usable = usable_pools(view, look.project_id)
     asked = [pool for pool in usable if (wish.takes_purposes(pool.purposes) if wish.purposes else not pool.purposes)]
     found = {judged[0].facts.network_id: judged for judged in look.loose()}
@@ -88,23 +89,38 @@ class _Look:
 
     def members(self, pool: NetworkPool, *, is_kept: bool) -> list[Judged]:
         rows = _rows(self.view, pool)
-        share = self._share(pool, rows) if pool.project_share is not None else None
-        turns = _turns(self.view, pool, rows) if _weighs(pool, "least_recently_picked") else {}
 
         def note(id: str) -> Judged:
-            return self.judged(_network(self.view, id), pool, *rows[id], share, turns.get(id, 0), is_kept=is_kept)
+            return self.judged(_network(self.view, id), pool, *rows[id], is_kept=is_kept)
 
-        names_ports = self.near or self.avoided or self.peers
-        if names_ports or share is not None or turns:
-            return [note(id) for id in rows]
-        wish = replace(self.wish, count=self.wish.needed, min_count=None, max_skew=None)  # what `judge` looks at
-        notes = self.view.notes((pool.id, self.project_id, self.may_all, is_kept, wish), note)
-        return [notes[id] for id in rows]
+        noted = self._noted((pool.id, self.may_all, is_kept), rows, note)
+        share = self._share(pool, noted) if pool.project_share is not None else None
+        turns = _turns(self.view, pool, rows) if _weighs(pool, "least_recently_picked") else {}
+        return [self._as_of_now(judged, share, turns) for judged in noted] if share is not None or turns else noted
 
-    def loose(self) -> Iterator[Judged]:
+    def alone(self, ids: Iterable[str]) -> list[Judged]:
+        """Networks that are looked at as members of no pool."""
+        return self._noted(("alone",), ids, lambda id: self.judged(_network(self.view, id)))
+
+    def loose(self) -> list[Judged]:
         """Networks of no pool, where they are not asked for by a purpose."""
-        if not self.wish.purposes_any and not self.wish.purposes_all:
-            yield from (self.judged(network) for network in self.view.all(Network) if can_see(self.view, self.as_project, network))
+        if self.wish.purposes_any or self.wish.purposes_all:
+            return []
+        sees = self.view.notes(("sees", self.project_id), lambda id: can_see(self.view, self.as_project, _network(self.view, id)))
+        return self.alone(network.id for network in self.view.all(Network) if sees[network.id])
+
+    def _noted(self, subject: tuple[object, ...], ids: Iterable[str], note: Callable[[str], Judged]) -> list[Judged]:
+        """What the wish says of ports is new for the networks that these are on, and the same for all others."""
+        asked = replace(self.wish, count=self.wish.needed, min_count=None, max_skew=None, affinity=(), anti_affinity=(), same_network_as=())
+        notes = self.view.notes((*subject, self.project_id, asked, bool(self.wish.affinity)), note)
+        named = {*self.near, *self.avoided, *self.peers}
+        return [note(id) if id in named else notes[id] for id in ids] if named else [notes[id] for id in ids]
+
+    def _as_of_now(self, judged: Judged, share: Share | None, turns: Mapping[str, int]) -> Judged:
+        """With what each pick from the pool changes for all of its members."""
+        candidate, refusal = judged
+        candidate = replace(candidate, share=share, turn=turns.get(candidate.facts.network_id, 0))
+        return candidate, refusal or (judge(candidate, self.wish, SHARE_FILTERS) if share is not None else None)
 
     def judged(
         self,
@@ -112,8 +128,6 @@ class _Look:
         pool: NetworkPool | None = None,
         position: int = 0,
         member: Member | None = None,
-        share: Share | None = None,
-        turn: int = 0,
         *,
         is_kept: bool = False,
     ) -> Judged:
@@ -138,8 +152,6 @@ class _Look:
             peers=self.peers.get(network.id, 0),
             floor=max(pool.floor_count, int(pool.floor_ratio * counts.usable)) if pool is not None else 0,
             floor_ratio=pool.floor_ratio if pool is not None else 0.0,
-            share=share,
-            turn=turn,
             project_ports=self.view.count(Port, "use", use(self.project_id, network.id)),
             days_left=usage.days_left if usage is not None else None,
         )
@@ -149,11 +161,12 @@ class _Look:
         is_opened = may_use(pool, self.project_id) and opens(pool, network)
         return self.may_all or is_opened or can_see(self.view, self.as_project, network)
 
-    def _share(self, pool: NetworkPool, rows: Mapping[str, object]) -> Share:
-        usable = sum(facts_of(self.view, _network(self.view, id), self.why_not).counts(self.wish.ip_version).usable for id in rows)
-        has = sum(self.view.count(Port, "use", use(self.project_id, id)) for id in rows)
+    def _share(self, pool: NetworkPool, judged: Sequence[Judged]) -> Share:
+        members = {candidate.facts.network_id: candidate for candidate, _ in judged}
+        usable = sum(candidate.counts.usable for candidate in members.values())
+        has = sum(candidate.project_ports for candidate in members.values())
         picks = self.view.find(NetworkPick, "holder", self.project_id)
-        holds = sum(place.network_id in rows for pick in picks for place in pick.waiting)
+        holds = sum(place.network_id in members for pick in picks for place in pick.waiting)
         return Share(pool.id, int((pool.project_share or 0.0) * usable), has + holds)
 
 
