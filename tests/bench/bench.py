@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import neutron
+import pick_requests
 import picks
 from load import Connection, Load, drive, request
 from report import Figure, show
@@ -60,6 +61,8 @@ class Bench:
             self._start_twice()
         for name, found in picks.measure():
             self._note(name, found)
+        for name, cost in pick_requests.measure(self.command):
+            self._note(f"pick over HTTP, {name} ms", cost.processor_ms)
         for engine, needs in NEEDS.items():
             if engine != "sqlite" and all(map(shutil.which, needs)):
                 self._compare_database(engine)
@@ -245,6 +248,11 @@ def report(found: Callable[[str], float]) -> list[Figure]:
         Figure("pick 1 address of 1,000 networks, processor time", found("pick 1 ms"), "ms", at_most=2),
         Figure("the same with 20,000 ports on them", found("pick 1, ports ms"), "ms", at_most=2),
         Figure("pick 500 addresses of 1,000 networks, processor time", found("pick 500 ms"), "ms"),
+        Figure("the whole request for 1 address, processor time", found("pick over HTTP, spread ms"), "ms", at_most=2),
+        *(
+            Figure(f"the same, {name}", found(f"pick over HTTP, {name} ms"), "ms")
+            for name in ("no pool", "spread, dry_run", "spread, anti_affinity", "spread, project_share", "round_robin")
+        ),
     ]
 
 

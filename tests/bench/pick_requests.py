@@ -1,7 +1,7 @@
-"""What a request for one address of 1,000 networks costs the server, from the socket and back: decode, authenticate, choose, hold, commit, answer.
+"""What a request for one address of 1,000 networks costs the server, from the socket and back: authenticate, choose, hold, commit, answer.
 
-Each network is a /22, three quarters of it with ports. The server's files are in memory, so no disk is waited for. Processor time is that of
-all threads of the server; of a pick that goes the whole way, and of a dry run.
+Each network is a /22, three quarters of it taken by a port. The server's files are in memory, so no disk is waited for. Processor time is
+that of all threads of the server.
 """
 
 import asyncio
@@ -119,4 +119,4 @@ def _measure(cloud: Cloud, ids: Sequence[str]) -> Iterator[tuple[str, Cost]]:
 
 if __name__ == "__main__":
     for name, cost in measure():
-        print(f"{name:24} {cost.took_ms:6.2f} ms, processor {cost.processor_ms:6.2f} ms, answer {cost.answer_bytes / 1024:.0f} KiB", flush=True)
+        print(f"{name:24} {cost.took_ms:6.2f} ms, processor {cost.processor_ms:6.2f} ms, {cost.answer_bytes / 1024:.0f} KiB", flush=True)

@@ -16,7 +16,7 @@ from naru.model.requests import decode_create, decode_update
 from naru.model.resources import Changes, Network, Resource, attributes, rule_name
 from naru.model.view import View
 from naru.service.policy import appearance, check_asked, check_rules, fetch, reader, reader_of_new, shown, visible
-from naru.store.documents import render
+from naru.store.documents import render, unkept
 from naru.store.read import ListQuery, Page, Sight, list_page, parse_query, project
 
 Plan = Callable[..., Changes[Any]]
@@ -157,9 +157,9 @@ async def _create(backend: Backend, collection: Collection, create: Plan, call: 
 
     made = await backend.store.write(plan)
     if collection.answers_made:
-        documents = [render(resource)[0].seen_by(admin=call.caller.reads_all) for resource in made]
-    else:
-        documents = [_document(backend, collection, call, resource) for resource in made]
+        answers = [unkept(resource, admin=call.caller.reads_all) for resource in made]
+        return json_response({kind.plural: answers} if is_bulk else {kind.singular: answers[0]}, 201)
+    documents = [_document(backend, collection, call, resource) for resource in made]
     if is_bulk:
         return json_response(b'{"%b":[%b]}' % (kind.plural.encode(), b",".join(documents)), 201)
     return json_response(_wrap(kind, documents[0]), 201)

@@ -126,16 +126,17 @@ def _fit_verdicts(
 ) -> Iterator[Verdict]:
     taken = Counter(chosen) if is_enough else Counter()
     weights, scores = weighing.weights(), weighing.scores
-    for index in [index for index in ranking if index in taken]:
+    for index in [index for index in ranking if index in taken] if taken else ():
         counts = fit[index].counts
         told = _told("chosen", {"free": counts.free, "usable": counts.usable, "taken": taken[index], "count": len(chosen)})
         yield _verdict(fit[index], "chosen", told, weights[index], scores[index])
     too_few = _told("no_quorum", {"possible": len(chosen), "least": wish.least})
     became: Became = "passed" if is_enough else "refused"
-    for index in [index for index in ranking if index not in taken]:
-        counts = fit[index].counts
-        told = _not_needed(counts.free, counts.usable) if is_enough else too_few
-        yield _verdict(fit[index], became, told, weights[index], scores[index])
+    for index in ranking:
+        if index not in taken:
+            counts = fit[index].counts
+            told = _not_needed(counts.free, counts.usable) if is_enough else too_few
+            yield _verdict(fit[index], became, told, weights[index], scores[index])
 
 
 def _verdict(candidate: Candidate, became: Became, told: Told, weights: Mapping[str, Weight] = NO_WEIGHTS, score: float = 0.0) -> Verdict:

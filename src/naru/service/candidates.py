@@ -100,13 +100,17 @@ class _Look:
 
     def alone(self, ids: Iterable[str]) -> list[Judged]:
         """Networks that are looked at as members of no pool."""
-        return self._noted(("alone",), ids, lambda id: self.judged(_network(self.view, id)))
+        return self._noted(("alone",), ids, lambda network_id: self.judged(_network(self.view, network_id)))
 
     def loose(self) -> list[Judged]:
         """Networks of no pool, where they are not asked for by a purpose."""
         if self.wish.purposes_any or self.wish.purposes_all:
             return []
-        sees = self.view.notes(("sees", self.project_id), lambda id: can_see(self.view, self.as_project, _network(self.view, id)))
+
+        def note(network_id: str) -> bool:
+            return can_see(self.view, self.as_project, _network(self.view, network_id))
+
+        sees = self.view.notes(("sees", self.project_id), note)
         return self.alone(network.id for network in self.view.all(Network) if sees[network.id])
 
     def _noted(self, subject: tuple[object, ...], ids: Iterable[str], note: Callable[[str], Judged]) -> list[Judged]:

@@ -205,8 +205,9 @@ def choose_networks(view: View, caller: Caller, project_id: str, wish: Wish, clo
         choice = _choose(view, caller, project_id, wish, why_not)
         if any(verdict.network_id == subnet.network_id and verdict.reason not in (*HUNGRY, "chosen") for verdict in choice.verdicts):
             break
-    verdicts = tuple(_with_growth(verdict, grown.get(verdict.network_id)) for verdict in choice.verdicts)
-    return choice._replace(verdicts=verdicts, stuck=tuple(stuck.values()))
+    if grown:
+        choice = choice._replace(verdicts=tuple(_with_growth(verdict, grown.get(verdict.network_id)) for verdict in choice.verdicts))
+    return choice._replace(stuck=tuple(stuck.values()))
 
 
 def _with_growth(verdict: Verdict, prefixes: list[str] | None) -> Verdict:

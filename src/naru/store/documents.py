@@ -5,6 +5,7 @@ resource sees, open at its end; `admin` is what only administrators see besides.
 """
 
 from functools import cache
+from typing import Any
 
 import msgspec
 
@@ -32,6 +33,14 @@ def _fields(kind: type[Resource], who: str, absent: tuple[str, ...]) -> tuple[tu
 def _members(resource: Resource, who: str) -> bytes:
     """`"name":value,…` of the attributes that `who` sees, without braces."""
     return _encode({wire: getattr(resource, field) for wire, field in _fields(type(resource), who, resource.absent)})[1:-1]
+
+
+def unkept(resource: Resource, *, admin: bool) -> dict[str, Any]:
+    """What is shown of a resource that is not kept as it is: to be encoded once, with what is around it."""
+    seen = _fields(type(resource), "anyone", resource.absent)
+    if admin:
+        seen += _fields(type(resource), "admin", resource.absent)
+    return {wire: getattr(resource, field) for wire, field in seen}
 
 
 def render(resource: Resource) -> tuple[Document, bytes]:
