@@ -75,7 +75,7 @@ def test_an_instance_that_a_full_network_grew_for_has_its_lease_on_the_new_segme
     pool = site.lab.create("subnetpool", name="spare", prefixes=["10.30.0.0/24"])
     bench = {"subnetpool_id": pool["id"], "prefixlen": 29, "limit": 2, "minimum": 301, "maximum": 301}
     bench |= {name.removeprefix("provider:"): value for name, value in wire.items()}
-    network = site.lab.create("network", autogrow=bench, subnet_policy="sequential", **wire | {"provider:segmentation_id": 300})
+    network = site.lab.create("network", autogrow=bench, **wire | {"provider:segmentation_id": 300})
     eventually(lambda: site.lab.show("network", network["id"])["subnets"], 20)
     room = site.lab.ask("GET", f"/v2.0/network-ip-availabilities/{network['id']}")["network_ip_availability"]
     for _ in range(room["total_ips"] - room["used_ips"]):

@@ -256,6 +256,15 @@ def test_a_port_on_a_network_whose_first_subnet_is_still_to_come_brings_it(cloud
         cloud.port(network)
 
 
+def test_a_server_on_a_network_whose_first_subnet_is_still_to_come_brings_it_too(cloud):
+    network = cloud.network(**decode_create(Network, {"shared": True, "autogrow": cloud.bench(limit=2, network_type="vxlan")}, ADMIN))
+    assert network.subnet_policy == "sequential"
+    request = ServerRequest("web", "1", "netns", nics=(WantedNic(network_id=network.id),))
+    for _ in range(2):
+        cloud.run(create_servers(cloud.view, MEMBER, request, 3, 3, CLOUD))
+    assert len(cloud.fresh(network).subnets) == 2
+
+
 def test_what_will_be_full_before_its_horizon_grows_now(cloud):
     network = cloud.growing(horizon_days=30.0)
     hour = hour_of(NOW)

@@ -303,7 +303,7 @@ def _network_of(view: View, caller: Caller, nic: WantedNic) -> Network:
         network = fetch(view, caller, Network, nic.network_id or "")
     except NotFound as gone:
         raise Invalid(str(gone), gone.type) from None
-    if not network.subnets:
+    if not network.subnets and network.autogrow is None:  # else its first comes with the port
         raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", "NetworkRequiresSubnet")
     return network
 

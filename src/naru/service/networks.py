@@ -47,7 +47,7 @@ def create_network(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
         | provider_attributes(segments),
     )
     check_hints(view, "network", network.availability_zone_hints)
-    network = yield from follow_settings(view, None, network)
+    network = yield from follow_settings(view, None, _with_policy(network))
     _check_default(view, network)
     _check_project_default(caller, None, network)
     check_bench(view, caller, network.autogrow, cloud, network)
@@ -66,7 +66,7 @@ def update_network(view: View, caller: Caller, id: str, given: dict[str, Any], c
         given = given | {"mtu": _mtu(given["mtu"], network.on_the_wire, cloud)}
         for subnet in subnets:
             check_mtu(given["mtu"], id, subnet.ip_version)
-    changed = replace(network, **given)
+    changed = _with_policy(replace(network, **given))
     if network.router_external and not changed.router_external:
         check_not_external(view, network)
     _check_default(view, changed)
@@ -99,6 +99,12 @@ def delete_network(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes
         yield remove(part)
     yield from forget_policies(view, id)
     yield from leave_pools(view, id)
+
+
+def _with_policy(network: Network) -> Network:
+    """What grows by segments chooses among them: without a policy a host that carries two of them could have no port."""
+    grows_by_segments = network.autogrow is not None and network.autogrow.network_type is not None
+    return replace(network, subnet_policy="sequential") if grows_by_segments and network.subnet_policy is None else network
 
 
 def _check_default(view: View, network: Network) -> None:
