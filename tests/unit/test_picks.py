@@ -148,6 +148,18 @@ def test_a_refusal_says_what_would_help():
     assert fixes["wait"]["seconds"] == 30
 
 
+@pytest.mark.parametrize("attribute", ["host", "availability_zone", "physical_network"])
+def test_where_the_place_that_is_asked_for_has_none_the_refusal_says_that_others_have(attribute):
+    cloud = Picking(a=2)
+    with pytest.raises(NetworkPickRefused) as refused:
+        cloud.pick(**{attribute: "nowhere"})
+    (fix,) = refused.value.beside["network_pick"]["fixes"]
+    assert (fix["code"], fix["attribute"]) == ("relax", attribute)
+    with pytest.raises(NetworkPickRefused) as refused:
+        cloud.pick(count=3, **{attribute: "nowhere"})
+    assert refused.value.beside["network_pick"]["fixes"] == []
+
+
 def test_fewer_than_count_are_given_only_where_that_was_asked_for():
     cloud = Picking(a=2, b=3)
     assert len(cloud.pick(count=9, min_count=4).placements) == 5

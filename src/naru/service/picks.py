@@ -30,6 +30,7 @@ from naru.service.policy import Cloud, fetch_own, quota_limits
 _KEPT_CANDIDATES = 20
 _TOLD = 10  # candidates that a sentence goes through
 _GROWTH_TRIED = 3  # networks, of those that have grown as far as they may
+_PLACES = ("host", "availability_zone", "physical_network")
 _STEPS = (1, 2, 4, 8)  # by so many steps more
 _COUNTED = ("chosen", "not_needed", "full")  # of these the numbers say all
 
@@ -245,6 +246,12 @@ def refusal(view: View, caller: Caller, project_id: str, wish: Wish, choice: Cho
     named = f"pool {choice.pool.name or choice.pool.id}" if choice.pool is not None else "any network"
     why = choice.explain() or "there is no network that the project may use"
     fixes = fixes_for(view, caller, wish, choice.found, cloud, _rests_s(view, choice.verdicts))
+    unreachable = any(verdict.reason == "unreachable" for verdict in choice.verdicts)
+    for attribute in _PLACES if unreachable else ():
+        elsewhere = replace(wish, **{attribute: None})
+        if elsewhere != wish and view.rehearse(choose_networks(view, caller, project_id, elsewhere, cloud)).placements:
+            fixes.insert(0, Fix("relax", {"attribute": attribute}))
+            break
     for changed in _larger(view, choice):
         if view.rehearse(_choose_with(changed, choose_networks(view, caller, project_id, wish, cloud))).placements:
             fixes.append(_raise_limit(changed))
