@@ -18,8 +18,8 @@ import yaml
 class Serving:
     """`naru server` (or another command that takes --bind and --state-dir) from start to stop."""
 
-    def __init__(self, state_dir: Path, command: str = "server", cafile: str = "", **environ: str) -> None:
-        """Start it and wait for the first answer; `started_after_s` says how long that took."""
+    def __init__(self, state_dir: Path, command: str = "server", cafile: str = "", within_s: float = 20, **environ: str) -> None:
+        """Start it and wait for the first answer, `within_s` at most; `started_after_s` says how long that took."""
         self.address = ("127.0.0.1", _free_port())
         self.url = f"http{'s' if cafile else ''}://127.0.0.1:{self.address[1]}"
         self._tls = ssl.create_default_context(cafile=cafile) if cafile else None
@@ -31,7 +31,7 @@ class Serving:
         with (state_dir / "server.log").open("ab") as log:
             self.process = subprocess.Popen(argv, env=os.environ | environ, stdout=log, stderr=log)
         try:
-            self._wait_for_answer(within_s=20)
+            self._wait_for_answer(within_s)
         except BaseException:
             self.kill()
             raise

@@ -285,9 +285,14 @@ def run_server(settings: Settings, on_ready: Callable[[], None]) -> None:
 
 
 def return_large_blocks() -> None:
-    """Have glibc give the 16 MiB of a password check back to the system, which it would else keep for each thread (mallopt(3))."""
+    """Have glibc give the 16 MiB of a password check back to the system, which it would else keep for each thread (mallopt(3)).
+
+    What smaller answers were made in it keeps: to be given the pages again and again costs a pick of 1,000 networks a tenth of its time.
+    """
     with contextlib.suppress(OSError, AttributeError):  # another C library: it does as it does
-        ctypes.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, bytes
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, bytes
+        glibc.mallopt(-1, 4 << 20)  # M_TRIM_THRESHOLD, bytes: the most that it keeps at the end of a heap
 
 
 def database_url(settings: Settings) -> str:

@@ -95,7 +95,7 @@ def measure(command: str = "up --no-dataplane") -> Iterator[tuple[str, Cost]]:
         with Serving(state_dir, command) as serving:
             subnets = Cloud(serving).make_networks()
         asyncio.run(fill(state_dir, subnets))
-        with Serving(state_dir, command) as serving:
+        with Serving(state_dir, command, within_s=120) as serving:  # it reads 765,000 addresses
             yield from _measure(Cloud(serving), [subnet["network_id"] for subnet in subnets])
     finally:
         shutil.rmtree(state_dir)

@@ -133,10 +133,11 @@ def _fit_verdicts(
     too_few = _told("no_quorum", {"possible": len(chosen), "least": wish.least})
     became: Became = "passed" if is_enough else "refused"
     for index in ranking:
-        if index not in taken:
-            counts = fit[index].counts
-            told = _not_needed(counts.free, counts.usable) if is_enough else too_few
-            yield _verdict(fit[index], became, told, weights[index], scores[index])
+        if index not in taken:  # a loop that goes round as often as there are networks: no call that could be spared
+            candidate = fit[index]
+            facts, counts = candidate.facts, candidate.counts
+            code, en, ko, values = _not_needed(counts.free, counts.usable) if is_enough else too_few
+            yield Verdict(facts.network_id, facts.name, became, code, en, ko, values, counts, weights[index], scores[index])
 
 
 def _verdict(candidate: Candidate, became: Became, told: Told, weights: Mapping[str, Weight] = NO_WEIGHTS, score: float = 0.0) -> Verdict:
