@@ -243,7 +243,7 @@ SUBJECTS = [
         pytest.param(subject, marks=pytest.mark.needs("root", "veth", "vxlan", "linux-bridge", *tools))
         for subject, tools in (
             (linuxbridge, ()),
-            (ovs, ("ovs-vswitchd", "ethtool")),
+            (ovs, ("ovs-vswitchd",)),
             (dnsmasq, ("dnsmasq", "sysctl")),
             (instances, ("udhcpc",)),
             (routers, ("nft", "sysctl")),
@@ -327,3 +327,19 @@ def test_one_failing_line_does_not_stop_the_others(subject):
     failures = driver.apply([actions[0], broken, *actions[1:]])
     assert [(failure.key, failure.reason) for failure in failures] == [("tap/broken", 'Cannot find device "nosuch"')]
     assert planned(driver, subject.states[1]) == []
+
+
+@pytest.mark.parametrize("subject", [SUBJECTS[2]])
+@on_own_host
+def test_tap_that_cannot_compute_checksums_is_made_anew_and_does_not_stop_the_others(subject):
+    beside = TapState("99999999-9999", FLAT.network_id, "fa:16:3e:00:00:19", 1400, netns="instance-2", device="eth1")
+    driver, wanted = subject.fresh(), state(FLAT, TAP, beside)
+    actions = planned(driver, wanted)
+    (at,) = (index for index, action in enumerate(actions) if action.line == "instance-2 eth1")
+    failures = driver.apply([*actions[:at], msgspec.structs.replace(actions[at], line="instance-2 nosuch"), *actions[at + 1 :]])
+    reason = "cannot have nosuch in network namespace instance-2 compute its checksums: No such device"
+    assert [(failure.key, failure.reason) for failure in failures] == [(beside.key, reason)]
+    again = planned(subject.fresh(), wanted)
+    assert {action.key for action in again[1:]} == {beside.key}
+    assert again[0].line == "link del dev tap99999999-99"
+    bring(subject.fresh(), wanted)

@@ -394,7 +394,7 @@ def test_a_changed_port_is_changed_in_place(host):
     assert host.run("cat", f"/sys/class/net/{tap_name(tap.port_id)}/ifindex") == index
 
 
-@pytest.mark.needs("root", "ovs-vswitchd", "ethtool", "nft")
+@pytest.mark.needs("root", "ovs-vswitchd", "nft")
 def test_a_host_that_goes_to_another_mechanism_and_back_keeps_nothing_of_the_one_before(host):
     host.run("sh", "-ec", START, "sh", "/dev/null")
     host.run("ovs-vsctl", "add-br", "br-mine", "--", "set", "Bridge", "br-mine", "datapath_type=netdev", "external_ids:whose=mine")

@@ -210,7 +210,7 @@ def lab(mechanism, tmp_path) -> Iterator[LiveLab]:
         yield made
 
 
-OVS = pytest.mark.needs("ovs-vswitchd", "ethtool")
+OVS = pytest.mark.needs("ovs-vswitchd")
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def switched(tmp_path_factory) -> Iterator[Site]:
         yield made
 
 
-@pytest.fixture(params=["bridged", pytest.param("switched", marks=pytest.mark.needs("ovs-vswitchd", "ethtool"))])
+@pytest.fixture(params=["bridged", pytest.param("switched", marks=pytest.mark.needs("ovs-vswitchd"))])
 def on_each(request) -> Site:
     """On each mechanism: what is sent to all of a link, and to none of its hosts in particular."""
     return request.getfixturevalue(request.param)

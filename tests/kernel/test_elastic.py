@@ -22,7 +22,7 @@ SEGMENTS = {
 }
 
 
-@pytest.fixture(scope="module", params=["linuxbridge", pytest.param("openvswitch", marks=pytest.mark.needs("ovs-vswitchd", "ethtool"))])
+@pytest.fixture(scope="module", params=["linuxbridge", pytest.param("openvswitch", marks=pytest.mark.needs("ovs-vswitchd"))])
 def site(request, tmp_path_factory) -> Iterator[SimpleNamespace]:
     """One network of two segments, and four instances that only named the network: two on each host."""
     with live_lab(tmp_path_factory.mktemp("elastic"), CONFIG, mechanism=request.param) as lab:

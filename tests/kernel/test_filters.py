@@ -106,7 +106,7 @@ class Networks(msgspec.Struct):
 
 @pytest.fixture(
     scope="module",
-    params=["linuxbridge", pytest.param("openvswitch", marks=pytest.mark.needs("ovs-vswitchd", "ethtool"))],
+    params=["linuxbridge", pytest.param("openvswitch", marks=pytest.mark.needs("ovs-vswitchd"))],
 )
 def there(request, tmp_path_factory) -> Iterator[Networks]:
     """A1, A3, A4 on compute01 and A2 on compute02; B1 and B2 in another network, with the addresses of A1 and A2.

@@ -318,7 +318,7 @@ def has_address(inside: list[str], address: str) -> bool:
     scope="module",
     params=[
         pytest.param("linuxbridge", marks=pytest.mark.needs("nft")),
-        pytest.param("openvswitch", marks=pytest.mark.needs("ovs-vswitchd", "ethtool")),
+        pytest.param("openvswitch", marks=pytest.mark.needs("ovs-vswitchd")),
     ],
 )
 def world(request, tmp_path_factory) -> Iterator[World]:

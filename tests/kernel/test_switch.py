@@ -13,7 +13,7 @@ from naru.lab.running import enter
 from naru.testing import eventually
 from wire import READ_METADATA_BY_IPV6
 
-pytestmark = pytest.mark.needs("ovs-vswitchd", "ethtool")
+pytestmark = pytest.mark.needs("ovs-vswitchd")
 
 PHYSNET = {"provider:physical_network": "physnet2"}
 NETWORKS = {

@@ -11,7 +11,7 @@ from naru.model.compute import IMAGES
 from naru.model.hoststate import trunk_bridge
 from naru.testing import eventually
 
-pytestmark = pytest.mark.needs("root", "ovs-vswitchd", "ethtool")
+pytestmark = pytest.mark.needs("root", "ovs-vswitchd")
 
 WITHIN_S = 20
 VLAN = 100

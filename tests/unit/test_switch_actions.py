@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from naru.drivers.base import Failure, plan
+from naru.drivers.base import Action, Failure, plan
 from naru.drivers.ovs import OpenVswitch, choose_vlans
 from naru.drivers.ovsdb import Bridge, Port, Switch
 from naru.drivers.switch import MappedBridge, PluggedPort, SwitchBridge
+from naru.drivers.tools import uncut
 from naru.model.hoststate import NetworkState, PeerState, SegmentState, TapState
 
 N = "11111111-aaaa-4bbb-8ccc-222222222222"
@@ -51,15 +52,26 @@ def test_two_vlans_of_one_network_are_two_pairs_of_patch_ports_and_both_end_in_i
 
 def test_tap_on_a_switch_in_user_space_sums_up_what_it_sends_before_it_is_plugged():
     actions, _ = lines(network(("flat", "physnet1")), TAP, have=[BR_EX])
-    of_tap = [line for line in actions if "tap33333333-aa" in line or "ethtool" in line]
-    assert [line.partition(" ")[0] for line in of_tap] == ["ip:", "sh:", "ip:", "ip:", "ovs-vsctl:"]
-    assert of_tap[1] == "sh: ip netns exec instance-1 ethtool --offload eth0 tx off"
+    of_tap = [line for line in actions if "tap33333333-aa" in line or "checksums" in line]
+    assert [line.partition(" ")[0] for line in of_tap] == ["ip:", "checksums:", "ip:", "ip:", "ovs-vsctl:"]
+    assert of_tap[1] == "checksums: instance-1 eth0"
     assert of_tap[4] == (
         "ovs-vsctl: add-port br-int tap33333333-aa -- "
         f"set Port tap33333333-aa tag=1 trunks=[] protected=false external_ids:naru=tap/{P} -- "
         'set Interface tap33333333-aa type="" external_ids:attached-mac="fa:16:3e:00:00:05" '
         f'external_ids:iface-id="{P}" external_ids:iface-status="active" ofport_request=16385'
     )
+
+
+def test_many_taps_take_one_batch_of_ip_before_their_checksums_and_one_after():
+    actions = [
+        Action(f"tap/{n}", tool, f"{what} {n}")
+        for n in (1, 2)
+        for tool, what in ((("ip",), "add"), (("checksums",), "compute"), (("ip",), "settle"))
+    ]
+    plug = Action("tap/1", ("ovs-vsctl",), "plug 1")
+    lines = ["add 1", "add 2", "compute 1", "compute 2", "settle 1", "settle 2", "plug 1"]
+    assert [action.line for action in uncut([*actions, plug])] == lines
 
 
 def test_peer_is_reached_by_the_tunnel_of_its_segment_alone_and_its_arp_is_answered_here():

@@ -67,8 +67,6 @@ def _needed_tools(settings: Agent) -> dict[str, str]:
         needed["nft"] = "nftables"
     if settings.mechanism == "openvswitch":
         needed |= dict.fromkeys(("ovs-vsctl", "ovs-ofctl"), "openvswitch-switch")
-        if settings.ovs_datapath_type == "netdev":
-            needed["ethtool"] = "ethtool"
     if settings.l3:
         needed["nft"] = "nftables"
     if settings.l3 or settings.dhcp:

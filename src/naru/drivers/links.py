@@ -170,7 +170,7 @@ class Tap(Fact, frozen=True):
         far = f"name {self.far} address {self.mac} mtu {self.mtu_bytes} netns {self.netns}"
         yield Action(self.key, IP, f"link add {near} type veth peer {far}")
         if self.sums:
-            yield Action(self.key, ("sh",), f"ip netns exec {self.netns} ethtool --offload {self.far} tx off")
+            yield Action(self.key, ("checksums",), f"{self.netns} {self.far}")
         yield from self._settle()
 
     def replaces(self, have: Fact) -> bool:

@@ -6,6 +6,7 @@
 ("ovs-ofctl", BRIDGE)                       changes of flows, all at once
 ("sh",)                                     a command line
 ("netns", NETNS, "nft", "-f", "-")          the whole input of a program that runs there; it does all of it or nothing
+("checksums",)                              a namespace and a device there that is to compute checksums itself
 ("announce", NETNS)                         a device and an IPv4 address to announce there
 ("write", PATH)                             the lines are the whole content of the file, replaced atomically
 ("secret", PATH)                            the same, and no log shows the lines
@@ -20,24 +21,43 @@ from pathlib import Path
 from naru.drivers import daemons, iproute, nftables, ovsdb
 from naru.drivers.announce import announce
 from naru.drivers.base import Action, Failure
+from naru.drivers.checksums import compute_checksums
 
 LATE = ("announce", "unlink")
+CUT = (("ip",), ("checksums",))
 SIDE_BY_SIDE = 8
 
 
 def run_actions(actions: list[Action]) -> list[Failure]:
     """Run actions in order, neighbours of one tool in one batch; return the first failure of each key.
 
-    After a failure, actions of the same key in later batches are left out. Two exceptions to the order, so that a mark of
+    After a failure, actions of the same key in later batches are left out. Three exceptions to the order, so that a mark of
     ownership per namespace does not cut a batch of a hundred lines into a hundred: a file may be written before the `ip` lines
-    that precede it, and after all else addresses are announced and files unlinked.
+    that precede it; of `ip` lines that `checksums` cut, those before it run first, of all keys, and those after it last; and
+    after all else addresses are announced and files unlinked.
     """
     failures: dict[str, str] = {}
-    for tool, batch in _batches(actions):
+    for tool, batch in _batches(list(uncut(actions))):
         runnable = [action for action in batch if action.key not in failures]
         for index, reason in _run(tool, [action.line for action in runnable]).items():
             failures.setdefault(runnable[index].key, reason)
     return [Failure(key, reason) for key, reason in failures.items()]
+
+
+def uncut(actions: list[Action]) -> Iterator[Action]:
+    """The actions with `ip` lines that `checksums` cut in one batch before and one after, where each tap would take a batch."""
+    for _, group in groupby(actions, key=lambda action: action.tool in CUT):
+        begun: set[str] = set()  # keys
+        before: list[Action] = []
+        cuts: list[Action] = []
+        after: list[Action] = []
+        for action in group:
+            if action.tool == ("checksums",):
+                cuts.append(action)
+                begun.add(action.key)
+            else:
+                (after if action.key in begun else before).append(action)
+        yield from (*before, *cuts, *after)
 
 
 def _batches(actions: list[Action]) -> Iterator[tuple[tuple[str, ...], list[Action]]]:
@@ -107,6 +127,7 @@ _TOOLS: Mapping[str, Callable[[tuple[str, ...], list[str]], dict[int, str]]] = {
     "ovs-ofctl": lambda tool, lines: ovsdb.bundle(tool[1], lines),
     "sh": _run_shell,
     "netns": _run_inside,
+    "checksums": lambda _, lines: compute_checksums(lines),
     "announce": lambda tool, lines: announce(tool[1], lines),
     "write": _write_file,
     "secret": _write_file,

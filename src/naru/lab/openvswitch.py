@@ -11,7 +11,7 @@ import subprocess
 from naru.lab import LabError
 from naru.lab.hosts import Host
 
-PACKAGES = {"ethtool": "ethtool"} | dict.fromkeys(("ovs-appctl", "ovs-ofctl", "ovs-vsctl", "ovs-vswitchd"), "openvswitch-switch")
+PACKAGES = dict.fromkeys(("ovs-appctl", "ovs-ofctl", "ovs-vsctl", "ovs-vswitchd"), "openvswitch-switch")
 BRIDGE_MAPPINGS = "physnet2:br-physnet2"
 
 START = """
