@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -122,6 +123,7 @@ class LiveLab:
             self._commands[name] = words, environment
         descriptor = os.pidfd_open(pid)
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        select.select([descriptor], [], [], 10)  # until it has ended, it holds its lock
         os.close(descriptor)
         if again is not None:
             again.wait()

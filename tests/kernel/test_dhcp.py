@@ -16,7 +16,7 @@ from naru.testing import eventually
 pytestmark = pytest.mark.needs("root", "dhclient", "sysctl")
 
 CONFIG = """
-agent_down_time_s = 3.0
+agent_down_time_s = 6.0
 dhcp_agents_per_network = 2
 [agent]
 report_interval_s = 0.5
