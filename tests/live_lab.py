@@ -54,7 +54,7 @@ class LiveLab:
         self._http = services
         self._servers: list[subprocess.Popen[str]] = []
         self.programs: dict[str, subprocess.Popen[bytes]] = {}  # those that the test started again
-        self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}  # of those that were killed
+        self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}  # of those that were killed or started again
 
     def close(self) -> None:
         for server in (*self._servers, *self.programs.values()):
@@ -131,6 +131,7 @@ class LiveLab:
 
     def start(self, name: str, words: list[str], environment: dict[str, str]) -> None:
         host = "controller01" if name == "server" else name.removeprefix("agent-")
+        self._commands[name] = words, environment
         with (self.state_dir / "logs" / f"{name}.log").open("a") as log:
             self.programs[name] = subprocess.Popen([*self.enter(host), *words], env=environment, stdout=log, stderr=subprocess.STDOUT)
 

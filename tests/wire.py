@@ -48,11 +48,11 @@ def raw_in(enter: Sequence[str], device: str = "eth0") -> socket.socket:
 def arrives(sender: socket.socket, frame: bytes, sentinel: bytes, receiver: socket.socket) -> bool:
     """Whether a frame reaches the receiver before one that is sent after it, and that has to reach it.
 
-    That one is sent again where it is lost: a switch in user space may drop a frame while its flows change.
+    Where that one is lost, both are sent again: a switch in user space may drop frames while its flows change.
     """
-    sender.send(frame)
     seen = False
     for _ in range(4):
+        sender.send(frame)
         sender.send(sentinel)
         with contextlib.suppress(TimeoutError):
             while sentinel[14:] not in (heard := receiver.recv(65536)):

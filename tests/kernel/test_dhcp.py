@@ -16,7 +16,7 @@ from naru.testing import eventually
 pytestmark = pytest.mark.needs("root", "dhclient", "sysctl")
 
 CONFIG = """
-agent_down_time_s = 6.0
+agent_down_time_s = 3.0
 dhcp_agents_per_network = 2
 [agent]
 report_interval_s = 0.5
@@ -370,9 +370,7 @@ def test_a_restarted_agent_leaves_servers_that_are_right_as_they_are(site):
     site.lab.start(f"agent-{host}", [*words, "-v"], environment)
     site.boot("after", network)  # a change that shows when the agent is back
     ran = lambda: [line for line in site.lab.log(f"agent-{host}")[said:].splitlines() if " action " in line]  # noqa: E731
-    eventually(lambda: any("reservations" in line for line in ran()) or host not in site.servers(network), 30)
-    if host not in site.servers(network):
-        pytest.xfail("the server went to another host while its agent restarted: seen now and then, and not understood yet")
+    eventually(lambda: any("reservations" in line for line in ran()), 30)
     assert not any("dnsmasq" in line or "TERM" in line for line in ran())
     assert site.lab.run(host, "cat", f"/run/naru/dhcp/{network['id']}/pid") == before
     assert site.told(client).ip == client.address

@@ -19,7 +19,7 @@ from wire import READ_METADATA_BY_IPV6
 pytestmark = pytest.mark.needs("root", "nft")
 
 CONFIG = """
-agent_down_time_s = 6.0
+agent_down_time_s = 3.0
 [agent]
 report_interval_s = 0.5
 nova_metadata_url = "http://10.0.0.1:8775"
