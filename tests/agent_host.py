@@ -11,20 +11,8 @@ import sys
 import uuid
 from pathlib import Path
 
-from naru.model.hoststate import (
-    DhcpState,
-    DhcpSubnet,
-    InstanceState,
-    LeaseState,
-    NetworkState,
-    Route,
-    SegmentState,
-    TapState,
-    Value,
-    dhcp_device,
-    dhcp_netns,
-    instance_netns,
-)
+from naru.model.devices import dhcp_device, dhcp_netns, instance_netns
+from naru.model.hoststate import DhcpState, DhcpSubnet, InstanceState, LeaseState, NetworkState, Route, SegmentState, TapState, Value
 from naru.testing import FakeServer, eventually
 
 LISTEN = """

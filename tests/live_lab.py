@@ -18,7 +18,7 @@ from agent_host import child_of
 from naru.drivers.announce import CLONE_NEWNET, enter_namespace
 from naru.lab.cloud import connect
 from naru.lab.running import enter, find_lab, outside_pids
-from naru.model.hoststate import instance_netns
+from naru.model.devices import instance_netns
 from naru.testing import eventually
 
 ANSWER_WHO = """

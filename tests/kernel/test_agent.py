@@ -12,19 +12,8 @@ import pytest
 
 from agent_host import Cloud, Host, child_of, leased, settled
 from naru.lab.openvswitch import START
-from naru.model.hoststate import (
-    FilterState,
-    InstanceState,
-    LeaseState,
-    NetworkState,
-    PeerState,
-    SegmentState,
-    Source,
-    TapState,
-    Value,
-    bridge_name,
-    tap_name,
-)
+from naru.model.devices import bridge_name, tap_name
+from naru.model.hoststate import FilterState, InstanceState, LeaseState, NetworkState, PeerState, SegmentState, Source, TapState, Value
 from naru.testing import eventually
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import naru
 from agent_host import Cloud, Host, child_of, leased, settled
-from naru.model.hoststate import bridge_name
+from naru.model.devices import bridge_name
 from naru.testing import eventually
 from serving import certify
 

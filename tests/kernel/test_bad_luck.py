@@ -7,7 +7,8 @@ import pytest
 
 from agent_host import Cloud, Host, leased, settled
 from naru.drivers.iproute import batch
-from naru.model.hoststate import NetworkState, SegmentState, TapState, bridge_name, vlan_name
+from naru.model.devices import bridge_name, vlan_name
+from naru.model.hoststate import NetworkState, SegmentState, TapState
 from naru.testing import eventually
 from own_host import in_own_host
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from live_lab import live_lab
-from naru.model.hoststate import dhcp_netns
+from naru.model.devices import dhcp_netns
 from naru.testing import eventually
 
 pytestmark = pytest.mark.needs("root", "dhclient", "sysctl")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from live_lab import live_lab
-from naru.model.hoststate import tap_name
+from naru.model.devices import tap_name
 from naru.testing import eventually
 
 pytestmark = pytest.mark.needs("root", "dnsmasq", "busybox")

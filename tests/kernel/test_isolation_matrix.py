@@ -15,7 +15,7 @@ import pytest
 
 from lab_cloud import LabCloud
 from naru.lab.running import enter
-from naru.model.hoststate import instance_netns
+from naru.model.devices import instance_netns
 from naru.testing import eventually
 
 PROGRAM = """

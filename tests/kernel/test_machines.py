@@ -10,7 +10,7 @@ from live_lab import live_lab
 from naru.lab import LabError
 from naru.lab.guest import make_guest
 from naru.model.compute import IMAGES
-from naru.model.hoststate import tap_name
+from naru.model.devices import tap_name
 from naru.testing import eventually
 
 pytestmark = pytest.mark.needs("root", "qemu-system-x86_64", "busybox")

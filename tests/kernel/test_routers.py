@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from live_lab import World, live_lab
-from naru.model.hoststate import router_netns, tap_name
+from naru.model.devices import router_netns, tap_name
 from naru.testing import eventually
 from wire import READ_METADATA_BY_IPV6
 

@@ -16,7 +16,7 @@ import pytest
 from live_lab import Instance, LiveLab, live_lab
 from naru.lab import LabError
 from naru.lab.cloud import read_cloud
-from naru.model.hoststate import bridge_name, dhcp_netns, tap_name, vxlan_name
+from naru.model.devices import bridge_name, dhcp_netns, tap_name, vxlan_name
 from naru.testing import eventually
 from wire import raw_in
 

@@ -8,7 +8,7 @@ import pytest
 
 from live_lab import Instance, live_lab
 from naru.model.compute import IMAGES
-from naru.model.hoststate import trunk_bridge
+from naru.model.devices import trunk_bridge
 from naru.testing import eventually
 
 pytestmark = pytest.mark.needs("root", "ovs-vswitchd")

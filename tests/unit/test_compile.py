@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from naru.compile.host import compile_host
 from naru.model.agents import Agent
 from naru.model.compute import Server
+from naru.model.devices import router_netns
 from naru.model.errors import Invalid
 from naru.model.hoststate import (
     DhcpState,
@@ -21,7 +22,6 @@ from naru.model.hoststate import (
     RouterState,
     SegmentState,
     TapState,
-    router_netns,
 )
 from naru.model.provider import ProviderSegment
 from naru.model.resources import DHCP_OWNER, Change, HostRoute, Port, put

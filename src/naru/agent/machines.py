@@ -13,7 +13,8 @@ from pathlib import Path
 from naru.drivers import daemons, iproute
 from naru.drivers.base import Action, Fact, Step
 from naru.drivers.observe import file_names
-from naru.model.hoststate import InstanceState, TapState, tap_name
+from naru.model.devices import tap_name
+from naru.model.hoststate import InstanceState, TapState
 
 CONSOLE_BLOCKS = 2000  # of 512 bytes: a guest may write more to its console; that is not kept
 LEAST_MEMORY_MIB = 96  # with less, Debian's kernel does not come as far as its console

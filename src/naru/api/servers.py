@@ -16,8 +16,8 @@ import msgspec
 from naru.api.http import Call
 from naru.model.attributes import ip_address
 from naru.model.compute import REFUSED, AttachAsk, Flavor, NicAsk, Server, ServerCreate, find_flavor
+from naru.model.devices import instance_netns
 from naru.model.errors import Invalid
-from naru.model.hoststate import instance_netns
 from naru.model.resources import Network, Port
 from naru.model.security import SecurityGroup
 from naru.model.view import View

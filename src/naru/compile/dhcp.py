@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from naru.compile.l2 import Domain
 from naru.compile.metadata import askers, ipv6_speaker, metadata_routes, serves_metadata
-from naru.model.hoststate import ClientOption, DhcpState, DhcpSubnet, LeaseState, Route, Value, dhcp_device, dhcp_netns
+from naru.model.devices import dhcp_device, dhcp_netns
+from naru.model.hoststate import ClientOption, DhcpState, DhcpSubnet, LeaseState, Route, Value
 from naru.model.port_options import automatic_hostname
 from naru.model.resources import FixedIp, Port, Subnet
 from naru.model.routing import INTERFACE_OWNER

@@ -16,7 +16,8 @@ from naru.compile.qos import hosts_shaping, shaping
 from naru.compile.routing import hosts_of_routing, router_ends, routers
 from naru.model.agents import Agent
 from naru.model.compute import Server, find_flavor, find_image
-from naru.model.hoststate import InstanceState, Value, instance_netns, tap_name
+from naru.model.devices import instance_netns, tap_name
+from naru.model.hoststate import InstanceState, Value
 from naru.model.resources import DHCP_OWNER, Change, Network, Port, Subnet, place
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.segments import Segment

@@ -11,7 +11,8 @@ import msgspec
 from naru.compile.firewall import is_filtered
 from naru.compile.metadata import ipv6_speaker
 from naru.model.agents import Agent
-from naru.model.hoststate import METADATA_ADDRESS_IPV6, NetworkState, PeerState, SegmentState, TapState, Value, dhcp_device, dhcp_netns
+from naru.model.devices import dhcp_device, dhcp_netns
+from naru.model.hoststate import METADATA_ADDRESS_IPV6, NetworkState, PeerState, SegmentState, TapState, Value
 from naru.model.provider import ProviderSegment, carried
 from naru.model.resources import DHCP_OWNER, Network, Port, Subnet
 from naru.model.routing import ROUTER_OWNERS

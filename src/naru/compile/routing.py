@@ -6,6 +6,7 @@ Source for what is translated: the Networking guide's "Floating IP" and "Source 
 from collections.abc import Iterator, Mapping
 
 from naru.compile.metadata import askers, ipv6_speaker, serves_metadata
+from naru.model.devices import gateway_device, router_device, router_netns
 from naru.model.hoststate import (
     METADATA_ADDRESS_IPV6,
     AdvertisedPrefix,
@@ -15,9 +16,6 @@ from naru.model.hoststate import (
     Route,
     RouterInterface,
     RouterState,
-    gateway_device,
-    router_device,
-    router_netns,
 )
 from naru.model.resources import Change, Network, Port, Subnet
 from naru.model.routing import GATEWAY_OWNER, INTERFACE_OWNER, ROUTER_OWNERS, FloatingIp, PortForwarding, Router

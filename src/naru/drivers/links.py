@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 import msgspec
 
 from naru.drivers.base import Action, Fact, Failure, Step
-from naru.model.hoststate import tap_name
+from naru.model.devices import tap_name
 
 GROUP = "6278"  # the group of every link of ours ("naru" on a telephone's keys): the proof that it is ours
 

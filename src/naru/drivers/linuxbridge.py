@@ -34,18 +34,8 @@ from naru.drivers.links import (
 )
 from naru.drivers.observe import file_names, read_links, read_namespaces, vlan_options, vxlan_options, want_namespaces
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import (
-    HostState,
-    NetworkState,
-    PeerState,
-    SegmentState,
-    TapState,
-    Value,
-    bridge_name,
-    tap_name,
-    vlan_name,
-    vxlan_name,
-)
+from naru.model.devices import bridge_name, tap_name, vlan_name, vxlan_name
+from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState, Value
 
 MAKING_ORDER = (Foreign, Namespace, Trunk, Bridge, Uplink, Port, Tap)
 

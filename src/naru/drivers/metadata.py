@@ -16,7 +16,8 @@ from naru.drivers import daemons, iproute
 from naru.drivers.base import Action, Fact, Failure, Step
 from naru.drivers.links import link_local
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import DhcpState, HostState, InstanceDocument, MetadataState, RouterState, tap_name
+from naru.model.devices import tap_name
+from naru.model.hoststate import DhcpState, HostState, InstanceDocument, MetadataState, RouterState
 
 KEY = "metadata"  # of what all namespaces share
 

@@ -30,7 +30,8 @@ from naru.drivers.rules import (
     members_set,
 )
 from naru.drivers.sources import allowed_sources, numbered, widest
-from naru.model.hoststate import FilterState, GroupState, HostState, RulesState, bridge_name, tap_name
+from naru.model.devices import bridge_name, tap_name
+from naru.model.hoststate import FilterState, GroupState, HostState, RulesState
 
 KEY = "firewall"  # of what all filters share
 BRIDGE_SYSCTL = Path("/proc/sys/net/bridge")  # there once br_netfilter is

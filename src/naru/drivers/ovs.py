@@ -39,7 +39,8 @@ from naru.drivers.switch import (
     spelled,
 )
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState, tap_name, trunk_bridge
+from naru.model.devices import tap_name, trunk_bridge
+from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState
 
 INTEGRATION, TUNNELS = "br-int", "br-tun"
 VLANS = range(1, 4095)  # IEEE 802.1Q reserves 0 and 4095

@@ -19,7 +19,8 @@ from naru.drivers import iproute, nftables, tc
 from naru.drivers.base import Action, Fact, Failure, Foreign, Step
 from naru.drivers.links import GROUP
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import BandwidthLimit, HostState, QosState, ifb_name, tap_name
+from naru.model.devices import ifb_name, tap_name
+from naru.model.hoststate import BandwidthLimit, HostState, QosState
 from naru.model.qos import DSCP_MARKS
 
 IP, TC, NFT = ("ip",), ("tc",), ("nft",)

@@ -17,7 +17,8 @@ from naru.drivers import iproute
 from naru.drivers.base import Action, Fact, Failure, Step, ToolError
 from naru.drivers.tools import SIDE_BY_SIDE, run_actions
 from naru.drivers.translation import DIGEST_PREFIX, TABLE, translation
-from naru.model.hoststate import METADATA_ADDRESS, METADATA_ADDRESS_IPV6, HostState, RouterInterface, RouterState, router_netns
+from naru.model.devices import router_netns
+from naru.model.hoststate import METADATA_ADDRESS, METADATA_ADDRESS_IPV6, HostState, RouterInterface, RouterState
 
 SETTINGS = {
     "net.ipv4.ip_forward": "1",

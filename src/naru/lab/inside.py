@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from naru.lab.hosts import Host
-from naru.model.hoststate import instance_netns
+from naru.model.devices import instance_netns
 
 _PATIENCE_S = 5
 
