@@ -4,6 +4,7 @@ import pytest
 
 from naru.model.compute import Server
 from naru.model.errors import Conflict, Forbidden, Invalid
+from naru.model.hoststate import InstanceReport
 from naru.model.network_pools import NetworkPool
 from naru.model.picks import NetworkPick
 from naru.model.requests import decode_create
@@ -178,3 +179,35 @@ def test_boots_of_any_size_spread_evenly_over_a_pool():
         counts = [cloud.view.count(Port, "network_id", network.id) for network in networks]
         assert max(counts) - min(counts) <= 1
     assert sum(counts) == 500
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_server_is_taken_back_from_error_when_its_host_does_not_fail_at_it_any_more(launched):
+    cloud = cloud_with_host()
+    cloud.subnet(cloud.network("NET1", MEMBER), "10.0.0.0/29", MEMBER)
+    (server,) = boot(cloud)
+    key, running = f"instance/{server.id}", {server.id: InstanceReport("running")}
+    if launched:
+        cloud.report("compute01", ok=(key,), instances=running)
+
+    cloud.report("compute01", failed={key: "no udhcpc"}, instances={} if launched else running)
+    failing = cloud.view.get(Server, server.id)
+    assert (failing.status, failing.fault.message) == ("ERROR", "no udhcpc")
+
+    cloud.report("compute01", instances={server.id: InstanceReport("running", {"eth0": "10.0.0.2/29"})})
+    assert cloud.view.get(Server, server.id).status == "ERROR"
+
+    cloud.report("compute01", ok=(key,))
+    healthy = cloud.view.get(Server, server.id)
+    assert (healthy.status, healthy.fault, bool(healthy.launched_at)) == ("ACTIVE", None, True)
+
+
+def test_a_server_that_never_ran_builds_on_after_an_error():
+    cloud = cloud_with_host()
+    cloud.subnet(cloud.network("NET1", MEMBER), "10.0.0.0/29", MEMBER)
+    (server,) = boot(cloud)
+    key = f"instance/{server.id}"
+
+    for report, status in (({"failed": {key: "no room"}}, "ERROR"), ({"ok": (key,)}, "BUILD")):
+        cloud.report("compute01", **report)
+        assert cloud.view.get(Server, server.id).status == status

@@ -72,11 +72,11 @@ def record_report(view: View, host: str, report: HostReport, now: datetime, clou
     yield from settle_qos(view, host, (*report.ok, *report.failed))
     if report.full:
         yield from _forget_the_rest(view, host, set(report.ok))
+    for key, reason in (*dict.fromkeys(report.ok, "").items(), *report.failed.items()):
+        if key.startswith("instance/"):
+            yield from _judge_instance(view, host, key.partition("/")[2], reason, now)
     for id, seen in report.instances.items():
         yield from _record_instance(view, host, id, seen, now)
-    for key, reason in report.failed.items():
-        if key.startswith("instance/"):
-            yield from _record_fault(view, host, key.partition("/")[2], reason, now)
 
 
 def mark_silent_hosts(view: View, cloud: Cloud, now: datetime) -> Changes[None]:
@@ -141,22 +141,27 @@ def _forget_the_rest(view: View, host: str, achieved: set[str]) -> Changes[None]
                 yield from _settle(view, host, f"lease/{port.id}", achieved=False)
 
 
+def _judge_instance(view: View, host: str, id: str, reason: str, now: datetime) -> Changes[None]:
+    """A server whose host fails at it is in ERROR, and is again what it was when it does not any more (`reason` "")."""
+    server = view.get(Server, id)
+    if server is None or server.host != host or (server.status == "ERROR") == bool(reason):
+        return
+    if reason:
+        yield put(replace(server, status="ERROR", fault=Fault(500, reason, now.strftime("%Y-%m-%dT%H:%M:%SZ"))))
+    else:
+        yield put(replace(server, status="ACTIVE" if server.launched_at else "BUILD", fault=None))
+
+
 def _record_instance(view: View, host: str, id: str, seen: InstanceReport, now: datetime) -> Changes[None]:
     server = view.get(Server, id)
     if server is None or server.host != host:
         return
     changed = replace(server, addresses=seen.addresses)
     if seen.state == "running":
-        changed = replace(changed, status="ACTIVE", fault=None, launched_at=server.launched_at or now.strftime("%Y-%m-%dT%H:%M:%S.%f"))
+        status = "ERROR" if server.status == "ERROR" else "ACTIVE"  # what its host fails at is still to be done
+        changed = replace(changed, status=status, launched_at=server.launched_at or now.strftime("%Y-%m-%dT%H:%M:%S.%f"))
     if changed != server:
         yield put(changed)
-
-
-def _record_fault(view: View, host: str, id: str, reason: str, now: datetime) -> Changes[None]:
-    server = view.get(Server, id)
-    if server is not None and server.host == host and server.status != "ERROR":
-        fault = Fault(500, reason, now.strftime("%Y-%m-%dT%H:%M:%SZ"))
-        yield put(replace(server, status="ERROR", fault=fault))
 
 
 def _text(moment: datetime) -> str:
