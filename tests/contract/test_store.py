@@ -1,6 +1,9 @@
 """The store on real databases: what was answered is there, whatever happens; what was refused is not."""
 
 import asyncio
+import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -47,6 +50,16 @@ def test_a_server_that_lost_the_lease_writes_nothing(engine: str, databases: Dat
             for client in (to_first, to_second):
                 assert [found["name"] for found in client.get("/networks").json()["networks"]] == ["before"]
             assert to_second.post("/networks", json={"network": {"name": "after"}}).status_code == 201
+
+
+def test_a_new_database_is_its_owners_alone_whatever_the_umask(tmp_path: Path):
+    state = tmp_path / "state"
+    wide = 'umask 0; mkdir "$1"; exec "$0" -m naru db upgrade --state-dir "$1"'
+    subprocess.run(["sh", "-ec", wide, sys.executable, state], check=True, capture_output=True)
+    with Serving(state) as serving, serving.client() as client:
+        client.post("/networks", json={"network": {"name": "private"}}).raise_for_status()
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in state.glob("naru.db*")}
+    assert modes == dict.fromkeys(("naru.db", "naru.db-wal", "naru.db-shm"), 0o600)
 
 
 # -- the writer itself

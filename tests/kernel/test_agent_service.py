@@ -52,6 +52,15 @@ def test_the_rights_that_its_unit_leaves_the_agent_are_enough(host):
     assert host.run("ip", "netns") == ""
 
 
+def test_what_the_agent_keeps_is_its_owners_alone_whatever_the_umask(host):
+    host.server.put(*Cloud().instance(1, running=False))
+    host.start("sh", "-c", 'umask 0; exec "$0" "$@"')
+    saved = host.directory / "state/agent/h1.json"
+    eventually(saved.exists, 10)
+    modes = [path.stat().st_mode & 0o777 for path in (saved, saved.parent, saved.parent.parent)]
+    assert modes == [0o600, 0o700, 0o700]
+
+
 def test_an_agent_stopped_during_a_pass_finishes_it_and_reports(host):
     cloud = Cloud()
     instances = [value for number in range(20) for value in cloud.instance(number)]

@@ -55,6 +55,9 @@ async def run_agent(
     tunnel_address = agent.local_ip or await _find_local_address(server, stop)
     if stop.is_set():
         return
+    with contextlib.suppress(OSError):  # whoever writes there says what is wrong
+        for folder in (memory.parent, memory):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with only_agent(run_dir):
         description = describe_host(agent, tunnel_address)
         feed = open_feed(host, server, token, description, memory, trusted or trust(agent.cafile))

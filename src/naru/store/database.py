@@ -5,6 +5,8 @@ SQLite runs in WAL mode with synchronous=FULL: a commit is on disk before it ret
 says where he did not. Both read what is committed: whoever waited for the lease must see what was written meanwhile.
 """
 
+import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -131,10 +133,20 @@ def upgrade(engine: Engine) -> bool:
     Alembic is imported only when there is something to do, which keeps a normal start quick.
     Raises DatabaseError when the database cannot be used or is newer than this program.
     """
+    _make_private(engine)
     try:
         return not is_current(engine) and _migrate(engine)
     except DBAPIError as error:
         raise unusable(engine, error) from error
+
+
+def _make_private(engine: Engine) -> None:
+    """A new file is its owner's alone (0600), for digests of passwords are in it; SQLite gives the same rights to those beside it."""
+    file = engine.url.database or ""
+    if engine.dialect.name != "sqlite" or file.startswith((":", "file:")):
+        return
+    with contextlib.suppress(OSError):  # it is there; or SQLite will say why it cannot be
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _migrate(engine: Engine) -> bool:
