@@ -30,9 +30,9 @@ def _fields(kind: type[Resource], who: str, absent: tuple[str, ...]) -> tuple[tu
     return tuple((item.wire, item.field) for item in attributes(kind).values() if sees(item) == who)
 
 
-def _members(resource: Resource, who: str) -> bytes:
+def _members(resource: Resource, who: str, absent: tuple[str, ...]) -> bytes:
     """`"name":value,…` of the attributes that `who` sees, without braces."""
-    return _encode({wire: getattr(resource, field) for wire, field in _fields(type(resource), who, resource.absent)})[1:-1]
+    return _encode({wire: getattr(resource, field) for wire, field in _fields(type(resource), who, absent)})[1:-1]
 
 
 def unkept(resource: Resource, *, admin: bool) -> dict[str, Any]:
@@ -45,11 +45,12 @@ def unkept(resource: Resource, *, admin: bool) -> dict[str, Any]:
 
 def render(resource: Resource) -> tuple[Document, bytes]:
     """-> the document, and the bytes to store: everything, hidden attributes included."""
-    public = b"{" + _members(resource, "anyone")
-    admin = _members(resource, "admin")
+    absent = resource.absent
+    public = b"{" + _members(resource, "anyone", absent)
+    admin = _members(resource, "admin", absent)
     if admin:
         admin = b"," + admin
-    secret = _members(resource, "nobody")
+    secret = _members(resource, "nobody", absent)
     return Document(public, admin), public + admin + (b"," + secret if secret else b"") + b"}"
 
 

@@ -7,6 +7,7 @@ the others scan what is left. The order is that of `sort_key`, then of the ids, 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -235,15 +236,18 @@ def _rows(resources: list[Resource], fields: Sequence[str], *, admin: bool, show
 
 def project(resource: Resource, fields: Sequence[str], *, admin: bool, shows: Shows = None) -> dict[str, Any]:
     """The named attributes that the caller may see; unknown names are left out, as Neutron does."""
-    described = attributes(type(resource))
     if shows is not None:
         fields, admin = [name for name in shows(resource) if name in fields], True
-    known = ((name, described[name]) for name in fields if name in described and name not in resource.absent)
-    return {name: getattr(resource, item.field) for name, item in known if _sees(item.attribute.see, admin)}
+    absent = resource.absent
+    return {name: getattr(resource, field) for name, field in _seen(type(resource), tuple(fields), admin) if name not in absent}
 
 
-def _sees(who: str, admin: bool) -> bool:  # noqa: FBT001
-    return who == "anyone" or (who == "admin" and admin)
+@lru_cache(maxsize=256)
+def _seen(kind: type[Resource], fields: tuple[str, ...], admin: bool) -> tuple[tuple[str, str], ...]:  # noqa: FBT001
+    """Wire names and fields of what is asked for."""
+    sees = ("anyone", "admin") if admin else ("anyone",)
+    described = attributes(kind)
+    return tuple((name, described[name].field) for name in fields if name in described and described[name].attribute.see in sees)
 
 
 def _filtered(

@@ -1,12 +1,12 @@
 """What one transaction of the writer does: the same few statements on every database, however many rows.
 
 psycopg sends all rows of a statement in one go, PyMySQL only those of an INSERT. So rows are deleted by a list of their keys, and on
-MariaDB they are updated by an INSERT that finds them there.
+MariaDB they are updated by an INSERT that finds them there. Resources are deleted kind by kind: SQLite has no index for a list of pairs.
 """
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 
@@ -40,7 +40,7 @@ class InDoubt(Unavailable):
 _hold_lease = update(lease).where(lease.c.epoch == bindparam("mine")).values(revision=bindparam("newest"))
 _lock_lease = update(lease).where(lease.c.epoch == bindparam("mine")).values(epoch=lease.c.epoch)
 _delete_claims = delete(claims).where(claims.c.claim.in_(bindparam("keys", expanding=True)))
-_delete_resources = delete(resources).where(tuple_(resources.c.kind, resources.c.id).in_(bindparam("keys", expanding=True)))
+_delete_resources = delete(resources).where(resources.c.kind == bindparam("of_kind"), resources.c.id.in_(bindparam("keys", expanding=True)))
 _insert_resource, _insert_claim, _insert_change = insert(resources), insert(claims), insert(change_log)
 _update_resource = (
     update(resources)
@@ -82,7 +82,8 @@ def save(connection: Connection, epoch: int, revision: int, changes: list[Change
         raise Fenced
     effect = _net_effect(changes, stored)
     _delete(connection, _delete_claims, effect.unclaimed)
-    _delete(connection, _delete_resources, effect.removed)
+    for kind, ids in effect.removed.items():
+        _delete(connection, _delete_resources, ids, of_kind=kind)
     for statement, rows in (
         (_UPDATES.get(connection.dialect.name, _update_resource), effect.updated),
         (_insert_resource, effect.added),
@@ -106,7 +107,7 @@ class _Effect(NamedTuple):
 
     added: list[Row]
     updated: list[Row]
-    removed: list[tuple[str, str]]  # kind, id
+    removed: dict[str, list[str]]  # kind -> ids
     claimed: list[Row]
     unclaimed: list[str]
 
@@ -120,7 +121,7 @@ def _net_effect(changes: list[Change], stored: list[bytes | None]) -> _Effect:
         first.setdefault(key, change.before)
         last[key] = (change.after, document)
 
-    effect = _Effect([], [], [], [], [])
+    effect = _Effect([], [], {}, [], [])
     for (kind, id), (after, document) in last.items():
         before = first[kind, id]
         if after is not None and before is None:
@@ -128,7 +129,7 @@ def _net_effect(changes: list[Change], stored: list[bytes | None]) -> _Effect:
         elif after is not None:
             effect.updated.append({"of_kind": kind, "of_id": id, "of_project": after.project_id or "", "now": document})
         elif before is not None:
-            effect.removed.append((kind, id))
+            effect.removed.setdefault(kind, []).append(id)
         old = set(before.claims()) if before is not None else set()
         new = set(after.claims()) if after is not None else set()
         effect.unclaimed.extend(old - new)
@@ -143,6 +144,6 @@ def _log(revision: int, changes: list[Change], stored: list[bytes | None]) -> li
     ]
 
 
-def _delete(connection: Connection, statement: Any, keys: list[Any]) -> None:
+def _delete(connection: Connection, statement: Any, keys: list[str], **rest: str) -> None:
     for start in range(0, len(keys), _MOST_KEYS):
-        connection.execute(statement, {"keys": keys[start : start + _MOST_KEYS]})
+        connection.execute(statement, {"keys": keys[start : start + _MOST_KEYS], **rest})
