@@ -55,8 +55,9 @@ KINDS += (QosPolicy, *RULE_KINDS, PortBinding, Trunk)
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
 
 # What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
-OWN_EXTENSIONS = {"elastic-networks", "network-ip-forecast", "network-pools"}
+OWN_EXTENSIONS = {"agent-failures", "elastic-networks", "network-ip-forecast", "network-pools"}
 OWN_ATTRIBUTES = {
+    Agent: {"failures"},
     Network: {"autogrow", "subnet_policy"},
     Subnet: {"allocation_priority", "allocation_weight"},
     Port: {"pick_id", "pick_token"},

@@ -15,6 +15,7 @@ EXTENSIONS = (
     Extension("address-group", "Address group", "Support address group", "2020-07-15T10:00:00-00:00"),
     Extension("address-scope", "Address scope", "Address scopes extension.", "2015-07-26T10:00:00-00:00"),
     Extension("agent", "agent", "The agent management extension.", "2013-02-03T10:00:00-00:00"),
+    Extension("agent-failures", "Agent failures", "What the host of an agent cannot do now, and why.", "2026-11-26T00:00:00-00:00"),
     Extension("agent-resources-synced", "Agent's Resource View Synced to Placement", "Stores success/failure of last sync to Placement", "2018-12-19T00:00:00-00:00"),
     Extension("agent_sort_key", "Agents Sort Key", "Enabling the keyword sort_key for sorting in agents.", "2013-02-03T10:00:00-00:00"),
     Extension("allowed-address-pairs", "Allowed Address Pairs", "Provides allowed address pairs", "2013-07-23T10:00:00-00:00"),

@@ -35,7 +35,8 @@ class Agent(Resource, frozen=True, kw_only=True):
     availability_zone: Annotated[str, read_only(sort=False)] = "nova"
     resources_synced: Annotated[bool | None, read_only(filter=False, sort=False)] = None  # no host's resources are told to Placement
     configurations: Annotated[dict[str, Any], read_only(filter=False, sort=False)] = field(default_factory=dict)
-    failures: Annotated[dict[str, str], hidden()] = field(default_factory=dict)  # HostState key -> reason
+    # What its host cannot do now: the key in the host's state -> the reason, in words for the operator.
+    failures: Annotated[dict[str, str], read_only(see="admin", filter=False, sort=False)] = field(default_factory=dict)
 
     indexes: ClassVar[Mapping[str, Keys]] = {"host": lambda agent: (agent.host,)}
 
