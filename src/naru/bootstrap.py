@@ -40,6 +40,7 @@ from naru.integrations.nova_events import NovaEvents
 from naru.integrations.webhook import Webhook, open_webhook
 from naru.model.errors import NaruError, Unavailable
 from naru.model.identity import Overrides
+from naru.model.nova_events import NovaEvent
 from naru.model.port_options import domain_name
 from naru.model.resources import Changes, Network
 from naru.model.usage import NetworkIpForecast
@@ -51,6 +52,7 @@ from naru.service.holds import sweep_holds
 from naru.service.hosts import mark_silent_hosts
 from naru.service.identity import remove_expired
 from naru.service.listening import Listening
+from naru.service.nova_events import record_nova_events
 from naru.service.policy import Cloud
 from naru.service.segment_ranges import keep_default_ranges
 from naru.settings import Settings, SettingsError
@@ -110,7 +112,12 @@ class Server:
         account, nova = self.settings.keystone, self.settings.nova
         if self.keystone is None or not nova.events:
             return None
-        events = NovaEvents(self.store.view, self.keystone, partial(http_client, account), account.region_name, nova.endpoint)
+
+        async def record(told: Sequence[NovaEvent]) -> None:
+            await self.store.write(partial(record_nova_events, told=told))
+
+        open_http, region = partial(http_client, account), account.region_name
+        events = NovaEvents(self.store.view, self.keystone, open_http, region, nova.endpoint, record=record, now=self.now)
         self.store.listen(events.on_changes)
         return events
 
@@ -170,7 +177,7 @@ class Server:
 
     async def _run_events(self) -> None:
         if self.nova_events is not None:
-            self.nova_events.remember(self.now())
+            self.nova_events.remember()
             await self.nova_events.run()
 
     async def _greet_keystone(self) -> None:

@@ -55,7 +55,7 @@ KINDS += (QosPolicy, *RULE_KINDS, PortBinding, Trunk)
 NOT_GIVEN = constants.ATTR_NOT_SPECIFIED
 
 # What neutron-lib does not define because Neutron keeps it for itself (neutron/extensions): alias -> name, description, date.
-OWN_EXTENSIONS = {"agent-failures", "elastic-networks", "network-ip-forecast", "network-pools"}
+OWN_EXTENSIONS = {"agent-failures", "elastic-networks", "network-ip-forecast", "network-pools", "nova-events"}
 OWN_ATTRIBUTES = {
     Agent: {"failures"},
     Network: {"autogrow", "subnet_policy"},

@@ -64,6 +64,7 @@ EXTENSIONS = (
     Extension("network-pools", "Network pools", "Ordered sets of networks that addresses are picked from, by a policy.", "2026-11-25T00:00:00-00:00"),
     Extension("network-segment-range", "Neutron Network Segment Range", "Provides support for the network segment range management", "2018-11-29T00:00:00-00:00"),
     Extension("network_availability_zone", "Network Availability Zone", "Availability zone support for network.", "2015-01-01T10:00:00-00:00"),
+    Extension("nova-events", "Nova events", "What Nova was last told of a port, and its answer.", "2026-11-26T00:00:00-00:00"),
     Extension("pagination", "Pagination support", "Extension that indicates that pagination is enabled.", "2016-06-12T00:00:00-00:00"),
     Extension("port-security", "Port Security", "Provides port security", "2012-07-23T10:00:00-00:00"),
     Extension("port-security-groups-filtering", "Port filtering on security groups", "Provides security groups filtering when listing ports", "2018-01-09T09:00:00-00:00"),

@@ -25,6 +25,7 @@ from naru.model.availability import NetworkIpAvailability
 from naru.model.errors import NotFound
 from naru.model.flavors import ServiceFlavor, ServiceProfile
 from naru.model.network_pools import NetworkPool
+from naru.model.nova_events import NovaEvent
 from naru.model.picks import NetworkPick
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.resources import Network, Port, Resource, Subnet, attributes
@@ -101,6 +102,7 @@ COLLECTIONS = (
         actions={"add_addresses": add_addresses, "remove_addresses": remove_addresses},
     ),
     Collection(Agent, None, update_agent, delete_agent),
+    Collection(NovaEvent),
     Collection(RbacPolicy, create_policy, update_policy, delete_policy),
     Collection(
         Router,

@@ -11,6 +11,7 @@ from naru.model.identity import ApplicationCredential, Domain, Project, Role, To
 from naru.model.logs import LogResource
 from naru.model.metering import MeteringLabel, MeteringLabelRule
 from naru.model.network_pools import NetworkPool, PoolTurn
+from naru.model.nova_events import NovaEvent
 from naru.model.picks import NetworkPick, RestingAddresses
 from naru.model.pools import AddressScope, SubnetPool
 from naru.model.qos import RULE_KINDS, QosPolicy
@@ -42,6 +43,7 @@ KINDS: Mapping[str, type[Resource]] = {
         *(SecurityGroupDefaultStatefulness, NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule),
         *(Domain, Project, User, Role, Token, ApplicationCredential, Server, KeyPair),
         *(NetworkPick, RestingAddresses),
+        NovaEvent,
         *(Router, FloatingIp, PortForwarding, ServiceFlavor, ServiceProfile),
     )
 }

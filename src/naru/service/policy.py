@@ -15,6 +15,7 @@ from naru.model.flavors import ServiceFlavor
 from naru.model.identity import Caller, Read
 from naru.model.logs import LogResource
 from naru.model.metering import MeteringLabel, MeteringLabelRule
+from naru.model.nova_events import NovaEvent
 from naru.model.port_options import DEFAULT_DNS_DOMAIN
 from naru.model.qos import RULE_KINDS, QosPolicy
 from naru.model.requests import defaults
@@ -86,7 +87,7 @@ _SEEN_BY_OTHERS: dict[type[Resource], Callable[[View, Caller, Any], bool]] = {
 
 
 # Kinds that projects do not see, though they are for one of them or for all.
-_OF_ADMINISTRATORS = (NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule)
+_OF_ADMINISTRATORS = (NetworkSegmentRange, LogResource, MeteringLabel, MeteringLabelRule, NovaEvent)
 
 
 def is_shared_with(caller: Caller, resource: Resource | None) -> bool:

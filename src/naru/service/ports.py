@@ -24,6 +24,7 @@ from naru.service.dhcp import ensure_dhcp_servers, is_unserved
 from naru.service.growth import choose_or_grow
 from naru.service.holds import Taken, count_held, forget_pick, release_addresses, take_placements, wake_addresses
 from naru.service.logs import forget_logs
+from naru.service.nova_events import forget_nova_event
 from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, reader, reader_of_new, refused
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
@@ -146,6 +147,7 @@ def remove_port(view: View, port: Port, cloud: Cloud) -> Changes[None]:
     """The port goes, and what leads to it lets go of it."""
     yield from let_go(view, port)
     yield from forget_logs(view, port.id)
+    yield from forget_nova_event(view, port.id)
     yield remove(port)
     yield from release_addresses(view, port, port.fixed_ips, cloud)
     yield from forget_pick(view, port)
