@@ -65,10 +65,19 @@ def _shaping() -> str | None:
     return f"the kernel enforces no QoS rules of type {', '.join(sorted(missing))}" if missing else None
 
 
+def _is_loaded(path: str, module: str) -> bool:
+    """Whether the kernel has it, perhaps only now."""
+    probe = f"test -e {path} || modprobe {module}"
+    return subprocess.run(["sh", "-c", probe], capture_output=True, timeout=20, check=False).returncode == 0
+
+
 def _openvswitch() -> str | None:
-    probe = "test -e /sys/module/openvswitch || modprobe openvswitch"
-    loaded = subprocess.run(["sh", "-c", probe], capture_output=True, timeout=20, check=False).returncode == 0
+    loaded = _is_loaded("/sys/module/openvswitch", "openvswitch")
     return None if loaded else "the kernel has no Open vSwitch (`make test-vm` boots one that has)"
+
+
+def _br_netfilter() -> str | None:
+    return None if _is_loaded("/proc/sys/net/bridge", "br_netfilter") else "the kernel has no br_netfilter"
 
 
 def _udhcpc() -> str | None:
@@ -116,6 +125,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "vxlan": partial(_link, "vxlan", "id", "1", "dstport", "4789"),
     "8021q": _8021q,
     "openvswitch": _openvswitch,
+    "br_netfilter": _br_netfilter,
     "shaping": _shaping,
     "udhcpc": _udhcpc,
     "keystone": _keystone,

@@ -1,6 +1,7 @@
 """A host of the test's own: a thread that has left the machine's network and mounts for new ones; they end with it and its daemons."""
 
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -25,6 +26,16 @@ def in_own_host(work: Callable[[], T]) -> T:
             return thread.submit(work).result()
         finally:
             thread.submit(_end_open_vswitch).result()
+
+
+def on_own_host(test: Callable[..., None]) -> Callable[..., None]:
+    """Run the test there."""
+
+    @functools.wraps(test)
+    def wrapped(*arguments: object, **named: object) -> None:
+        in_own_host(lambda: test(*arguments, **named))
+
+    return wrapped
 
 
 def _leave_machine() -> None:
@@ -62,9 +73,10 @@ def state(*values: Value) -> HostState:
 def planned(driver: Driver, desired: HostState) -> list[Action]:
     want, failures = driver.want(desired)
     to_do = plan(want, driver.read(), prune=True)
-    assert [*failures, *to_do.failures] == []
+    assert not [*failures, *to_do.failures], [*failures, *to_do.failures]
     return [*to_do.removals, *to_do.additions]
 
 
 def bring(driver: Driver, desired: HostState) -> None:
-    assert driver.apply(planned(driver, desired)) == []
+    failures = driver.apply(planned(driver, desired))
+    assert not failures, failures

@@ -136,6 +136,22 @@ def linuxbridge() -> Subject:
     )
 
 
+def trunks() -> Subject:
+    """The trunks of Linux bridges: a parent that Naru plugs, moved and made anew below its sub-ports, and one that a hypervisor plugs."""
+
+    below = TapState("88888888-8888", "22222222-2222", "fa:16:3e:00:00:18", 1450, parent=TAP.port_id, vlan=100)
+    beside = msgspec.structs.replace(below, port_id="99999999-9999", network_id="11111111-1111", vlan=101, admin_state_up=False)
+    other, anew = msgspec.structs.replace(below, vlan=200), msgspec.structs.replace(TAP, mac_address="fa:16:3e:00:00:25")
+    plugged = msgspec.structs.replace(below, parent=PLUGGED.port_id)
+    states = [
+        state(),
+        state(VXLAN, FLAT, TAP, below, beside),
+        state(VXLAN, FLAT, anew, other, msgspec.structs.replace(beside, admin_state_up=True)),
+        state(VXLAN, FLAT, TAP, PLUGGED, plugged, beside),
+    ]
+    return Subject(links, linuxbridge().prepare, states, stride=7)
+
+
 def ovs() -> Subject:
     """With a bridge that leads to physnet1 and one that a stranger made; a hypervisor has plugged a tap into br-int."""
 
@@ -243,6 +259,7 @@ SUBJECTS = [
         pytest.param(subject, marks=pytest.mark.needs("root", "veth", "vxlan", "linux-bridge", *tools))
         for subject, tools in (
             (linuxbridge, ()),
+            (trunks, ("8021q",)),
             (ovs, ("ovs-vswitchd",)),
             (dnsmasq, ("dnsmasq", "sysctl")),
             (instances, ("udhcpc",)),
@@ -329,7 +346,7 @@ def test_one_failing_line_does_not_stop_the_others(subject):
     assert planned(driver, subject.states[1]) == []
 
 
-@pytest.mark.parametrize("subject", [SUBJECTS[2]])
+@pytest.mark.parametrize("subject", [SUBJECTS[3]])
 @on_own_host
 def test_tap_that_cannot_compute_checksums_is_made_anew_and_does_not_stop_the_others(subject):
     beside = TapState("99999999-9999", FLAT.network_id, "fa:16:3e:00:00:19", 1400, netns="instance-2", device="eth1")

@@ -3,7 +3,6 @@
 The host's eth1 is one end of a trunk. At the other end each VLAN has a device in a namespace of its own, with an address of one subnet.
 """
 
-import functools
 import subprocess
 
 import pytest
@@ -12,7 +11,7 @@ from naru.drivers.base import plan
 from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.ovs import OpenVswitch
 from naru.model.hoststate import NetworkState, SegmentState, TapState
-from own_host import RUN, bring, in_own_host, planned, run, start_open_vswitch, state
+from own_host import RUN, bring, on_own_host, planned, run, start_open_vswitch, state
 
 pytestmark = pytest.mark.needs("root", "8021q")
 
@@ -22,14 +21,6 @@ OTHER = NetworkState("22222222-2222", 1500, (SegmentState("vlan", "physnet1", 20
 FLAT = NetworkState("33333333-3333", 1500, (SegmentState("flat", "physnet1"),))
 TAP = TapState("44444444-4444", BOTH.network_id, "fa:16:3e:00:00:05", 1500, netns="instance-1", device="eth0")
 OTHER_TAP = TapState("55555555-5555", OTHER.network_id, "fa:16:3e:00:00:06", 1500, netns="instance-2", device="eth0")
-
-
-def on_own_host(test):
-    @functools.wraps(test)
-    def wrapped(*arguments, **named):
-        in_own_host(lambda: test(*arguments, **named))
-
-    return wrapped
 
 
 def lay_trunk(device="eth1"):

@@ -232,6 +232,49 @@ def test_vlan_device_that_somebody_else_made_is_not_touched():
     assert reasons == ["it is somebody's"]
 
 
+SUB_PORT = "77777777-aaaa-4bbb-8ccc-888888888888"
+OTHER = NetworkState("99999999-aaaa-4bbb-8ccc-222222222222", 1450, (SegmentState("vxlan", None, 78),))
+BEHIND = TapState(SUB_PORT, OTHER.network_id, "fa:16:3e:00:00:07", 1450, parent=P, vlan=100)
+MAKES_SUB_TAP = [
+    "ip: link add link tap33333333-aa name tap77777777-aa group 6278 address fe:16:3e:00:00:07 mtu 1450 type vlan id 100 loose_binding on",
+    f"ip: link set dev tap77777777-aa alias naru:{SUB_PORT}/fa:16:3e:00:00:07 mtu 1450 addrgenmode none master brq99999999-aa",
+    "ip: link set dev tap77777777-aa up",
+]
+
+
+def test_a_sub_port_is_a_vlan_of_its_parents_tap_in_the_bridge_of_its_own_network_and_comes_and_goes_with_it():
+    actions, _ = lines(bridges(), VXLAN, OTHER, BEHIND, TAP)
+    assert actions[-3:] == MAKES_SUB_TAP
+    have = made(bridges(), VXLAN, OTHER, BEHIND, TAP)
+    assert lines(bridges(), VXLAN, OTHER, BEHIND, TAP, have=have) == ([], [])
+    assert lines(bridges(), VXLAN, OTHER, TAP, have=have) == (["ip: link del dev tap77777777-aa"], [])
+    other_pair = replace(TAP, mac_address="fa:16:3e:00:00:0a")
+    anew, _ = lines(bridges(), VXLAN, OTHER, BEHIND, other_pair, have=have)
+    assert anew[:2] == ["ip: link del dev tap77777777-aa", "ip: link del dev tap33333333-aa"]
+    assert anew[-3:] == MAKES_SUB_TAP
+    down, _ = lines(bridges(), VXLAN, OTHER, replace(BEHIND, admin_state_up=False), TAP, have=have)
+    assert down[-1] == "ip: link set dev tap77777777-aa down"
+
+
+def test_a_sub_port_waits_for_the_tap_that_a_hypervisor_plugs_and_does_not_touch_a_strangers():
+    parent, tap = replace(TAP, netns=None, device=None), "tap33333333-aa"
+    actions, reasons = lines(bridges(), VXLAN, OTHER, BEHIND, parent)
+    assert not any("tap77777777" in line for line in actions)
+    assert reasons == [f"not plugged yet: {tap} does not exist; the hypervisor makes it when it starts the instance"]
+    actions, _ = lines(bridges(), VXLAN, OTHER, BEHIND, parent, have=[Port("", tap, "", "", marked=False)])
+    assert actions[-3:] == MAKES_SUB_TAP
+    actions, reasons = lines(bridges(), VXLAN, OTHER, BEHIND, TAP, have=[Foreign("", f"link/{tap}", "it is somebody's")])
+    assert not any("tap77777777" in line for line in actions)
+    assert reasons == ["it is somebody's"]
+
+
+def test_a_sub_port_is_no_wider_than_its_parent():
+    _, reasons = lines(bridges(), VXLAN, OTHER, replace(BEHIND, mtu_bytes=1500), TAP)
+    assert [reason.partition(":")[0] for reason in reasons] == [
+        f"the sub-port's network has MTU 1500, and its parent {P} is on one with 1450"
+    ]
+
+
 def test_two_networks_cannot_share_one_device():
     other = NetworkState("99999999-aaaa", 1500, (SegmentState("flat", "physnet2"),))
     _, reasons = lines(bridges({"physnet1": "eth1", "physnet2": "eth1"}), FLAT, other)

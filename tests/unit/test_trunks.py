@@ -66,6 +66,21 @@ def test_a_trunk_is_active_while_all_its_ports_are_wired_and_a_hypervisors_is_re
             assert cloud.view.get(Trunk, trunk.id).status == "DOWN"
 
 
+@pytest.mark.parametrize("vlan", [True, False])
+def test_a_linux_bridge_wires_a_trunk_whoever_plugs_it_where_its_kernel_has_vlan_devices(cloud, vlan):
+    host = HostDescription("linuxbridge", tunnel_address="172.18.0.31", vlan=vlan)
+    cloud.run(register_host(cloud.view, "compute01", host, NOW, CLOUD))
+    parent, below = cloud.port(cloud.network()), cloud.port(cloud.network())
+    trunk_on(cloud, parent, SubPort(below.id, "vlan", 7))
+    plugged = {"binding_host_id": "compute01", "device_id": "of-nova", "device_owner": "compute:nova"}
+    cloud.run(update_port(cloud.view, ADMIN, parent.id, plugged, CLOUD))
+    bound = cloud.view.get(Port, below.id)
+    assert bound.binding_vif_type == ("bridge" if vlan else "binding_failed")
+    assert bound.binding_vif_details.get("reason", "").startswith("" if vlan else "host compute01 cannot tag for trunks")
+    tap = compile_host(cloud.view, "compute01").get(f"tap/{below.id}")
+    assert (tap is not None and (tap.parent, tap.vlan) == (parent.id, 7)) is vlan
+
+
 def put_server(cloud):
     yield put(Server(id="s1", name="web", host="compute01", flavor_id="1", image_id="netns"))
 

@@ -224,9 +224,11 @@ def _reason(key: str, desired: HostState, failed: Mapping[str, str]) -> str | No
 
 def _held_back(desired: HostState, failed: Mapping[str, str]) -> set[str]:
     """What cannot be made yet: taps may carry nothing before their filters are in force, and limits are limits of taps."""
-    rests_on = {value.key: f"filter/{value.port_id}" for value in desired.values() if isinstance(value, TapState) and value.filtered}
-    rests_on |= {value.key: f"tap/{value.port_id}" for value in desired.values() if isinstance(value, QosState)}
-    return {key for key, needed in rests_on.items() if _reason(needed, desired, failed) != ""}
+    taps = [value for value in desired.values() if isinstance(value, TapState)]
+    rests_on = [(tap.key, f"filter/{tap.port_id}") for tap in taps if tap.filtered]
+    rests_on += [(tap.key, f"tap/{tap.parent}") for tap in taps if tap.parent is not None]
+    rests_on += [(value.key, f"tap/{value.port_id}") for value in desired.values() if isinstance(value, QosState)]
+    return {key for key, needed in rests_on if _reason(needed, desired, failed) != ""}
 
 
 def _rests_on(value: Value) -> tuple[str, ...]:
@@ -235,9 +237,11 @@ def _rests_on(value: Value) -> tuple[str, ...]:
     match value:
         case LeaseState():
             keys = (f"dhcp/{value.network_id}",)
-        case TapState(filtered=True):
-            keys = (f"network/{value.network_id}", f"filter/{value.port_id}")
-        case TapState() | PeerState() | DhcpState():
+        case TapState():
+            keys = (f"network/{value.network_id}",)
+            keys += (f"filter/{value.port_id}",) if value.filtered else ()
+            keys += (f"tap/{value.parent}",) if value.parent is not None else ()
+        case PeerState() | DhcpState():
             keys = (f"network/{value.network_id}",)
         case QosState():
             keys = (f"tap/{value.port_id}",)

@@ -62,6 +62,11 @@ class Fact(msgspec.Struct, frozen=True):
         """Unique among the driver's facts: wanted and present facts of one name are compared."""
         raise NotImplementedError
 
+    @property
+    def needs(self) -> str:
+        """Another key that it rests on: what cannot be for that one ends the plan for this fact, too."""
+        return ""
+
     def is_met_by(self, have: "Fact") -> bool:
         """Whether `have`, of the same name, is all that is wanted."""
         return self == have or (type(self) is type(have) and self == msgspec.structs.replace(have, key=self.key))
@@ -131,7 +136,7 @@ def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> 
     """The actions from `have` to `want`: removals in reverse, then changes and additions in `want`'s order, then late removals.
 
     Without `prune`, nothing is removed but to be replaced: an agent that has not heard the whole desired state only adds.
-    What cannot be for a key (a Failure) ends the plan for it: later facts of the key rest on it.
+    What cannot be for a key (a Failure) ends the plan for it: later facts of the key rest on it, and those that need the key.
     """
     planned = Plan()
     late: list[Action] = []
@@ -140,7 +145,7 @@ def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> 
             (late if have[name].goes_last and name not in want else planned.removals).extend(have[name].remove())
     failed: set[str] = set()
     for name, fact in want.items():
-        for step in _steps(fact, have.get(name)) if fact.key not in failed else ():
+        for step in _steps(fact, have.get(name)) if failed.isdisjoint((fact.key, fact.needs)) else ():
             if isinstance(step, Action):
                 planned.additions.append(step)
             else:

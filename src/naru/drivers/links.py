@@ -173,9 +173,13 @@ class Tap(Fact, frozen=True):
             yield Action(self.key, ("checksums",), f"{self.netns} {self.far}")
         yield from self._settle()
 
+    @property
+    def pair(self) -> tuple[str, ...]:
+        """What cannot be changed of a pair."""
+        return (self.far, self.mac, self.netns, SUMS if self.sums else "")
+
     def replaces(self, have: Fact) -> bool:
-        own = (self.far, self.mac, self.netns, self.sums)
-        return not isinstance(have, Tap) or (have.far, have.mac, have.netns, have.sums) != own or bool(have.bridge and not self.bridge)
+        return not isinstance(have, Tap) or have.pair != self.pair or bool(have.bridge and not self.bridge)
 
     def change(self, have: Fact) -> Iterable[Step]:
         yield from self._settle()
@@ -186,6 +190,55 @@ class Tap(Fact, frozen=True):
         alias = f"naru:{self.port_id}/{self.far}/{self.mac}{SUMS if self.sums else ''}"
         master = f" master {self.bridge}" if self.bridge else ""
         yield Action(self.key, IP, f"link set dev {self.device} alias {alias} mtu {self.mtu_bytes} addrgenmode none{master}")
+        yield Action(self.key, IP, f"link set dev {self.device} {'up' if self.up else 'down'}")
+
+    def remove(self) -> Iterable[Action]:
+        yield _delete_link(self.key, self.device)
+
+
+class SubTap(Fact, frozen=True):
+    """The tap of a trunk's sub-port: a VLAN of its parent's tap, named as ML2's agent named it. It goes with that one.
+
+    It is up or down by itself (`loose_binding`): with its parent, the kernel would also bring up what is to be down.
+    """
+
+    device: str
+    port_id: str
+    parent: str  # device
+    vlan: int
+    mac: str  # of the far end, whoever that is
+    bridge: str
+    mtu_bytes: int
+    up: bool = True
+    parent_id: str = ""  # wanted: the port
+    pair: tuple[str, ...] = ()  # of the parent, where that is a `Tap`: another one is to be made with it
+
+    @property
+    def name(self) -> str:
+        return f"link/{self.device}"
+
+    @property
+    def needs(self) -> str:
+        return f"tap/{self.parent_id}"
+
+    def is_met_by(self, have: Fact) -> bool:
+        return super().is_met_by(msgspec.structs.replace(have, parent_id=self.parent_id) if isinstance(have, SubTap) else have)
+
+    def add(self) -> Iterable[Step]:
+        near = f"name {self.device} group {GROUP} address {near_address(self.mac)} mtu {self.mtu_bytes}"
+        yield Action(self.key, IP, f"link add link {self.parent} {near} type vlan id {self.vlan} loose_binding on")
+        yield from self._settle()
+
+    def replaces(self, have: Fact) -> bool:
+        own = (self.parent, self.vlan, self.mac, self.pair)
+        return not isinstance(have, SubTap) or (have.parent, have.vlan, have.mac, have.pair) != own
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        return self._settle()
+
+    def _settle(self) -> Iterable[Step]:
+        settings = f"alias naru:{self.port_id}/{self.mac} mtu {self.mtu_bytes} addrgenmode none master {self.bridge}"
+        yield Action(self.key, IP, f"link set dev {self.device} {settings}")
         yield Action(self.key, IP, f"link set dev {self.device} {'up' if self.up else 'down'}")
 
     def remove(self) -> Iterable[Action]:

@@ -1,5 +1,5 @@
 """Linux bridges: a bridge per L2 domain, a veth pair per port, and an uplink per segment: the physical device itself (flat), a VLAN of it,
-or VXLAN with a forwarding table that the server fills.
+or VXLAN with a forwarding table that the server fills. A sub-port of a trunk is a VLAN of its parent's tap.
 
 Names are those of the field (`brq…`, `tap…`, `vxlan-…`, `<device>.<vlan>`). The proof that a link is ours is its group, set in the very
 message that creates it; its alias `naru:<network id>` or `naru:<port id>/…` says whose it is. Namespaces and devices that
@@ -12,6 +12,8 @@ as well. A device of anyone else's in it, or none at all, and it is left alone.
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from naru.drivers import iproute
 from naru.drivers.base import Action, Fact, Failure, Foreign, by_name
@@ -27,6 +29,7 @@ from naru.drivers.links import (
     Namespace,
     Neighbour,
     Port,
+    SubTap,
     Tap,
     Trunk,
     Uplink,
@@ -37,7 +40,7 @@ from naru.drivers.tools import run_actions
 from naru.model.devices import bridge_name, tap_name, vlan_name, vxlan_name
 from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState, Value
 
-MAKING_ORDER = (Foreign, Namespace, Trunk, Bridge, Uplink, Port, Tap)
+MAKING_ORDER = (Foreign, Namespace, Trunk, Bridge, Uplink, Port, Tap, SubTap)
 
 
 class LinuxBridge:
@@ -65,9 +68,13 @@ class LinuxBridge:
             yield Bridge(network.key, bridge_name(network.network_id), _alias(network), network.mtu_bytes, ports=ports)
             for segment in network.segments:
                 yield self._want_uplink(network, segment)
-        for value in values:
-            if isinstance(value, TapState):
-                yield self._want_tap(value)
+        taps = {value.port_id: value for value in values if isinstance(value, TapState)}
+        for tap in taps.values():
+            if tap.parent is None:
+                yield self._want_tap(tap)
+        for tap in taps.values():
+            if tap.parent in taps:
+                yield self._want_sub_tap(tap, taps[tap.parent])
         peers = [
             value
             for value in values
@@ -125,9 +132,18 @@ class LinuxBridge:
         far = tap.device or "eth0"
         return Tap(tap.key, device, tap.port_id, far, tap.mac_address, tap.netns, bridge, tap.mtu_bytes, up=tap.admin_state_up)
 
+    def _want_sub_tap(self, tap: TapState, parent: TapState) -> Fact | Failure:
+        if tap.mtu_bytes > parent.mtu_bytes:
+            wide = f"the sub-port's network has MTU {tap.mtu_bytes}, and its parent {parent.port_id} is on one with {parent.mtu_bytes}"
+            return Failure(tap.key, f"{wide}: what is behind a tap can be no wider; lower the MTU of the first")
+        below = self._want_tap(parent)
+        ends = (tap_name(tap.port_id), tap.port_id, tap_name(parent.port_id), tap.vlan, tap.mac_address, bridge_name(tap.network_id))
+        pair = below.pair if isinstance(below, Tap) else ()
+        return SubTap(tap.key, *ends, tap.mtu_bytes, up=tap.admin_state_up, parent_id=parent.port_id, pair=pair)
+
     def read(self) -> dict[str, Fact]:
         links = iproute.links()
-        facts = [*read_namespaces(self._netns_marks), *self._read_links(links)]
+        facts = [*read_namespaces(self._netns_marks), *_paired(list(self._read_links(links)))]
         facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)))
         facts += _read_tunnels({fact.device for fact in facts if isinstance(fact, Uplink)})
         return {fact.name: fact for fact in facts}
@@ -166,11 +182,18 @@ class LinuxBridge:
         return []
 
 
+def _paired(facts: list[Fact]) -> Iterator[Fact]:
+    """Sub-ports' taps with the pairs that they are on."""
+    pairs = {fact.device: fact.pair for fact in facts if isinstance(fact, Tap)}
+    for fact in facts:
+        yield replace(fact, pair=pairs.get(fact.parent, ())) if isinstance(fact, SubTap) else fact
+
+
 def _plugged_by_hypervisors(values: Iterable[Value]) -> Mapping[str, list[str]]:
     """Network id -> ids of the ports whose taps we do not make."""
     plugged: dict[str, list[str]] = {}
     for value in values:
-        if isinstance(value, TapState) and value.netns is None:
+        if isinstance(value, TapState) and value.netns is None and value.parent is None:
             plugged.setdefault(value.network_id, []).append(value.port_id)
     return plugged
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from naru.drivers import iproute
 from naru.drivers.base import Fact, Foreign
-from naru.drivers.links import BRIDGE_OPTIONS, GROUP, SUMS, Bridge, Namespace, Tap, Uplink
+from naru.drivers.links import BRIDGE_OPTIONS, GROUP, SUMS, Bridge, Namespace, SubTap, Tap, Uplink
 from naru.model.hoststate import DhcpState, InstanceState, RouterState, TapState, Value
 
 
@@ -53,6 +53,8 @@ def _observe_our_link(link: iproute.Link, netns_names: Mapping[int, str]) -> Fac
         case "bridge":
             tuned = [kind.get(option) for option in BRIDGE_OPTIONS.split()[::2]] == [int(value) for value in BRIDGE_OPTIONS.split()[1::2]]
             return Bridge(f"network/{owner}", link.ifname, link.ifalias, link.mtu, tuned, link.is_up)
+        case "vlan" if far:
+            return SubTap(f"tap/{owner}", link.ifname, owner, link.link, kind.get("id", 0), far, link.master, link.mtu, link.is_up)
         case "vxlan" | "vlan":
             options = _options_of_vxlan(kind) if link.linkinfo.info_kind == "vxlan" else vlan_options(link.link, kind.get("id"))
             return Uplink(f"network/{owner}", link.ifname, link.ifalias, link.master, link.mtu, options, _port_options(port), link.is_up)

@@ -67,7 +67,7 @@ class TapState(_Value, frozen=True, tag="tap"):
     netns: str | None = None
     device: str | None = None
     filtered: bool = False
-    parent: str | None = None  # of a sub-port of a trunk: it has no device of its own, its frames have the tag `vlan` on that port's
+    parent: str | None = None  # of a sub-port of a trunk: nobody plugs it, its frames have the tag `vlan` at that port's tap
     vlan: int = 0
 
     @property

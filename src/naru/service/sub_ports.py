@@ -72,8 +72,8 @@ def _bound(port: Port, host: str, vif_type: str, details: dict[str, Any]) -> Por
 
 def _why_no_trunk(view: View, host: str, parent: Port) -> str | None:
     agent = agent_of(view, host)
-    if agent is None or agent.configurations["mechanism"] != "openvswitch":
-        return f"host {host} does not tag for trunks: those with Open vSwitch do"
-    if view.get(Server, parent.device_id) is None:
+    if agent is None or not agent.configurations["vlan"]:
+        return f"host {host} cannot tag for trunks: its kernel has no VLAN devices (8021q)"
+    if agent.configurations["mechanism"] == "openvswitch" and view.get(Server, parent.device_id) is None:
         return f"the parent {parent.id} is plugged by a hypervisor: trunks are wired for instances of Naru's own"
     return None
