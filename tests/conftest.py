@@ -61,7 +61,7 @@ def _8021q() -> str | None:
 
 
 def _shaping() -> str | None:
-    missing = {"bandwidth_limit", "dscp_marking"} - set(probe_rule_types())
+    missing = {"bandwidth_limit", "dscp_marking", "packet_rate_limit"} - set(probe_rule_types("linuxbridge"))
     return f"the kernel enforces no QoS rules of type {', '.join(sorted(missing))}" if missing else None
 
 

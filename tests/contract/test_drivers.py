@@ -38,6 +38,7 @@ from naru.model.hoststate import (
     LeaseState,
     MetadataState,
     NetworkState,
+    PacketRateLimit,
     PeerState,
     QosState,
     Route,
@@ -168,11 +169,24 @@ def ovs() -> Subject:
     # Few and full: what Open vSwitch is told takes a tenth of a second each time.
     filtered, plugged, moved = (msgspec.structs.replace(tap, filtered=True) for tap in (TAP, PLUGGED, OTHER_TAP))
     behind = TapState("88888888-8888", "22222222-2222", "fa:16:3e:00:00:18", 1450, parent=TAP.port_id, vlan=100)
+    slow, few = BandwidthLimit(1000, 800), PacketRateLimit(1000, 800)
+    limits = QosState(TAP.port_id, slow, slow, 8), QosState(behind.port_id, slow, None, 26, few, few)
     states = [
         state(),
-        state(VXLAN, FLAT, DHCP_TAP, PLUGGED, PEER, filtered, FILTER, *GROUP),
-        state(both, plugged, CLOSED, geneve, moved, far, CHANGED_FILTER, *CHANGED_GROUP, *OTHER_GROUP),
-        state(geneve, FLAT, TAP, behind),
+        state(QosState(PLUGGED.port_id, slow, BandwidthLimit(0, 0)), VXLAN, FLAT, DHCP_TAP, PLUGGED, PEER, filtered, FILTER, *GROUP),
+        state(
+            QosState(PLUGGED.port_id, None, slow, 26, None, few),
+            both,
+            plugged,
+            CLOSED,
+            geneve,
+            moved,
+            far,
+            CHANGED_FILTER,
+            *CHANGED_GROUP,
+            *OTHER_GROUP,
+        ),
+        state(geneve, FLAT, TAP, behind, *limits),
     ]
     return Subject(switch, prepare, states, stride=17)
 
@@ -236,17 +250,23 @@ def metadata() -> Subject:
     return Subject(lambda: Metadata(RUN), prepare, [state(), state(served), state(by_ipv6, routed, asker)])
 
 
-def qos() -> Subject:
+def qos(mechanism: str = "linuxbridge") -> Subject:
     port, other = "44444444-4444", "33333333-3333"
     fast, slow, none = BandwidthLimit(10_000_000, 8_000_000), BandwidthLimit(1000, 800), BandwidthLimit(0, 0)
+    many, few, no_packet = PacketRateLimit(2**31 * 1000, 2**31 * 1000), PacketRateLimit(1000, 800), PacketRateLimit(0, 0)
     states = [
         state(),
-        state(QosState(port, fast, slow, 26)),
-        state(QosState(port, None, fast, 8), QosState(other, slow)),
-        state(QosState(port, none), QosState(other, slow, none, 56)),
+        state(QosState(port, fast, slow, 26, many, few)),
+        state(QosState(port, None, fast, 8), QosState(other, slow, egress_packets=many)),
+        state(QosState(port, none), QosState(other, slow, none, 56, no_packet, no_packet)),
     ]
-    types = ("bandwidth_limit", "dscp_marking")
-    return Subject(lambda: Qos(types), lambda: bring(links(), state(VXLAN, DHCP_TAP, TAP)), states)
+    types = ("bandwidth_limit", "dscp_marking", "packet_rate_limit")
+    return Subject(lambda: Qos(mechanism, types), lambda: bring(links(), state(VXLAN, DHCP_TAP, TAP)), states)
+
+
+def qos_of_a_switch() -> Subject:
+    """What comes out of taps, a switch sees to itself."""
+    return qos("openvswitch")
 
 
 def links() -> LinuxBridge:
@@ -268,6 +288,7 @@ SUBJECTS = [
             (metadata, ()),
             (nft, ("nft",)),
             (qos, ("nft", "shaping")),
+            (qos_of_a_switch, ("nft", "shaping")),
         )
     ),
 ]

@@ -5,12 +5,10 @@ https://docs.openstack.org/api-ref/network/v2/#quality-of-service
 
 import uuid
 
-import msgspec
 import openstack
 import pytest
 
 from clients import FakeHost
-from naru.model.hoststate import HostReport
 from networking import Networking
 
 NOWHERE = str(uuid.UUID(int=4))
@@ -195,8 +193,7 @@ def test_rules_that_do_not_go_together_are_refused(admin, policy):
 
 def test_rule_types(demo):
     types = ["bandwidth_limit", "dscp_marking", "minimum_bandwidth", "packet_rate_limit", "minimum_packet_rate"]
-    for query in ({}, {"all_rules": "True"}, {"all_supported": "True"}):
-        assert [one["type"] for one in demo.get("/qos/rule-types", **query)] == types
+    assert [one["type"] for one in demo.get("/qos/rule-types", all_rules="True")] == types
     assert demo.get("/qos/rule-types/minimum_bandwidth") == {"type": "minimum_bandwidth", "drivers": []}
     assert demo.refused("GET", "/qos/rule-types/fast")[0] == 404
     assert demo.refused("GET", "/qos/rule-types?all_rules=1&all_supported=1")[0] == 400
@@ -231,36 +228,71 @@ def test_nobody_takes_or_gives_a_policy_that_he_may_not_see(admin, demo, policy)
     assert refused[:2] == (403, "PolicyRemoveAuthorizationError")
 
 
-def test_a_bound_port_says_whether_its_host_enforces_its_policy_and_why_not(serving, admin, policy):
-    network = admin.network()
-
-    def said(port):
-        details = admin.show("ports", port["id"])["binding:vif_details"]
-        return details.get("qos_enforced"), details.get("qos_reason")
-
+def test_a_port_is_bound_where_every_rule_of_its_policy_is_enforced_and_nowhere_else(serving, admin, policy):
+    network = admin.network(qos_policy_id=policy["id"])
+    guarantee = admin.rule(policy, "minimum_bandwidth_rule", min_kbps=1)
     admin.rule(policy, "dscp_marking_rule", dscp_mark=26)
-    with FakeHost(serving, "compute1"), FakeHost(serving, "compute2", qos_rule_types=("bandwidth_limit", "dscp_marking")) as able:
-        there, here = (admin.port(network, **{"binding:host_id": f"compute{number}"}) for number in (1, 2))
-        assert said(here) == (None, None)
-        admin.update("ports", here["id"], qos_policy_id=policy["id"])
-        assert said(here) == (True, None)
-        admin.update("ports", here["id"], qos_policy_id=None)
-        admin.update("networks", network["id"], qos_policy_id=policy["id"])
-        assert (said(here), said(there)) == ((True, None), (False, "host compute1 enforces no rules of type dscp_marking"))
 
-        guarantee = admin.rule(policy, "minimum_bandwidth_rule", min_kbps=1)
-        assert said(here) == (False, "host compute2 enforces no rules of type minimum_bandwidth")
+    def bound(port):
+        shown = admin.show("ports", port["id"])
+        return shown["binding:vif_type"], shown["binding:vif_details"].get("reason")
+
+    with FakeHost(serving, "compute1"), FakeHost(serving, "compute2", qos_rule_types=("bandwidth_limit", "dscp_marking")):
+        one, two, plain = (admin.port(network, **{"binding:host_id": f"compute{number}"}) for number in (1, 2, 2))
+        assert bound(one) == ("binding_failed", "host compute1 enforces no QoS rules of type dscp_marking, minimum_bandwidth")
+        assert bound(two) == ("binding_failed", "host compute2 enforces no QoS rules of type minimum_bandwidth")
+        own = admin.policy()
+        admin.update("ports", plain["id"], qos_policy_id=own["id"])
+        assert bound(plain) == ("bridge", None)
         assert admin.request("DELETE", f"/qos/policies/{policy['id']}/minimum_bandwidth_rules/{guarantee['id']}").status_code == 204
-        assert said(here) == (True, None)
+        assert bound(two) == ("bridge", None)
+        assert bound(one) == ("binding_failed", "host compute1 enforces no QoS rules of type dscp_marking")
+        admin.update("networks", network["id"], qos_policy_id=None)
+        assert bound(one) == ("bridge", None)
 
-        key = f"qos/{here['id']}"
-        able.http.post("/report", content=msgspec.json.encode(HostReport(1, failed={key: "no room"}))).raise_for_status()
-        assert said(here) == (False, "no room")
-        able.http.post("/report", content=msgspec.json.encode(HostReport(1, ok=(key,)))).raise_for_status()
-        assert said(here) == (True, None)
+    with FakeHost(serving, "compute1", qos_rule_types=("dscp_marking",)):
+        admin.update("ports", one["id"], qos_policy_id=policy["id"])
+    with FakeHost(serving, "compute1"):  # the same host, which can do less now
+        assert bound(one)[0] == "binding_failed"
 
+
+def test_a_bound_port_gets_no_policy_and_no_rule_that_its_host_does_not_enforce(serving, admin, policy):
+    network = admin.network()
+    guaranteed = admin.policy()
+    admin.rule(guaranteed, "minimum_bandwidth_rule", min_kbps=1)
+    refused = (409, "QosRuleNotSupported")
+    with FakeHost(serving, "compute2", qos_rule_types=("bandwidth_limit", "dscp_marking")):
+        port = admin.port(network, **{"binding:host_id": "compute2"})
+        told = admin.refused("PUT", f"/ports/{port['id']}", {"port": {"name": "n", "qos_policy_id": guaranteed["id"]}})
+        reason = "host compute2 enforces no QoS rules of type minimum_bandwidth"
+        assert told == (*refused, f"QoS policy {guaranteed['id']} is not supported by port {port['id']}: {reason}.")
+        assert admin.refused("PUT", f"/networks/{network['id']}", {"network": {"qos_policy_id": guaranteed["id"]}})[:2] == refused
+        after = admin.show("ports", port["id"])
+        assert (after["qos_policy_id"], after["qos_network_policy_id"], after["name"]) == (None, None, "")
+        assert admin.show("networks", network["id"])["qos_policy_id"] is None
+
+        admin.update("networks", network["id"], qos_policy_id=policy["id"])
+        path = f"/qos/policies/{policy['id']}"
+        for name in ("minimum_bandwidth_rule", "minimum_packet_rate_rule"):
+            assert admin.refused("POST", f"{path}/{name}s", {name: RULES[name]})[:2] == refused
+            assert admin.get(f"{path}/{name}s") == []
+        admin.rule(policy, "dscp_marking_rule", dscp_mark=26)
+        assert [rule["type"] for rule in admin.get(path)["rules"]] == ["dscp_marking"]
+
+        moved = admin.update("ports", port["id"], qos_policy_id=guaranteed["id"], **{"binding:host_id": ""})
+        assert moved["binding:vif_type"] == "unbound"
+        admin.update("ports", port["id"], **{"binding:host_id": "compute2"})
+        assert admin.show("ports", port["id"])["binding:vif_type"] == "binding_failed"
+
+
+def test_rule_types_are_those_of_the_hosts(serving, admin):
+    with FakeHost(serving, "compute1"), FakeHost(serving, "compute2", qos_rule_types=("bandwidth_limit", "dscp_marking")):
+        assert [one["type"] for one in admin.get("/qos/rule-types", all_supported=True)] == ["bandwidth_limit", "dscp_marking"]
         (driver,) = admin.get("/qos/rule-types/dscp_marking")["drivers"]
         assert (driver["name"], driver["supported_parameters"][0]["parameter_name"]) == ("linuxbridge", "dscp_mark")
+        assert admin.get("/qos/rule-types") == []
+    with FakeHost(serving, "compute1", qos_rule_types=("dscp_marking",)):
+        assert [one["type"] for one in admin.get("/qos/rule-types")] == ["dscp_marking"]
 
 
 def test_floating_ips_and_gateways_have_policies(admin, policy):
@@ -291,7 +323,7 @@ def test_openstacksdk_drives_policies_and_rules(sdk):
     sdk.create_qos_packet_rate_limit_rule(policy, max_kpps=5)
     assert [rule.max_kbps for rule in sdk.qos_bandwidth_limit_rules(policy)] == [600]
     assert {rule["type"] for rule in sdk.get_qos_policy(policy).rules} == {"bandwidth_limit", "minimum_packet_rate", "packet_rate_limit"}
-    assert "dscp_marking" in {rule_type.type for rule_type in sdk.qos_rule_types()}
+    assert "dscp_marking" in {rule_type.type for rule_type in sdk.qos_rule_types(all_rules=True)}
     assert sdk.get_qos_rule_type("minimum_packet_rate").drivers == []
     sdk.delete_qos_bandwidth_limit_rule(limit, policy)
     sdk.delete_qos_policy(policy)

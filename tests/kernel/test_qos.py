@@ -13,29 +13,40 @@ from naru.testing import eventually
 pytestmark = pytest.mark.needs("root", "nft", "shaping")
 
 WITHIN_S = 15
-LIMIT_KBPS, BURST_KBIT, SENT_BYTES = 8000, 400, 2_000_000
+LIMIT_KBPS, BURST_KBIT, LIMIT_KPPS = 8000, 400, 1
+HEADERS_BYTES = 42  # of a frame: Ethernet, IPv4, UDP
+EMPTY_S = 0.6  # so long it takes, at most, at three times the limit
+OFCTL = "ovs-ofctl", "--protocols=OpenFlow14"
 
-RECEIVE = """
+# What comes when the bucket is empty: packets and kilobits a second.
+RECEIVE = f"""
 import socket, sys, time
-server = socket.create_server(("", int(sys.argv[1])))
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("", int(sys.argv[1])))
 print("ready", flush=True)
 while True:
-    peer, _ = server.accept()
-    first = peer.recv(65536)
-    received, started_s = 0, time.monotonic()
-    while part := peer.recv(65536):
-        received += len(part)
-    peer.close()
-    with open(sys.argv[2], "w") as file:
-        file.write(str(received * 8 / 1000 / (time.monotonic() - started_s)))
+    server.settimeout(None)
+    server.recv(65536)
+    packets, received, started_s = 0, 0, time.monotonic()
+    server.settimeout(0.5)
+    try:
+        while True:
+            size = len(server.recv(65536)) + {HEADERS_BYTES}
+            if (now_s := time.monotonic()) > started_s + {EMPTY_S}:
+                packets, received, last_s = packets + 1, received + size, now_s
+    except TimeoutError:
+        over_s = last_s - started_s - {EMPTY_S}
+        with open(sys.argv[2], "w") as file:
+            file.write(f"{{packets / over_s}} {{received * 8 / 1000 / over_s}}")
 """
 SEND = """
-import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as peer:
-    peer.sendall(bytes(int(sys.argv[3])))
-    peer.shutdown(socket.SHUT_WR)
-    peer.settimeout(20)
-    peer.recv(1)
+import socket, sys, time
+address, port, size, rate, seconds = sys.argv[1], *map(int, sys.argv[2:])
+sender, started_s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), time.monotonic()
+for number in range(rate * seconds):
+    while time.monotonic() < started_s + number / rate:
+        time.sleep(0.001)
+    sender.sendto(bytes(size), (address, port))
 """
 LISTEN = """
 import socket, sys
@@ -49,13 +60,13 @@ while True:
 """
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Iterator[SimpleNamespace]:
-    """Two instances on two hosts; `rates` and `marks` are files in which the second writes what it sees."""
-    directory = tmp_path_factory.mktemp("qos")
-    with live_lab(directory, "[agent]\nreport_interval_s = 0.5\n") as lab:
-        made = SimpleNamespace(lab=lab, rates=directory / "rates", marks=directory / "marks")
-        network = lab.create("network", name="net", port_security_enabled=False)
+@pytest.fixture(scope="module", params=["linuxbridge", pytest.param("openvswitch", marks=pytest.mark.needs("ovs-vswitchd"))])
+def site(request, tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """Two instances on two hosts; `rates` and `marks` are files in which the second writes what it sees. A switch filters them, too."""
+    directory, is_switch = tmp_path_factory.mktemp("qos"), request.param == "openvswitch"
+    with live_lab(directory, "[agent]\nreport_interval_s = 0.5\n", mechanism=request.param) as lab:
+        made = SimpleNamespace(lab=lab, is_switch=is_switch, rates=directory / "rates", marks=directory / "marks")
+        network = lab.create("network", name="net", port_security_enabled=is_switch)
         lab.create("subnet", network_id=network["id"], ip_version=4, cidr="10.1.0.0/24")
         made.a, made.b = lab.boot("a", network, "compute01"), lab.boot("b", network, "compute02")
         eventually(lambda: made.a.has_lease() and made.b.has_lease(), 30)
@@ -64,11 +75,11 @@ def site(tmp_path_factory) -> Iterator[SimpleNamespace]:
         yield made
 
 
-def rate_kbps(site) -> float:
-    """Of so many bytes from the first instance to the second; what comes at once, out of the full bucket, is counted too."""
+def received(site, size_bytes: int, rate_pps: int) -> list[float]:
+    """-> packets and kilobits a second that arrive of UDP packets from the first instance to the second."""
     site.rates.unlink(missing_ok=True)
-    site.a.run(sys.executable, "-c", SEND, site.b.address, "9000", str(SENT_BYTES))
-    return float(eventually(lambda: site.rates.exists() and site.rates.read_text(), WITHIN_S))
+    site.a.run(sys.executable, "-c", SEND, site.b.address, "9000", *map(str, (size_bytes, rate_pps, 2)))
+    return [float(word) for word in eventually(lambda: site.rates.exists() and site.rates.read_text(), WITHIN_S).split()]
 
 
 def policy(lab, **rules):
@@ -78,25 +89,45 @@ def policy(lab, **rules):
     return made["id"]
 
 
-def enforced(lab, port) -> bool:
-    return lab.show("port", port["id"])["binding:vif_details"].get("qos_enforced") is True
+def limits(site, instance) -> str:
+    """All that is ours on the host of an instance for limits and marks, in the words of the tools."""
+    lab, host = site.lab, instance.host
+    found = [line for line in lab.run(host, "tc", "qdisc").splitlines() if "tbf 6278:" in line]
+    found += [line for line in lab.run(host, "nft", "list", "tables").splitlines() if "naru_qos" in line]
+    found += [line for line in lab.run(host, "ip", "-br", "link").splitlines() if ifb_name(instance.port["id"]) in line]
+    if site.is_switch:
+        found += [line for line in lab.run(host, *OFCTL, "dump-meters", "br-int").splitlines() if "meter=" in line]
+        found += [line for line in lab.run(host, *OFCTL, "dump-flows", "br-int").splitlines() if "reg7=" in line]
+    return "\n".join(found)
 
 
 @pytest.mark.parametrize(("end", "direction"), [("a", "egress"), ("b", "ingress")])
 def test_a_bandwidth_limit_is_what_arrives(site, end, direction):
     lab, limited = site.lab, getattr(site, end)
-    assert rate_kbps(site) > 3 * LIMIT_KBPS
+    assert received(site, 1200, 3000)[1] > 2.5 * LIMIT_KBPS
     limit = {"max_kbps": LIMIT_KBPS, "max_burst_kbps": BURST_KBIT, "direction": direction}
-    made = policy(lab, bandwidth_limit_rule=limit)
-    lab.update("port", limited.port["id"], qos_policy_id=made)
-    eventually(lambda: "tbf 6278:" in lab.run(limited.host, "tc", "qdisc"), WITHIN_S)
-    assert enforced(lab, limited.port)
-    assert 0.6 * LIMIT_KBPS < rate_kbps(site) < 1.3 * LIMIT_KBPS
+    lab.update("port", limited.port["id"], qos_policy_id=policy(lab, bandwidth_limit_rule=limit))
+    eventually(lambda: limits(site, limited), WITHIN_S)
+    assert received(site, 1200, 3000)[1] == pytest.approx(LIMIT_KBPS, rel=0.06)
 
     lab.update("port", limited.port["id"], qos_policy_id=None)
-    eventually(lambda: "tbf" not in lab.run(limited.host, "tc", "qdisc"), WITHIN_S)
-    assert ifb_name(limited.port["id"]) not in lab.run(limited.host, "ip", "-br", "link")
-    assert rate_kbps(site) > 3 * LIMIT_KBPS
+    eventually(lambda: limits(site, limited) == "", WITHIN_S)
+
+
+@pytest.mark.parametrize(("end", "direction"), [("a", "egress"), ("b", "ingress")])
+def test_a_packet_rate_limit_is_what_arrives_and_a_bandwidth_limit_beside_it_holds_too(site, end, direction):
+    lab, limited = site.lab, getattr(site, end)
+    packets = {"max_kpps": LIMIT_KPPS, "max_burst_kpps": 0, "direction": direction}
+    bandwidth = {"max_kbps": LIMIT_KBPS, "max_burst_kbps": BURST_KBIT, "direction": direction}
+    made = policy(lab, packet_rate_limit_rule=packets, bandwidth_limit_rule=bandwidth)
+    lab.update("port", limited.port["id"], qos_policy_id=made)
+    eventually(lambda: limits(site, limited), WITHIN_S)
+    assert received(site, 100, 3000)[0] == pytest.approx(1000 * LIMIT_KPPS, rel=0.06)
+    assert received(site, 1400, 3000)[1] == pytest.approx(LIMIT_KBPS, rel=0.06)
+
+    lab.update("port", limited.port["id"], qos_policy_id=None)
+    eventually(lambda: limits(site, limited) == "", WITHIN_S)
+    assert received(site, 100, 3000)[0] > 2500 * LIMIT_KPPS
 
 
 def test_a_dscp_mark_is_what_arrives_and_a_restarted_agent_writes_nothing(site):
@@ -108,8 +139,8 @@ def test_a_dscp_mark_is_what_arrives_and_a_restarted_agent_writes_nothing(site):
         return set(eventually(lambda: site.marks.read_text().split(), WITHIN_S))
 
     assert marks() == {"0"}
-    limit = {"max_kbps": LIMIT_KBPS, "direction": "egress"}
-    made = policy(lab, dscp_marking_rule={"dscp_mark": 26}, bandwidth_limit_rule=limit)
+    limits_ = {"bandwidth_limit_rule": {"max_kbps": LIMIT_KBPS}, "packet_rate_limit_rule": {"max_kpps": LIMIT_KPPS}}
+    made = policy(lab, dscp_marking_rule={"dscp_mark": 26}, **limits_)
     lab.update("port", a.port["id"], qos_policy_id=made)
     eventually(lambda: marks() == {"26"}, WITHIN_S)
 
@@ -124,5 +155,4 @@ def test_a_dscp_mark_is_what_arrives_and_a_restarted_agent_writes_nothing(site):
 
     lab.update("port", a.port["id"], qos_policy_id=None)
     eventually(lambda: marks() == {"0"}, WITHIN_S)
-    assert "naru_qos" not in lab.run("compute01", "nft", "list", "tables")
-    assert ifb_name(a.port["id"]) not in lab.run("compute01", "ip", "-br", "link")
+    eventually(lambda: limits(site, a) == "", WITHIN_S)

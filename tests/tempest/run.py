@@ -24,6 +24,7 @@ import yaml
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 HOST = socket.gethostname()  # tempest binds ports to the host it runs on
+RULE_TYPES = ("bandwidth_limit", "dscp_marking", "packet_rate_limit")  # that real hosts enforce
 TEMPEST = ROOT / ".venv-tempest/bin/tempest"
 sys.path += [str(HERE.parent)]
 
@@ -37,7 +38,7 @@ def host(serving: Serving) -> Iterator[None]:
     ended = threading.Event()
 
     def work() -> None:
-        with FakeHost(serving, HOST, l3=True) as host:
+        with FakeHost(serving, HOST, l3=True, qos_rule_types=RULE_TYPES) as host:
             while not ended.wait(0.1):
                 host.achieve()
 

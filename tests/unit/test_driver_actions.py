@@ -329,10 +329,10 @@ def test_a_virtual_machine_boots_when_its_ports_are_wired_with_cards_that_its_ta
 def test_a_queueing_discipline_of_somebody_else_is_left_alone_and_named():
     state = QosState(P, ingress=BandwidthLimit(1000, 800))
     foreign = list(read_disciplines([Discipline("htb", "1:", f"tap{P[:11]}", root=True)]))
-    actions, reasons = lines(Qos(()), state, have=foreign)
+    actions, reasons = lines(Qos("linuxbridge", ()), state, have=foreign)
     assert (actions, len(reasons)) == ([], 1)
     assert "has a queueing discipline, htb 1:, that is not Naru's" in reasons[0]
-    assert lines(Qos(()), have=foreign) == ([], [])
+    assert lines(Qos("linuxbridge", ()), have=foreign) == ([], [])
 
 
 def test_failures_of_a_batch_are_told_by_line():

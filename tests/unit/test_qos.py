@@ -1,9 +1,18 @@
-"""Which policy holds for a port, and which rules go together."""
+"""Which policy holds for a port, which rules go together, and what they ask of a host."""
 
 import pytest
 
+from naru.compile.qos import shaping
 from naru.model.errors import Conflict
-from naru.model.qos import BandwidthLimitRule, MinimumBandwidthRule, MinimumPacketRateRule, effective_policy
+from naru.model.hoststate import BandwidthLimit, PacketRateLimit, QosState
+from naru.model.qos import (
+    BandwidthLimitRule,
+    DscpMarkingRule,
+    MinimumBandwidthRule,
+    MinimumPacketRateRule,
+    PacketRateLimitRule,
+    effective_policy,
+)
 from naru.model.resources import Port
 from naru.service.qos import create_policy, delete_policy, plans_of
 from planning import ADMIN, CLOUD, PlainCloud
@@ -60,3 +69,13 @@ def test_rules_go_with_their_policy(cloud, policy):
     add(cloud, policy, BandwidthLimitRule, max_kbps=10)
     cloud.run(delete_policy(cloud.view, ADMIN, policy.id, CLOUD))
     assert not list(cloud.view.all(BandwidthLimitRule))
+
+
+def test_rules_become_limits_of_each_direction_and_a_mark(cloud, policy):
+    add(cloud, policy, BandwidthLimitRule, max_kbps=1000)
+    add(cloud, policy, BandwidthLimitRule, max_kbps=500, max_burst_kbps=50, direction="ingress")
+    add(cloud, policy, PacketRateLimitRule, max_kpps=2, direction="ingress")
+    add(cloud, policy, DscpMarkingRule, dscp_mark=26)
+    port = Port(id="p", network_id="n", mac_address="", qos_policy_id=policy.id)
+    (state,) = shaping(cloud.view, [port])
+    assert state == QosState("p", BandwidthLimit(500, 50), BandwidthLimit(1000, 800), 26, PacketRateLimit(2000, 1600))

@@ -14,6 +14,7 @@ from naru.model.hoststate import (
     InstanceReport,
     LeaseState,
     NetworkState,
+    QosState,
     RouterState,
     RulesState,
     SegmentState,
@@ -293,6 +294,12 @@ def test_a_tap_whose_filter_failed_is_not_made_and_says_why(clock):
     clock.advance(1)
     assert reconciler.run_pass(desired, prune=True).achieved["tap/p1"] == ""
     assert "tap/p1" in links.facts
+
+
+def test_a_tap_is_as_wanted_when_its_limits_are_in_force():
+    desired = state(NETWORK, TAP, QosState(TAP.port_id, dscp_mark=26))
+    assert set(achieved(desired, {}).values()) == {""}
+    assert achieved(desired, {"qos/p1": "no room"})["tap/p1"] == "no room"
 
 
 def test_a_filter_rests_on_the_rules_of_its_groups_and_on_the_members_that_they_name():

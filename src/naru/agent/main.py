@@ -65,7 +65,7 @@ async def run_agent(
         instances = Instances(run_dir, _keep_script(memory), machines)
         firewall: list[Driver] = [Nft()] if agent.mechanism == "linuxbridge" and filters_packets(agent) else []
         switch = make_switch(agent, run_dir, tunnel_address)
-        shaping: list[Driver] = [Qos(description.qos_rule_types)] if description.qos_rule_types else []
+        shaping: list[Driver] = [Qos(agent.mechanism, description.qos_rule_types)] if description.qos_rule_types else []
         metadata = Metadata(run_dir, agent.nova_metadata_url, agent.metadata_proxy_shared_secret)
         # Filters first: a tap comes into its filter.
         drivers: list[Driver] = [

@@ -200,7 +200,7 @@ def without_routers(desired: HostState) -> HostState:
 
 
 def achieved(desired: HostState, failed: Mapping[str, str]) -> dict[str, str]:
-    """What a pass achieved: a key is as wanted if it did not fail and neither did what it rests on."""
+    """What a pass achieved: a key is as wanted if it did not fail and neither did what it rests on; a tap, if its limits are in force."""
     statuses = {key: reason for key, reason in failed.items() if key not in desired}
     for key, value in desired.items():
         reason = _reason(key, desired, failed)
@@ -208,7 +208,8 @@ def achieved(desired: HostState, failed: Mapping[str, str]) -> dict[str, str]:
             statuses[key] = reason
             if isinstance(value, RouterState):
                 statuses |= dict.fromkeys(value.floating_keys, reason)
-    return statuses
+    unlimited = {value.port_id: reason for value in desired.values() if isinstance(value, QosState) and (reason := statuses.get(value.key))}
+    return statuses | {f"tap/{port_id}": reason for port_id, reason in unlimited.items()}
 
 
 def _reason(key: str, desired: HostState, failed: Mapping[str, str]) -> str | None:

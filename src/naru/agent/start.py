@@ -17,7 +17,7 @@ from naru.drivers.leftovers import Leftovers
 from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.nft import Nft
 from naru.drivers.ovs import INTEGRATION, OpenVswitch, left_behind
-from naru.drivers.qos import Qos, probe_rule_types
+from naru.drivers.qos import probe_rule_types
 from naru.drivers.tools import run_actions
 from naru.model.hoststate import TUNNEL_TYPES, HostDescription
 from naru.settings import Agent
@@ -94,7 +94,7 @@ def describe_host(settings: Agent, tunnel_address: str | None) -> HostDescriptio
         details = {"bridge_name": INTEGRATION, "datapath_type": settings.ovs_datapath_type, "ovs_hybrid_plug": False}
         own: dict[str, Any] = {"tunnel_types": TUNNEL_TYPES, "vif_type": "ovs", "vif_details": details}
     else:
-        own = {"vlan": _has_vlan_devices(), "vif_type": settings.vif_type, "qos_rule_types": probe_rule_types()}
+        own = {"vlan": _has_vlan_devices(), "vif_type": settings.vif_type}
     return HostDescription(
         mechanism=settings.mechanism,
         physical_networks=tuple(settings.physical_interface_mappings or settings.bridge_mappings),
@@ -106,6 +106,7 @@ def describe_host(settings: Agent, tunnel_address: str | None) -> HostDescriptio
         availability_zone=settings.availability_zone,
         l3=settings.l3,
         metadata=settings.metadata,
+        qos_rule_types=probe_rule_types(settings.mechanism),
         **own,
     )
 
@@ -124,10 +125,7 @@ def find_leftovers(settings: Agent) -> list[Driver]:
     found: list[Driver] = []
     if is_switch or not filters_packets(settings):
         found.append(Leftovers("nftables", nft.read, nft.apply))
-    if is_switch:
-        qos = Qos(("bandwidth_limit", "dscp_marking"))
-        found.append(Leftovers("limits", qos.read, qos.apply))
-    else:
+    if not is_switch:
         found.append(Leftovers("openvswitch", left_behind, run_actions))
     return found
 

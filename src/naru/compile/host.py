@@ -39,7 +39,7 @@ def compile_host(view: View, host: str) -> dict[str, Value]:
             if port.device_owner == DHCP_OWNER and domain.network.admin_state_up:
                 values.extend(compile_dhcp(view, domain, port))
     values.extend(filters(view, ((domain.id, port) for domain in domains for port in domain.ports)))
-    values.extend(shaping(view, host, (port for domain in domains for port in domain.ports)))
+    values.extend(shaping(view, (port for domain in domains for port in domain.ports)))
     values.extend(_instance(view, server) for server in servers)
     values.extend(routers(view, host))
     return {value.key: value for value in values}

@@ -1,24 +1,25 @@
-"""Quality of service: how fast ports of a host may send and receive, and with which mark; of what the host enforces."""
+"""Quality of service: how fast ports of a host may send and receive, and with which mark."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from naru.model.agents import Agent
-from naru.model.hoststate import BandwidthLimit, QosState
-from naru.model.qos import QosPolicy, effective_policy
+from naru.model.hoststate import BandwidthLimit, PacketRateLimit, QosState
+from naru.model.qos import DIRECTIONS, QosPolicy, effective_policy
 from naru.model.resources import Change, Network, Port
 from naru.model.view import View
 
 DEFAULT_BURST = 0.8  # of the rate: Neutron's, where a rule names no burst
 
+Rules = tuple[dict[str, Any], ...]  # as they stand in their policy
 
-def shaping(view: View, host: str, ports: Iterable[Port]) -> Iterator[QosState]:
-    enforced = next((agent.configurations.get("qos_rule_types", ()) for agent in view.find(Agent, "host", host)), ())
+
+def shaping(view: View, ports: Iterable[Port]) -> Iterator[QosState]:
     for port in ports:
         policy = view.get(QosPolicy, effective_policy(port) or "")
-        rules = [rule for rule in policy.rules if rule["type"] in enforced] if policy is not None else []
-        if rules:
-            yield QosState(port.id, _limit(rules, "ingress"), _limit(rules, "egress"), _mark(rules))
+        if policy is not None and (rules := policy.rules):
+            ingress, egress = (bandwidth_limit(rules, direction) for direction in DIRECTIONS)
+            packets = (_packet_rate_limit(rules, direction) for direction in DIRECTIONS)
+            yield QosState(port.id, ingress, egress, _mark(rules), *packets)
 
 
 def hosts_shaping(view: View, change: Change) -> set[str]:
@@ -31,12 +32,23 @@ def hosts_shaping(view: View, change: Change) -> set[str]:
     return {port.binding_host_id for port in (*own, *inherited)}
 
 
-def _limit(rules: list[dict[str, Any]], direction: str) -> BandwidthLimit | None:
-    for rule in rules:
-        if (rule["type"], rule.get("direction")) == ("bandwidth_limit", direction):
-            return BandwidthLimit(rule["max_kbps"], rule["max_burst_kbps"] or int(rule["max_kbps"] * DEFAULT_BURST))
-    return None
+def bandwidth_limit(rules: Rules, direction: str) -> BandwidthLimit | None:
+    rule = _rule(rules, "bandwidth_limit", direction)
+    return BandwidthLimit(rule["max_kbps"], rule["max_burst_kbps"] or int(rule["max_kbps"] * DEFAULT_BURST)) if rule is not None else None
 
 
-def _mark(rules: list[dict[str, Any]]) -> int | None:
-    return next((rule["dscp_mark"] for rule in rules if rule["type"] == "dscp_marking"), None)
+def _packet_rate_limit(rules: Rules, direction: str) -> PacketRateLimit | None:
+    rule = _rule(rules, "packet_rate_limit", direction)
+    if rule is None:
+        return None
+    max_pps, burst = rule["max_kpps"] * 1000, rule["max_burst_kpps"] * 1000
+    return PacketRateLimit(max_pps, burst or int(max_pps * DEFAULT_BURST))
+
+
+def _mark(rules: Rules) -> int | None:
+    rule = _rule(rules, "dscp_marking", None)
+    return rule["dscp_mark"] if rule is not None else None
+
+
+def _rule(rules: Rules, type: str, direction: str | None) -> dict[str, Any] | None:
+    return next((rule for rule in rules if (rule["type"], rule.get("direction")) == (type, direction)), None)

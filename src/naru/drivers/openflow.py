@@ -100,11 +100,11 @@ class Fragments(Fact, frozen=True):
             yield Action(self.key, ("sh",), f"ovs-ofctl set-frags {self.bridge} normal || ! ovs-vsctl br-exists {self.bridge}")
 
 
-def flows(key: str, lines: Iterable[str]) -> Flows:
+def flows(key: str, lines: Iterable[str], bridge: str = "br-int") -> Flows:
     """Wanted flows; of one match and priority there must be one, among all facts."""
     lines = tuple(dict.fromkeys(lines))
     digest = hashlib.sha256("\n".join((key, *lines)).encode()).digest()
-    return Flows(key, OURS | int.from_bytes(digest[: DIGEST_BITS // 8]), len(lines), lines)
+    return Flows(key, OURS | int.from_bytes(digest[: DIGEST_BITS // 8]), len(lines), lines, bridge)
 
 
 def base_flows() -> Iterator[str]:

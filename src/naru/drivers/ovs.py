@@ -24,7 +24,8 @@ from naru.drivers.base import Action, Fact, Failure, Foreign, by_name
 from naru.drivers.links import Namespace, Tap
 from naru.drivers.observe import read_links, read_namespaces, want_namespaces
 from naru.drivers.openflow import Flows, Fragments
-from naru.drivers.ovs_filters import Place, read_filters, want_filters
+from naru.drivers.ovs_filters import Place, read_digests, read_filters, want_filters
+from naru.drivers.ovs_qos import Meter, read_meters, want_limits
 from naru.drivers.switch import (
     ADOPTED,
     COOKIE,
@@ -37,6 +38,7 @@ from naru.drivers.switch import (
     SwitchBridge,
     SwitchPort,
     spelled,
+    trunk_ports,
 )
 from naru.drivers.tools import run_actions
 from naru.model.devices import tap_name, trunk_bridge
@@ -45,7 +47,7 @@ from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentStat
 INTEGRATION, TUNNELS = "br-int", "br-tun"
 VLANS = range(1, 4095)  # IEEE 802.1Q reserves 0 and 4095
 NUMBERS = range(0x4000, 0xC000)  # of our ports in flows; Open vSwitch itself counts up from 1
-MAKING_ORDER = (Foreign, MappedBridge, Namespace, Tap, SwitchBridge, LocalVlan, SwitchPort, PluggedPort, Flow, Fragments, Flows)
+MAKING_ORDER = (Foreign, MappedBridge, Namespace, Tap, SwitchBridge, LocalVlan, SwitchPort, PluggedPort, Fragments, Meter, Flow, Flows)
 
 Vlans = Mapping[str, int]  # network id -> local VLAN
 
@@ -72,9 +74,12 @@ class OpenVswitch:
         facts, failures = by_name(self._want(desired, switch))
         numbers = choose_numbers([fact.device for fact in facts.values() if _is_integrated(fact)], switch)
         facts = {name: replace(fact, number=numbers[fact.device]) if _is_integrated(fact) else fact for name, fact in facts.items()}
+        places = list(_places(facts.values(), switch))
         if self._filters:
             vlans = {fact.network_id: fact.tag for fact in facts.values() if isinstance(fact, LocalVlan)}
-            facts |= {fact.name: fact for fact in want_filters(desired, list(_places(facts.values(), switch)), vlans)}
+            facts |= {fact.name: fact for fact in want_filters(desired, places, vlans)}
+        numbers = {place.key.removeprefix("tap/"): place.number for place in places}
+        facts |= {fact.name: fact for fact in want_limits(desired, INTEGRATION, numbers)}
         return facts, failures
 
     def _want(self, desired: HostState, switch: ovsdb.Switch) -> Iterator[Fact | Failure]:
@@ -158,14 +163,14 @@ class OpenVswitch:
         tag = DEAD_VLAN if tap.filtered and self._filters else vlan
         ids = spelled({"attached-mac": tap.mac_address, "iface-id": tap.port_id, "iface-status": "active"})
         if tap.parent is not None:
-            yield from _want_patch(tap, trunk_bridge(tap.parent), ("spt", tap.vlan), ("spi", tag))
+            yield from _want_patch(tap, trunk_bridge(tap.parent), tap.vlan, tag)
         elif tap.netns is None:
             yield PluggedPort(tap.key, tap.port_id, tag, tap.admin_state_up, tap.mtu_bytes)
         elif is_parent:
             bridge = trunk_bridge(tap.port_id)
             yield SwitchBridge(tap.key, bridge, self._datapath_type, (tap.key,))
             yield SwitchPort(tap.key, bridge, tap_name(tap.port_id), iface=ids)
-            yield from _want_patch(tap, bridge, ("tpt", 0), ("tpi", tag))
+            yield from _want_patch(tap, bridge, 0, tag)
         else:
             yield SwitchPort(tap.key, INTEGRATION, tap_name(tap.port_id), tag=tag, iface=ids)
 
@@ -237,11 +242,11 @@ def patch_names(bridge: str, vlan: int | None) -> tuple[str, str]:
     return f"int-{end}", f"phy-{end}"
 
 
-def _want_patch(tap: TapState, bridge: str, outer: tuple[str, int], inner: tuple[str, int | None]) -> Iterator[Fact]:
-    """A port of a trunk: from its tag in the trunk's bridge to its network's VLAN in br-int. Named as Neutron names them."""
-    there, here = (f"{prefix}-{tap.port_id[:11]}" for prefix in (outer[0], inner[0]))
-    yield SwitchPort(tap.key, bridge, there, tag=outer[1], type="patch", options=f"peer={here}")
-    yield SwitchPort(tap.key, INTEGRATION, here, tag=inner[1], type="patch", options=f"peer={there}")
+def _want_patch(tap: TapState, bridge: str, outer: int, inner: int | None) -> Iterator[Fact]:
+    """A port of a trunk: from its tag in the trunk's bridge to its network's VLAN in br-int."""
+    there, here = trunk_ports(tap)
+    yield SwitchPort(tap.key, bridge, there, tag=outer, type="patch", options=f"peer={here}")
+    yield SwitchPort(tap.key, INTEGRATION, here, tag=inner, type="patch", options=f"peer={there}")
 
 
 def _tunnel_port(network_type: str) -> str:
@@ -305,7 +310,7 @@ def _read_switch(switch: ovsdb.Switch, links: list[iproute.Link]) -> Iterator[Fa
     for bridge in switch.bridges.values():
         datapath_type = bridge.datapath_type or "system"
         yield MappedBridge("", bridge.name, datapath_type)
-        if bridge.name in (INTEGRATION, TUNNELS) or (bridge.name.startswith("tbr-") and MARK in bridge.external_ids):
+        if bridge.name in (INTEGRATION, TUNNELS) or _is_trunk(bridge):
             ours, secure = MARK in bridge.external_ids, bridge.fail_mode == "secure"
             shared = any(port.bridge == bridge.name and MARK not in port.external_ids for port in switch.ports)
             yield SwitchBridge(f"bridge/{bridge.name}", bridge.name, datapath_type, secure=secure, ours=ours, shared=shared)
@@ -317,6 +322,11 @@ def _read_switch(switch: ovsdb.Switch, links: list[iproute.Link]) -> Iterator[Fa
         yield from map(_read_flow, ovsdb.read_flows(TUNNELS, f"{COOKIE:#x}/-1"))
     if INTEGRATION in switch.bridges:
         yield from read_filters(INTEGRATION)
+        yield from read_meters(INTEGRATION)
+    for bridge in switch.bridges.values():
+        if _is_trunk(bridge):
+            yield from read_digests(bridge.name)
+            yield from read_meters(bridge.name)
 
 
 def _read_port(port: ovsdb.Port, link_of: Mapping[str, iproute.Link]) -> Iterator[Fact]:
@@ -337,6 +347,10 @@ def _read_port(port: ovsdb.Port, link_of: Mapping[str, iproute.Link]) -> Iterato
 
 def _tag(port: ovsdb.Port) -> int | None:
     return DEAD_VLAN if port.trunks == (DEAD_VLAN,) else port.tag
+
+
+def _is_trunk(bridge: ovsdb.Bridge) -> bool:
+    return bridge.name.startswith(trunk_bridge("")) and MARK in bridge.external_ids
 
 
 def _read_flow(line: str) -> Flow:

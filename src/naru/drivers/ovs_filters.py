@@ -87,7 +87,12 @@ def _want_deliveries(
 
 def read_filters(bridge: str) -> Iterator[Fact]:
     yield Fragments(KEY, ovsdb.fragments(bridge))
+    yield from read_digests(bridge)
+
+
+def read_digests(bridge: str) -> Iterator[Flows]:
+    """The flows that are known by their cookies, whoever wants them."""
     counts = Counter(line.partition("cookie=")[2].partition(",")[0] for line in ovsdb.read_flows(bridge, f"{OURS:#x}/{OURS_MASK:#x}"))
     for text, count in counts.items():
         cookie = int(text, 16)
-        yield Flows(f"flows/{cookie:x}", cookie, count)
+        yield Flows(f"flows/{cookie:x}", cookie, count, bridge=bridge)

@@ -42,6 +42,15 @@ class Port(msgspec.Struct, frozen=True):
     number: int = 0  # in flows; 0: it has none
 
 
+class Meter(msgspec.Struct, frozen=True):
+    """A meter of one band."""
+
+    number: int
+    unit: str  # "kbps", "pktps"
+    rate: int
+    burst: int
+
+
 class Switch(msgspec.Struct, frozen=True):
     """What the database says."""
 
@@ -131,6 +140,15 @@ def read_flows(bridge: str, cookie: str) -> list[str]:
     if ran.returncode:
         raise ToolError(f"ovs-vswitchd does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
     return [line.strip().replace('"', "") for line in ran.stdout.splitlines() if "actions=" in line]
+
+
+def read_meters(bridge: str) -> list[Meter]:
+    """Raises ToolError where nobody answers."""
+    ran = iproute.run((*OPENFLOW, "dump-meters", bridge))
+    if ran.returncode:
+        raise ToolError(f"ovs-vswitchd does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
+    found = re.findall(r"^meter=(\d+) (\w+) .*\n+type=drop rate=(\d+)(?: burst_size=(\d+))?", ran.stdout, re.MULTILINE)
+    return [Meter(int(number), unit, int(rate), int(burst or 0)) for number, unit, rate, burst in found]
 
 
 def fragments(bridge: str) -> str:

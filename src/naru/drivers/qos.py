@@ -1,32 +1,26 @@
-"""Bandwidth limits and DSCP marks of ports on Linux bridges, by tc and nftables.
+"""Limits and marks of taps, by tc and nftables (qos_nft.py).
 
     to the port     a token bucket at the tap's end, handle 6278: ("naru" on a telephone's keys): the proof that it is ours
     from the port   a filter of preference 0x6278 leads what comes out of the tap through an `ifb` device of ours, which has such a bucket,
                     and back: so it is slowed down there, and not dropped
-    marks           table `bridge naru_qos`: a tap's frames go through the chain of their mark before anything looks at them
 
+Open vSwitch takes what comes out of a tap before all of that: it limits and marks it itself (ovs_qos.py), and here is only what goes in.
 An empty clsact stays on a tap that has had a filter: it does nothing, and others may have come to use it. Sources: tc-tbf(8), ifb of
-linux/drivers/net, nft(8) "PAYLOAD STATEMENT".
+linux/drivers/net.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
 
-import msgspec
-
-from naru.drivers import iproute, nftables, tc
+from naru.drivers import iproute, tc
 from naru.drivers.base import Action, Fact, Failure, Foreign, Step
 from naru.drivers.links import GROUP
+from naru.drivers.qos_nft import read_tables, want_tables
 from naru.drivers.tools import run_actions
 from naru.model.devices import ifb_name, tap_name
-from naru.model.hoststate import BandwidthLimit, HostState, QosState
-from naru.model.qos import DSCP_MARKS
+from naru.model.hoststate import BandwidthLimit, HostState, QosState, TapState
 
-IP, TC, NFT = ("ip",), ("tc",), ("nft",)
+IP, TC = ("ip",), ("tc",)
 HANDLE, PREFERENCE = f"{GROUP}:", int(GROUP, 16)
-TABLE = "bridge naru_qos"
-TABLE_KEY = "marking"  # of what all marks share
 QUEUE_S = 0.05  # what is sent above the limit waits for so long before it is dropped
 LEAST_BURST_BYTES = 10_000  # a bucket that is smaller than a frame lets none through
 MOST_BYTES = 2**30
@@ -128,76 +122,25 @@ class Detour(Fact, frozen=True):
         yield Action(self.key, TC, f"filter del dev {self.device} ingress pref {PREFERENCE}")
 
 
-class MarkTable(Fact, frozen=True):
-    """The table that marks, without the taps whose frames are marked."""
-
-    digest: str
-    goes_last: ClassVar[bool] = True
-
-    @property
-    def name(self) -> str:
-        return "marking"
-
-    def add(self) -> Iterable[Step]:
-        yield Action(self.key, NFT, "; ".join((*_TABLE_LINES, f"add chain {TABLE} {self.digest}")))
-
-    def replaces(self, have: Fact) -> bool:
-        return False
-
-    def change(self, have: Fact) -> Iterable[Step]:
-        yield from self.remove()
-        yield from self.add()
-
-    def remove(self) -> Iterable[Action]:
-        yield Action(self.key, NFT, f"delete table {TABLE}")
-
-
-class Mark(Fact, frozen=True):
-    """What comes in by a tap gets a DSCP mark; `chain` is that of the mark."""
-
-    device: str
-    chain: str
-
-    @property
-    def name(self) -> str:
-        return f"mark/{self.device}"
-
-    def add(self) -> Iterable[Step]:
-        yield Action(self.key, NFT, f'add element {TABLE} taps {{ "{self.device}" : jump {self.chain} }}')
-
-    def remove(self) -> Iterable[Action]:
-        yield Action(self.key, NFT, f'delete element {TABLE} taps {{ "{self.device}" }}')
-
-
-def _table_lines() -> Iterator[str]:
-    yield f"add table {TABLE}"
-    yield f"add map {TABLE} taps {{ type ifname : verdict; }}"
-    for mark in DSCP_MARKS:
-        yield f"add chain {TABLE} dscp_{mark}"
-        yield f"add rule {TABLE} dscp_{mark} ip dscp set {mark}"
-        yield f"add rule {TABLE} dscp_{mark} ip6 dscp set {mark}"
-    yield f"add chain {TABLE} prerouting {{ type filter hook prerouting priority -400; policy accept; }}"
-    yield f"add rule {TABLE} prerouting iifname vmap @taps"
-
-
-_TABLE_LINES = tuple(_table_lines())
-DIGEST = "as_" + hashlib.sha256("\n".join(_TABLE_LINES).encode()).hexdigest()[:32]  # an empty chain: by its name the table is known again
-
-
 class Qos:
-    """The driver: QosState -> token buckets, detours and marks. `rule_types`: those that this host enforces."""
+    """The driver: QosState -> token buckets, detours, packet rates and marks. `rule_types`: those that this host enforces."""
 
     kinds = ("qos",)
 
-    def __init__(self, rule_types: tuple[str, ...]) -> None:
-        self._marks = "dscp_marking" in rule_types
+    def __init__(self, mechanism: str, rule_types: tuple[str, ...]) -> None:
+        self._mechanism = mechanism
+        self._has_nft = any("nft" in _PROBES[mechanism][type] for type in rule_types)
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
-        facts = list(_want([value for value in desired.values() if isinstance(value, QosState)]))
+        values = [value for value in desired.values() if isinstance(value, QosState)]
+        if self._mechanism == "openvswitch":
+            behind = trunked(desired)
+            values = [QosState(v.port_id, v.ingress, ingress_packets=v.ingress_packets) for v in values if v.port_id not in behind]
+        facts = [*_want(values), *want_tables(values)]
         return {fact.name: fact for fact in facts}, []
 
     def read(self) -> dict[str, Fact]:
-        facts = [*_read_ifbs(), *read_disciplines(tc.disciplines()), *(_read_marks() if self._marks else ())]
+        facts = [*_read_ifbs(), *read_disciplines(tc.disciplines()), *(read_tables() if self._has_nft else ())]
         return {fact.name: fact for fact in facts}
 
     def apply(self, actions: list[Action]) -> list[Failure]:
@@ -205,6 +148,12 @@ class Qos:
 
     def pids(self) -> list[int]:
         return []
+
+
+def trunked(desired: HostState) -> set[str]:
+    """The ports of trunks, which have no tap to themselves: parents and sub-ports."""
+    behind = [value for value in desired.values() if isinstance(value, TapState) and value.parent is not None]
+    return {value.port_id for value in behind} | {value.parent for value in behind if value.parent is not None}
 
 
 def _want(values: list[QosState]) -> Iterator[Fact]:
@@ -220,11 +169,6 @@ def _want(values: list[QosState]) -> Iterator[Fact]:
     for value in values:
         if value.ingress is not None:
             yield _bucket(value.key, tap_name(value.port_id), value.ingress)
-    marked = [value for value in values if value.dscp_mark is not None]
-    if marked:
-        yield MarkTable(TABLE_KEY, DIGEST)
-    for value in marked:
-        yield Mark(value.key, tap_name(value.port_id), f"dscp_{value.dscp_mark}")
 
 
 def _bucket(key: str, device: str, limit: BandwidthLimit) -> Bucket:
@@ -254,24 +198,28 @@ def read_disciplines(found: list[tc.Discipline]) -> Iterator[Fact]:
         yield Detour(f"detour/{device}", device, tuple(through))
 
 
-def _read_marks() -> Iterator[Fact]:
-    entries = nftables.table(*TABLE.split())
-    if entries is None:
-        return
-    chains = [entry.chain.name for entry in entries if entry.chain is not None]
-    yield MarkTable(TABLE_KEY, next((name for name in chains if name.startswith("as_")), ""))
-    for device, verdict in (element for entry in entries if entry.map is not None for element in entry.map.elem):
-        yield Mark(f"mark/{device}", device, msgspec.convert(verdict, dict[str, dict[str, str]])["jump"]["target"])
-
-
-_PROBES = {
-    "bandwidth_limit": "ip link add probe type veth peer name wire && ip link add through type ifb && ip link set through up && "
-    "tc qdisc add dev wire root tbf rate 1mbit burst 10kb limit 20kb && tc qdisc add dev probe clsact && "
-    "tc filter add dev probe ingress protocol all pref 1 u32 match u32 0 0 action mirred egress redirect dev through",
-    "dscp_marking": "printf '%s\\n' 'add table bridge probe' 'add chain bridge probe c' 'add rule bridge probe c ip dscp set 8' | nft -f -",
+_VETH = "ip link add probe type veth peer name wire && "
+_BUCKET = "tc qdisc add dev wire root tbf rate 1mbit burst 10kb limit 20kb"
+_RATE = """add table netdev probe
+add chain netdev probe c { type filter hook egress device "probe" priority 0; }
+add rule netdev probe c limit rate over 1/second burst 1 packets drop"""
+_PROBES: Mapping[str, Mapping[str, str]] = {
+    "linuxbridge": {
+        "bandwidth_limit": f"{_VETH}{_BUCKET} && ip link add through type ifb && ip link set through up && "
+        "tc qdisc add dev probe clsact && "
+        "tc filter add dev probe ingress protocol all pref 1 u32 match u32 0 0 action mirred egress redirect dev through",
+        "dscp_marking": "nft 'add table bridge probe; add chain bridge probe c; add rule bridge probe c ip dscp set 8'",
+        "packet_rate_limit": f"{_VETH}nft '{_RATE}' && nft 'add table bridge probe'",
+    },
+    "openvswitch": {
+        "bandwidth_limit": _VETH + _BUCKET,
+        "dscp_marking": "true",  # any switch does
+        "packet_rate_limit": f"{_VETH}nft '{_RATE}'",
+    },
 }
 
 
-def probe_rule_types() -> tuple[str, ...]:
+def probe_rule_types(mechanism: str) -> tuple[str, ...]:
     """What this kernel and its tools can enforce, tried in namespaces that are gone afterwards."""
-    return tuple(type for type, probe in _PROBES.items() if iproute.run(("unshare", "--net", "sh", "-ec", probe)).returncode == 0)
+    probes = _PROBES[mechanism].items()
+    return tuple(type for type, probe in probes if iproute.run(("unshare", "--net", "sh", "-ec", probe)).returncode == 0)

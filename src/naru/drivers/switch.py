@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from naru.drivers.base import Action, Fact, Failure, Step
 from naru.drivers.links import IP
+from naru.model.hoststate import TapState
 
 VSCTL = ("ovs-vsctl",)
 COOKIE = 0x6278  # as the group of our links
@@ -230,6 +231,12 @@ def vlan_words(tag: int | None) -> str:
     if tag == DEAD_VLAN:
         return f"tag=[] trunks={DEAD_VLAN}"  # what has no tag, and that is all that it sends, is in no VLAN of this trunk
     return f"tag={'[]' if tag is None else tag} trunks=[]"
+
+
+def trunk_ports(tap: TapState) -> tuple[str, str]:
+    """The patch ports of a port of a trunk, as Neutron names them: in the trunk's bridge, and in br-int."""
+    kind = "t" if tap.parent is None else "s"
+    return f"{kind}pt-{tap.port_id[:11]}", f"{kind}pi-{tap.port_id[:11]}"
 
 
 def prefixed(column: str, words: str) -> list[str]:

@@ -140,6 +140,11 @@ class BandwidthLimit(msgspec.Struct, frozen=True, gc=False):
     burst_kbit: int
 
 
+class PacketRateLimit(msgspec.Struct, frozen=True, gc=False):
+    max_pps: int
+    burst_packets: int
+
+
 class QosState(_Value, frozen=True, tag="qos"):
     """How fast a port may receive (ingress) and send (egress), and with which DSCP mark what it sends goes on."""
 
@@ -147,6 +152,8 @@ class QosState(_Value, frozen=True, tag="qos"):
     ingress: BandwidthLimit | None = None
     egress: BandwidthLimit | None = None
     dscp_mark: int | None = None
+    ingress_packets: PacketRateLimit | None = None
+    egress_packets: PacketRateLimit | None = None
 
     @property
     def key(self) -> str:

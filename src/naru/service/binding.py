@@ -1,10 +1,14 @@
-"""Binding: can this host carry this network, and how is a port plugged there."""
+"""Binding: can this host carry the network of a port and enforce its QoS policy, and how is the port plugged there."""
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from naru.model.agents import Agent
+from naru.model.errors import Conflict
 from naru.model.provider import why_not_carried
-from naru.model.resources import Network
+from naru.model.qos import QosPolicy, effective_policy
+from naru.model.resources import Network, Port
 from naru.model.segments import Segment
 from naru.model.view import View
 
@@ -20,15 +24,19 @@ def why_unreachable(agent: Agent, network: Network, segment: Segment | None = No
     return None if None in reasons else "; ".join(dict.fromkeys(filter(None, reasons)))
 
 
-def bind(view: View, network: Network, host: str | None, vnic_type: str = "normal") -> tuple[str, dict[str, Any]]:
-    """-> vif_type and vif_details of a port of `network` on `host`.
+def is_bound(port: Port) -> bool:
+    return port.binding_vif_type not in ("unbound", "binding_failed")
+
+
+def bind(view: View, port: Port, host: str | None, vnic_type: str = "normal") -> tuple[str, dict[str, Any]]:
+    """-> vif_type and vif_details of a port on `host`.
 
     The type is "unbound", "binding_failed" (the details say the reason), or what the host's agent says hypervisors plug there.
     """
     if not host:
         return "unbound", {}
     agent = agent_of(view, host)
-    if reason := _why_not(agent, network, host, vnic_type):
+    if reason := _why_not(view, agent, port, host, vnic_type):
         return "binding_failed", {"reason": reason}
     assert agent is not None
     said = agent.configurations
@@ -36,11 +44,36 @@ def bind(view: View, network: Network, host: str | None, vnic_type: str = "norma
     return said.get("vif_type", "bridge"), details | said.get("vif_details", {})
 
 
-def _why_not(agent: Agent | None, network: Network, host: str, vnic_type: str) -> str | None:
+def bound(view: View, port: Port) -> Port:
+    """The port as it is bound on its host, which has not wired it yet."""
+    vif_type, vif_details = bind(view, port, port.binding_host_id, port.binding_vnic_type)
+    host = port.binding_host_id or ""
+    return replace(port, binding_host_id=host, binding_vif_type=vif_type, binding_vif_details=vif_details, status="DOWN")
+
+
+def _why_not(view: View, agent: Agent | None, port: Port, host: str, vnic_type: str) -> str | None:
     if agent is None:
         return f"no agent has registered for host {host}"
     if not agent.alive:
         return f"the agent of host {host} was last heard of at {agent.heartbeat_timestamp} UTC"
     if vnic_type != "normal":
         return f"no agent plugs VNICs of type {vnic_type}"
-    return why_unreachable(agent, network)
+    network = view.get(Network, port.network_id)
+    assert network is not None
+    return why_unreachable(agent, network) or why_not_enforced(view, agent, port)
+
+
+def why_not_enforced(view: View, agent: Agent, port: Port) -> str | None:
+    """Which rules of a port's QoS policy a host does not enforce, in words; None when it does all of them."""
+    policy = view.get(QosPolicy, effective_policy(port) or "")
+    types = {rule["type"] for rule in policy.rules} if policy is not None else set()
+    missing = sorted(types - set(agent.configurations.get("qos_rule_types", ())))
+    return f"host {agent.host} enforces no QoS rules of type {', '.join(missing)}" if missing else None
+
+
+def check_enforced(view: View, port: Port) -> None:
+    """Raises Conflict (QosRuleNotSupported) where a port is bound to a host that does not enforce all of its policy."""
+    agent = agent_of(view, port.binding_host_id) if is_bound(port) else None
+    if agent is not None and (reason := why_not_enforced(view, agent, port)):
+        message = f"QoS policy {effective_policy(port)} is not supported by port {port.id}: {reason}."
+        raise Conflict(message, "QosRuleNotSupported")

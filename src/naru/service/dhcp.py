@@ -111,7 +111,7 @@ def add_server(view: View, domain: ServedDomain, host: str) -> Changes[None]:
             qos_network_policy_id=network.qos_policy_id,
             port_security_enabled=False,
         )
-        yield put(_put_on(view, network, port, host))
+        yield put(_put_on(view, port, host))
 
 
 def _keep_servers(view: View, domain: ServedDomain) -> Changes[list[Port]]:
@@ -129,18 +129,18 @@ def _keep_servers(view: View, domain: ServedDomain) -> Changes[list[Port]]:
         is_lost = agent is None or why_not_served(view, domain, agent) is not None
         if is_lost and (host := _least_loaded(view, domain, hosts)) is not None:
             hosts.add(host)
-            changed = _put_on(view, domain.network, changed, host)
+            changed = _put_on(view, changed, host)
         if changed != server:
             yield put(changed)
         kept.append(changed)
     return kept
 
 
-def _put_on(view: View, network: Network, server: Port, host: str) -> Port:
+def _put_on(view: View, server: Port, host: str) -> Port:
     """The DHCP port on a host, which has not wired it yet."""
-    vif_type, vif_details = binding.bind(view, network, host)
+    vif_type, vif_details = binding.bind(view, server, host)
     bound: dict[str, Any] = {
-        "device_id": f"dhcp{uuid.uuid5(uuid.NAMESPACE_DNS, host)}-{network.id}",
+        "device_id": f"dhcp{uuid.uuid5(uuid.NAMESPACE_DNS, host)}-{server.network_id}",
         "binding_host_id": host,
         "binding_vif_type": vif_type,
         "binding_vif_details": vif_details,

@@ -15,9 +15,8 @@ from naru.model.view import View
 from naru.service.binding import agent_of
 from naru.service.dhcp import ensure_all_dhcp_servers, servers_of
 from naru.service.policy import Cloud, fetch_own
-from naru.service.ports import bind_anew
 from naru.service.provisioning import leased_by, port_status
-from naru.service.qos import settle_qos
+from naru.service.rebinding import bind_anew
 from naru.service.router_hosts import ensure_router_hosts, settle_routing
 from naru.service.sub_ports import show_trunk_status
 
@@ -69,7 +68,6 @@ def record_report(view: View, host: str, report: HostReport, now: datetime, clou
     for key in (*report.failed, *report.gone):
         yield from _settle(view, host, key, achieved=False)
     yield from settle_routing(view, host, report)
-    yield from settle_qos(view, host, (*report.ok, *report.failed))
     if report.full:
         yield from _forget_the_rest(view, host, set(report.ok))
     for key, reason in (*dict.fromkeys(report.ok, "").items(), *report.failed.items()):

@@ -13,7 +13,7 @@ from naru.model.bindings import PortBinding
 from naru.model.errors import Conflict, NotFound
 from naru.model.identity import Caller
 from naru.model.port_options import Binding
-from naru.model.resources import Changes, Network, Port, put
+from naru.model.resources import Changes, Port, put
 from naru.model.view import View
 from naru.service.binding import bind
 from naru.service.policy import Cloud, fetch, reader, refused
@@ -37,7 +37,7 @@ def show_binding(view: View, caller: Caller, port_id: str, host: str) -> PortBin
 
 
 def create_binding(view: View, caller: Caller, port_id: str, given: dict[str, Any], cloud: Cloud) -> Changes[PortBinding]:
-    """Raises Conflict: PortBindingAlreadyExists, or PortBindingError for a host that cannot carry the network."""
+    """Raises Conflict: PortBindingAlreadyExists, or PortBindingError for a host that cannot carry the network or enforce the policy."""
     port = _fetch_port(view, caller, port_id, "create")
     binding = _bound(view, port, Binding(given["host"], given.get("vnic_type", "normal"), given.get("profile", {})))
     _check_absent(port, binding.host)
@@ -103,17 +103,11 @@ def _active(port: Port) -> list[Binding]:
 
 
 def _bound(view: View, port: Port, binding: Binding) -> Binding:
-    vif_type, vif_details = bind(view, _network(view, port), binding.host, binding.vnic_type)
+    vif_type, vif_details = bind(view, port, binding.host, binding.vnic_type)
     if vif_type == "binding_failed":
         message = f"Binding for port {port.id} on host {binding.host} could not be created or updated: {vif_details['reason']}."
         raise Conflict(message, "PortBindingError")
     return replace(binding, vif_type=vif_type, vif_details=vif_details)
-
-
-def _network(view: View, port: Port) -> Network:
-    network = view.get(Network, port.network_id)
-    assert network is not None
-    return network
 
 
 def _check_absent(port: Port, host: str) -> None:

@@ -8,9 +8,7 @@ from msgspec.structs import replace
 from naru.model.errors import Conflict, Forbidden
 from naru.model.identity import Caller, Read
 from naru.model.resources import DHCP_OWNER, Changes, Network, Port, new_id, put, remove
-from naru.model.trunks import SUB_PORT_OWNER
 from naru.model.view import View
-from naru.service import binding
 from naru.service.addressing import (
     are_free,
     check_mac,
@@ -20,6 +18,7 @@ from naru.service.addressing import (
     take_wanted,
     with_automatic,
 )
+from naru.service.binding import bound, check_enforced, is_bound
 from naru.service.dhcp import ensure_dhcp_servers, is_unserved
 from naru.service.growth import choose_or_grow
 from naru.service.holds import Taken, count_held, forget_pick, release_addresses, take_placements, wake_addresses
@@ -29,10 +28,10 @@ from naru.service.policy import Cloud, check_quota, fetch, fetch_own, owns, read
 from naru.service.port_options import options_of_changed_port, options_of_new_port
 from naru.service.port_security import protect_changed_port, protect_new_port
 from naru.service.provisioning import port_status, unwired
-from naru.service.qos import check_policy, policy_of_new_port, with_enforcement
+from naru.service.qos import check_policy, policy_of_new_port
 from naru.service.router_ports import check_addresses, check_deletable, follow_addresses, let_go
 from naru.service.segments import check_host, ip_allocation, is_carried
-from naru.service.sub_ports import follow_parent, place_anew
+from naru.service.sub_ports import follow_parent
 from naru.service.trunks import check_in_no_trunk, follow_mac
 
 
@@ -78,7 +77,7 @@ def create_port_of(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
     protection = yield from protect_new_port(view, caller, network, given, mac)
     is_provisional = wanted is None and not host and not network.l2_adjacency
     port = Port(id=id, **given | protection | {"mac_address": mac, "fixed_ips": fixed_ips, "is_provisional": is_provisional})
-    port = with_enforcement(view, _bound(view, network, port))
+    port = bound(view, port)
     port = replace(port, ip_allocation=ip_allocation(view, port, wants_none=wanted is not None))
     check_host(view, port)
     yield put(port)
@@ -113,8 +112,10 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
     changed = replace(port, **given | protect_changed_port(view, caller, port, given, mac))
     is_moved = (changed.binding_host_id or "", changed.binding_vnic_type) != (port.binding_host_id, port.binding_vnic_type)
     if is_moved or port.binding_vif_type == "binding_failed":
-        changed = _bound(view, network, unwired(changed))
-    changed = with_enforcement(view, replace(changed, status=port_status(view, changed)))
+        changed = bound(view, unwired(changed))
+    elif changed.qos_policy_id != port.qos_policy_id:
+        check_enforced(view, changed)
+    changed = replace(changed, status=port_status(view, changed))
     check_host(view, changed)
     check_addresses(view, port, changed)
     yield put(changed)
@@ -160,7 +161,7 @@ def _has_no_place(view: View, port: Port, host: str) -> bool:
 
 def _check_movable(port: Port, mac: str) -> None:
     """Raises Conflict (PortBound): what is plugged in goes on with the MAC that it knows."""
-    if port.binding_vif_type not in ("unbound", "binding_failed"):
+    if is_bound(port):
         message = (
             f"Unable to complete operation on port {port.id}, port is already bound, port type: {port.binding_vif_type}, "
             f"old_mac {port.mac_address}, new_mac {mac}."
@@ -176,25 +177,6 @@ def check_unused(port: Port) -> None:
             f"Port already has an attached device {port.device_id}."
         )
         raise Conflict(message, "PortInUse")
-
-
-def bind_anew(view: View, port: Port) -> Changes[None]:
-    """After its host said what it can do: a port that could not be bound may be now, and one that was may be plugged otherwise."""
-    if port.device_owner == SUB_PORT_OWNER:
-        yield from place_anew(view, port)
-        return
-    network = view.get(Network, port.network_id)
-    assert network is not None
-    bound = with_enforcement(view, _bound(view, network, unwired(port)))
-    if (bound.binding_vif_type, bound.binding_vif_details) != (port.binding_vif_type, port.binding_vif_details):
-        yield put(bound)
-
-
-def _bound(view: View, network: Network, port: Port) -> Port:
-    vif_type, vif_details = binding.bind(view, network, port.binding_host_id, port.binding_vnic_type)
-    return replace(
-        port, binding_host_id=port.binding_host_id or "", binding_vif_type=vif_type, binding_vif_details=vif_details, status="DOWN"
-    )
 
 
 def _refuse_reserved(caller: Caller, given: dict[str, Any], action: str, read: Read) -> None:

@@ -1,9 +1,9 @@
 """Quality of service: who has which policy, which rules go together, and which of them hosts enforce.
 
-A bound port that has a policy says in `binding:vif_details` whether its host enforces all of it, and if not, why.
+Where a host does not enforce all rules of a port's policy, the port is not bound there; and while it is, it gets no such policy or rule.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +21,6 @@ from naru.model.qos import (
     BandwidthLimitRule,
     QosPolicy,
     Rule,
-    effective_policy,
     embedded,
     rule_type,
 )
@@ -29,6 +28,7 @@ from naru.model.resources import Changes, Network, Port, Resource, new_id, put, 
 from naru.model.routing import FloatingIp, Router
 from naru.model.view import View
 from naru.service.policy import Cloud, can_see, fetch, require_admin
+from naru.service.rebinding import follow_policy
 from naru.service.sharing import follow_settings, forget_policies
 
 # -- policies
@@ -101,7 +101,7 @@ def plans_of(kind: type[Rule]) -> RulePlans:
 
 
 def _create_rule(kind: type[Rule], view: View, caller: Caller, given: dict[str, Any], cloud: Cloud) -> Changes[Rule]:
-    """Raises NotFound for the policy, Conflict for a rule that does not go with one that is there."""
+    """Raises NotFound for the policy, Conflict for a rule that does not go with one that is there, or that a host does not enforce."""
     policy = fetch(view, caller, QosPolicy, given["qos_policy_id"])
     require_admin(caller, rule_name("create", kind))
     rule = kind(id=new_id(), **given | {"project_id": policy.project_id})
@@ -133,11 +133,10 @@ def _delete_rule(kind: type[Rule], view: View, caller: Caller, id: str, cloud: C
 
 
 def _follow_rules(view: View, policy_id: str) -> Changes[None]:
-    """The ports that have the policy say whether all of its rules are enforced now."""
+    """The ports that have the policy. Raises as `follow_policy`."""
     networks = list(view.find(Network, "qos_policy_id", policy_id))
     inherited = [port for network in networks for port in view.find(Port, "network_id", network.id)]
-    for port in {port.id: port for port in (*view.find(Port, "qos_policy_id", policy_id), *inherited)}.values():
-        yield from _show_enforcement(view, port)
+    yield from follow_policy(view, {port.id: port for port in (*view.find(Port, "qos_policy_id", policy_id), *inherited)}.values())
 
 
 def _rules(view: View, policy_id: str) -> Iterator[Rule]:
@@ -182,30 +181,37 @@ def _overlap(one: Rule, other: Rule) -> bool:
 
 
 def rule_types(view: View, all_supported: bool, all_rules: bool) -> list[dict[str, Any]]:  # noqa: FBT001
-    """Every port takes every type; `drivers` are the mechanisms of hosts that enforce it. Raises Invalid for both filters at once."""
+    """Those that every host enforces; `all_supported`: those that some host does. Raises Invalid for both filters at once."""
     if all_supported and all_rules:
         raise Invalid("Invalid input for operation: all_supported and all_rules exclude each other.", "InvalidInput")
-    return [{"type": rule_type(kind), "drivers": _drivers(view, rule_type(kind))} for kind in RULE_KINDS]
+    agents = list(view.all(Agent))
+    types = [(rule_type(kind), [agent for agent in agents if rule_type(kind) in _enforced(agent)]) for kind in RULE_KINDS]
+    least = 0 if all_rules else 1 if all_supported else max(len(agents), 1)
+    return [{"type": type, "drivers": _drivers(type, enforcing)} for type, enforcing in types if len(enforcing) >= least]
 
 
-def _drivers(view: View, type: str) -> list[dict[str, Any]]:
-    enforcing = {agent.configurations["mechanism"] for agent in view.all(Agent) if type in agent.configurations.get("qos_rule_types", ())}
-    return [{"name": mechanism, "supported_parameters": list(_SUPPORTED[type])} for mechanism in sorted(enforcing)]
+def _enforced(agent: Agent) -> Collection[str]:
+    types: Collection[str] = agent.configurations.get("qos_rule_types", ())
+    return types
+
+
+def _drivers(type: str, enforcing: list[Agent]) -> list[dict[str, Any]]:
+    """The mechanisms of the hosts that enforce a type."""
+    mechanisms = sorted({agent.configurations["mechanism"] for agent in enforcing})
+    return [{"name": mechanism, "supported_parameters": list(_SUPPORTED[type])} for mechanism in mechanisms]
 
 
 _AMOUNT = {"parameter_type": "range", "parameter_range": {"start": 0, "end": MOST}}
+_DIRECTION = {"parameter_name": "direction", "parameter_type": "choices", "parameter_values": DIRECTIONS}
 _SUPPORTED = {
-    "bandwidth_limit": (
-        {"parameter_name": "max_kbps"} | _AMOUNT,
-        {"parameter_name": "max_burst_kbps"} | _AMOUNT,
-        {"parameter_name": "direction", "parameter_type": "choices", "parameter_values": DIRECTIONS},
-    ),
+    "bandwidth_limit": ({"parameter_name": "max_kbps"} | _AMOUNT, {"parameter_name": "max_burst_kbps"} | _AMOUNT, _DIRECTION),
+    "packet_rate_limit": ({"parameter_name": "max_kpps"} | _AMOUNT, {"parameter_name": "max_burst_kpps"} | _AMOUNT, _DIRECTION),
     "dscp_marking": ({"parameter_name": "dscp_mark", "parameter_type": "choices", "parameter_values": DSCP_MARKS},),
 }
 
 
 def show_rule_type(view: View, name: str) -> dict[str, Any]:
-    found = next((one for one in rule_types(view, all_supported=False, all_rules=False) if one["type"] == name), None)
+    found = next((one for one in rule_types(view, all_supported=False, all_rules=True) if one["type"] == name), None)
     if found is None:
         raise NotFound(f"QoS rule type {name} could not be found.", "QosRuleTypeNotFound")
     return found
@@ -239,41 +245,8 @@ def policy_of_new_port(view: View, caller: Caller, network: Network, given: dict
 
 
 def follow_network_policy(view: View, network: Network) -> Changes[None]:
-    """The ports of a network show the policy that the network has now."""
+    """The ports of a network have the policy that the network has now. Raises as `follow_policy`."""
     for port in list(view.find(Port, "network_id", network.id)):
-        if port.qos_network_policy_id != network.qos_policy_id:
-            yield put(with_enforcement(view, replace(port, qos_network_policy_id=network.qos_policy_id)))
-
-
-def settle_qos(view: View, host: str, keys: Iterable[str]) -> Changes[None]:
-    """After a report of the host: ports whose limits and marks it has, or has not, achieved say so."""
-    for kind, _, id in (key.partition("/") for key in keys):
-        port = view.get(Port, id) if kind == "qos" else None
-        if port is not None and port.binding_host_id == host:
-            yield from _show_enforcement(view, port)
-
-
-def _show_enforcement(view: View, port: Port) -> Changes[None]:
-    shown = with_enforcement(view, port)
-    if shown is not port:
-        yield put(shown)
-
-
-def with_enforcement(view: View, port: Port) -> Port:
-    """A bound port with a policy says in its details whether all of the policy is enforced, and if not, why."""
-    details = {name: value for name, value in port.binding_vif_details.items() if name not in ("qos_enforced", "qos_reason")}
-    policy = view.get(QosPolicy, effective_policy(port) or "")
-    if port.binding_vif_type not in ("unbound", "binding_failed") and policy is not None:
-        reason = _why_not_enforced(view, port, policy)
-        details |= {"qos_enforced": False, "qos_reason": reason} if reason else {"qos_enforced": True}
-    return port if details == port.binding_vif_details else replace(port, binding_vif_details=details)
-
-
-def _why_not_enforced(view: View, port: Port, policy: QosPolicy) -> str | None:
-    agent = next(view.find(Agent, "host", port.binding_host_id), None)
-    if agent is None:
-        return f"no agent has registered for host {port.binding_host_id}"
-    enforced = agent.configurations.get("qos_rule_types", ())
-    if missing := sorted({rule["type"] for rule in policy.rules} - set(enforced)):
-        return f"host {agent.host} enforces no rules of type {', '.join(missing)}"
-    return agent.failures.get(f"qos/{port.id}")
+        changed = replace(port, qos_network_policy_id=network.qos_policy_id)
+        yield put(changed)
+        yield from follow_policy(view, [changed])

@@ -104,10 +104,9 @@ def _move(view: View, router: Router, ports: list[Port], host: str) -> Changes[N
         for floating in list(view.find(FloatingIp, "router_id", router.id)):
             yield put(replace(floating, reported="DOWN"))
     for port in ports:
-        network = view.get(Network, port.network_id)
-        if network is None or (port.binding_host_id == host and port.binding_vif_type not in ("unbound", "binding_failed")):
+        if port.binding_host_id == host and binding.is_bound(port):
             continue
-        vif_type, vif_details = binding.bind(view, network, host)
+        vif_type, vif_details = binding.bind(view, port, host)
         bound = replace(port, binding_host_id=host, binding_vif_type=vif_type, binding_vif_details=vif_details)
         if bound != port:
             yield put(replace(bound, provisioned=(), status="DOWN"))

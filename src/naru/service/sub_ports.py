@@ -5,7 +5,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.model.compute import Server
-from naru.model.resources import Changes, Network, Port, put
+from naru.model.resources import Changes, Port, put
 from naru.model.trunks import SUB_PORT_OWNER, Trunk
 from naru.model.view import View
 from naru.service.binding import agent_of, bind
@@ -54,10 +54,8 @@ def _show_status(view: View, trunk: Trunk) -> Changes[None]:
 
 
 def _place(view: View, port: Port, parent: Port) -> Changes[None]:
-    network = view.get(Network, port.network_id)
-    assert network is not None
     host = parent.binding_host_id
-    vif_type, details = bind(view, network, host, port.binding_vnic_type)
+    vif_type, details = bind(view, port, host, port.binding_vnic_type)
     if host and vif_type != "binding_failed" and (reason := _why_no_trunk(view, host, parent)):
         vif_type, details = "binding_failed", {"reason": reason}
     if (host, vif_type, details) != (port.binding_host_id, port.binding_vif_type, port.binding_vif_details):
