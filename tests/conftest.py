@@ -80,6 +80,15 @@ def _br_netfilter() -> str | None:
     return None if _is_loaded("/proc/sys/net/bridge", "br_netfilter") else "the kernel has no br_netfilter"
 
 
+def _libfaketime() -> str | None:
+    return None if faketime() else "no libfaketime (Debian: libfaketime)"
+
+
+def faketime() -> Path | None:
+    """The library by which a program sees another time of day."""
+    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+
+
 def _udhcpc() -> str | None:
     busybox = shutil.which("busybox")
     if busybox is None:
@@ -128,6 +137,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "br_netfilter": _br_netfilter,
     "shaping": _shaping,
     "udhcpc": _udhcpc,
+    "libfaketime": _libfaketime,
     "keystone": _keystone,
     "neutron": _neutron,
     "nova": _nova,

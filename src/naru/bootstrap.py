@@ -38,6 +38,7 @@ from naru.feed.publish import Publisher
 from naru.integrations.keystone import http_client, open_keystone
 from naru.integrations.nova_events import NovaEvents
 from naru.integrations.webhook import Webhook, open_webhook
+from naru.model.clocks import Clocks, span_text
 from naru.model.errors import NaruError, Unavailable
 from naru.model.identity import Overrides
 from naru.model.nova_events import NovaEvent
@@ -65,6 +66,10 @@ from naru.telemetry import Answered, configure_logging
 _log = structlog.get_logger("naru.server")
 
 _SWEEP_INTERVAL_S = 5.0
+_CLOCK_WAS_SET = (
+    "this server's clock was set, or its machine slept. Tokens, holds and addresses at rest end by the new time, and none lasts longer "
+    "for it; no host is missed for it, and no wiring goes by it"
+)
 _RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
 
 
@@ -189,12 +194,16 @@ class Server:
             if not await self.keystone.endpoints("network", region):
                 _log.warning("the catalog has no network endpoint: clients will not find this server", region=region)
 
+    def _read_clocks(self) -> Clocks:
+        return Clocks(time.monotonic(), self.now().timestamp())
+
     async def _sweep(self) -> None:
         """Now and then: miss silent hosts, forget expired tokens, free what was held or at rest long enough, add room that is lacking."""
-        listening, down_s = Listening(time.monotonic(), self.now()), self.settings.agent_down_time_s
+        clocks, down_s = self._read_clocks(), self.settings.agent_down_time_s
+        listening = Listening(clocks)
 
         def sweep(view: View) -> Changes[None]:
-            if listening.lasts_s(time.monotonic(), self.now()) > down_s:
+            if listening.lasts_s(self._read_clocks()) > down_s:
                 yield from mark_silent_hosts(view, self.backend.cloud, self.now())
             yield from remove_expired(view, self.now())
             yield from sweep_holds(view)
@@ -202,10 +211,13 @@ class Server:
 
         while True:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
+            clocks, before = self._read_clocks(), clocks
+            if jump_s := clocks.set_by_s(before):
+                _log.warning(_CLOCK_WAS_SET, by=f"{'-' if jump_s < 0 else ''}{span_text(jump_s)}")
             try:
                 await self.store.write(sweep)
             except NaruError:  # a full disk or a lost lease must not end the sweeping; what hosts report is refused as well
-                listening.begin_anew(time.monotonic())
+                listening.begin_anew(self._read_clocks())
 
     async def _grow_ahead(self) -> None:
         """Look now and then what will be full before its horizon, and give it room."""

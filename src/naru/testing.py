@@ -116,7 +116,7 @@ class FakeServer:
 
     `put` and `delete` change it. `descriptions` and `reports` hold what the agent sent, `status` what the reports add up
     to: key -> "" or the reason. `forget()` makes the host unknown, `compact()` makes old revisions unknown,
-    `hang_up()` ends the streams, `close()` the server.
+    `hang_up()` ends the streams, `close()` the server. `ahead_s` is its clock before the real one.
     """
 
     def __init__(self, listener: socket.socket, token: str = "secret") -> None:  # noqa: S107 - guards nothing
@@ -126,6 +126,7 @@ class FakeServer:
         self.revision = 1
         self.oldest_revision = 1
         self.known = False
+        self.ahead_s = 0.0
         self.lists = 0  # streams that began with the whole state
         self.descriptions: list[HostDescription] = []
         self.reports: list[HostReport] = []
@@ -239,6 +240,10 @@ class _FeedRequest(BaseHTTPRequestHandler):
             self._answer(401)
             return False
         return True
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The Date of an answer."""
+        return super().date_time_string((time.time() if timestamp is None else timestamp) + self._feed.ahead_s)
 
     def _answer(self, status: int) -> None:
         self.send_response(status)

@@ -2,10 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from naru.bootstrap import Server, keep_on
+from naru.model.agents import Agent
+from naru.model.hoststate import HostDescription
 from naru.model.identity import Caller
 from naru.model.usage import NetworkUsage
+from naru.service.hosts import register_host
 from naru.service.networks import create_network
 from naru.service.ports import create_port
 from naru.service.subnets import create_subnet
@@ -57,6 +61,34 @@ def test_a_server_records_what_is_used_and_keeps_the_days_that_are_left(tmp_path
     hour = int(clock.time.timestamp()) // 3600
     assert usage.daily(hour) == tuple(range(1, DAYS + 1))
     assert usage.days_left == 253 - DAYS - 1
+
+
+def test_a_server_whose_clock_is_set_says_so_and_misses_no_host(tmp_path, capsys):
+    set_by = timedelta()
+    settings = load(environ={}, bind="127.0.0.1:0", state_dir=str(tmp_path), auth="none", agent_down_time_s=2)
+    server = Server(settings, lambda: datetime.now(UTC) + set_by)
+
+    async def jump():
+        nonlocal set_by
+        stop, ready = asyncio.Event(), asyncio.Event()
+        running = asyncio.ensure_future(server.run(stop, ready.set))
+        await ready.wait()
+        register = partial(register_host, host="compute01", description=HostDescription(), cloud=server.backend.cloud)
+        await server.store.write(lambda view: register(view, now=server.now()))
+        set_by = timedelta(days=-2)
+        said = []
+        async with asyncio.timeout(20):
+            while "server's clock was set" not in "".join(said):
+                await asyncio.sleep(0.05)
+                said += [*capsys.readouterr()]
+        await server.store.confirm()
+        stop.set()
+        await running
+        return "".join(said)
+
+    said = asyncio.run(jump())
+    assert "by='-2 days'" in said
+    assert [agent.alive for agent in server.store.view.all(Agent)] == [True]
 
 
 def test_a_chore_that_dies_of_a_fault_says_so_and_begins_anew(capsys):

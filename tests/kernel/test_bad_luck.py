@@ -1,11 +1,16 @@
 """Bad luck: the agent says clearly what is wrong and what would help, does the rest, touches nothing of anyone else's, and recovers."""
 
+import json
+import os
+import shutil
+import time
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from agent_host import Cloud, Host, leased, settled
+from conftest import faketime
 from naru.drivers.iproute import batch
 from naru.model.devices import bridge_name, vlan_name
 from naru.model.hoststate import NetworkState, SegmentState, TapState
@@ -154,6 +159,55 @@ def test_while_the_server_is_away_the_wiring_is_kept_right(host):
     host.run("ip", "link", "del", bridge_name(cloud.id))
     ping = ["ip", "netns", "exec", first[0].netns, "ping", "-c1", "-w1", "10.7.0.2"]
     eventually(lambda: "1 received" in host.run(*ping, check=False), 15)
+
+
+def test_a_clock_that_is_not_the_servers_is_told_and_all_is_wired(host):
+    host.configure(report_interval_s="0.2", resync_interval_s="0.2")
+    cloud = Cloud()
+    instance = cloud.instance(1)
+    host.server.put(*cloud.dhcp(), *instance)
+    host.server.ahead_s = 3600
+    host.start()
+    assert "this host's clock is 60 min behind the server's. Wiring, leases and heartbeats do not go by it" in reason(host, "agent/clock")
+    assert "(chrony, systemd-timesyncd)" in host.server.status["agent/clock"]
+    eventually(lambda: settled(host) and leased(host, *instance), 15)
+    host.server.ahead_s = 0
+    eventually(lambda: "agent/clock" not in host.server.status, 10)
+
+
+@pytest.mark.needs("libfaketime", "bash")
+def test_a_clock_that_jumps_takes_no_lease_away(host):
+    """dnsmasq writes down until when each lease lasts; it, and nobody else, sees another time of day here."""
+    wrapper, clock = host.directory / "bin/dnsmasq", host.directory / "clock"
+    wrapper.parent.mkdir()
+    sees = f"export LD_PRELOAD={faketime()} FAKETIME_TIMESTAMP_FILE={clock} FAKETIME_NO_CACHE=1"
+    wrapper.write_text(f'#!/bin/bash\n{sees}\nexec -a dnsmasq {shutil.which("dnsmasq")} "$@"\n')
+    wrapper.chmod(0o755)
+    clock.write_text("+0")
+    cloud = Cloud()
+    instances = [cloud.instance(number) for number in (1, 2, 3)]
+    host.server.put(*cloud.dhcp(), *instances[0])
+    host.start("env", f"PATH={wrapper.parent}:{os.environ['PATH']}")
+    eventually(lambda: settled(host) and leased(host, *instances[0]), 15)
+    pid = host.run("cat", f"/run/naru/dhcp/{cloud.id}/pid")
+    for jump, older, new in (("+3d", instances[:1], instances[1]), ("-3d", instances[:2], instances[2])):
+        clock.write_text(jump)
+        for instance, *_ in older:
+            renew(host, instance.instance_id)
+        host.server.put(*new)
+        eventually(lambda new=new: settled(host) and leased(host, *new), 15)
+    assert host.run("cat", f"/run/naru/dhcp/{cloud.id}/pid") == pid
+    ends = [int(line.split()[0]) for line in host.run("cat", f"/run/naru/dhcp/{cloud.id}/leases").splitlines()]
+    assert max(ends) < time.time()  # by dnsmasq's clock they last
+
+
+def renew(host: Host, instance_id: str) -> None:
+    """Have an instance's DHCP client ask again, and wait until it has been given the same address."""
+    directory = f"/run/naru/instances/{instance_id}"
+    before = json.loads(host.run("cat", f"{directory}/eth0.lease"))
+    host.run("sh", "-ec", f"cd {directory}; rm eth0.lease; kill -USR1 $(cat eth0.pid)")
+    again = eventually(lambda: host.run("cat", f"{directory}/eth0.lease", check=False), 10)
+    assert json.loads(again)["address"] == before["address"]
 
 
 def test_a_device_that_is_missing_for_one_network_stops_no_other(host):

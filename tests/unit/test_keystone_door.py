@@ -144,6 +144,15 @@ def test_of_too_many_the_oldest_is_forgotten():
     assert [kept.get(str(number)) for number in range(3)] == [None, 1, 2]
 
 
+def test_a_token_is_asked_for_again_when_the_clock_was_set_back():
+    door = Door()
+    door.enter("alice")
+    door.now -= timedelta(hours=1)
+    door.expired.add("alice")
+    with pytest.raises(Unauthenticated):
+        door.enter("alice")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import structlog
 
+from naru.agent.clock import CLOCK, HostClock
 from naru.agent.enrol import own_secret
 from naru.agent.instances import SCRIPT, WAKE, Instances, keep_script
 from naru.agent.machines import Machines
@@ -133,6 +134,7 @@ class HostAgent:
         self._instances = instances
         self._wake = wake
         self._settings = settings
+        self._clock = HostClock()
         self._reconciler = Reconciler(drivers, time.monotonic)
         self._ledger = Ledger()
         self._news = asyncio.Event()  # there is something to report
@@ -175,6 +177,7 @@ class HostAgent:
             done = await asyncio.to_thread(self._reconciler.run_pass, dict(desired), prune=in_sync)
             pids = await asyncio.to_thread(lambda: [pid for driver in self._drivers for pid in driver.pids()])
             done.note_failure(MEMORY, await asyncio.to_thread(self._save))
+            done.note_failure(CLOCK, self._clock.fault())
         except ToolError as error:
             log.warning("pass failed", reason=str(error))
             return time.monotonic() + TRY_AGAIN_S
@@ -207,10 +210,11 @@ class HostAgent:
             self._news.clear()
             if not self._ledger.complete:
                 continue
-            report = self._ledger.next_report()
+            report, asked = self._ledger.next_report(), self._clock.read()
             try:
-                await self._feed.report(report)
+                date = await self._feed.report(report)
                 self._ledger.accept(report)
+                self._clock.compare(asked, date)
                 told = ""
             except httpx.HTTPError as error:
                 if told != (told := f"{type(error).__name__}: {error}"):

@@ -27,22 +27,22 @@ class Validate(Protocol):
 
 
 class Remembered(Generic[T]):
-    """What was learnt of tokens, each until its time; of too many the oldest is forgotten."""
+    """What was learnt of tokens, each until its time, or until the clock is set back; of too many the oldest is forgotten."""
 
     def __init__(self, now: Callable[[], datetime], most: int = _MOST) -> None:
         self._now = now
         self._most = most
-        self._kept: dict[str, tuple[T, datetime]] = {}
+        self._kept: dict[str, tuple[T, datetime, datetime]] = {}  # since and until when
 
     def get(self, key: str) -> T | None:
-        found = self._kept.get(key)
-        return found[0] if found is not None and found[1] > self._now() else None
+        value, since, until = self._kept.get(key, (None, self._now(), self._now()))
+        return value if since <= self._now() < until else None
 
     def keep(self, key: str, value: T, until: datetime) -> None:
         self._kept.pop(key, None)
         if len(self._kept) >= self._most:
             del self._kept[next(iter(self._kept))]
-        self._kept[key] = value, until
+        self._kept[key] = value, self._now(), until
 
 
 class ByKeystone:

@@ -128,12 +128,13 @@ class Feed:
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the hosts, guards nothing
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
-    async def report(self, report: HostReport) -> None:
-        """Send a report. Raises httpx.HTTPError if the server did not take it."""
+    async def report(self, report: HostReport) -> str:
+        """Send a report. -> when the server took it, as its answer says (Date). Raises httpx.HTTPError if it did not."""
         answer = await self._client.post(f"{self._url}/report", content=msgspec.json.encode(report), headers=JSON)
         if answer.status_code == httpx.codes.NOT_FOUND:  # it has forgotten the host: what it knew of it is to be told again
             await self._register()
         answer.raise_for_status()
+        return str(answer.headers.get("Date", ""))
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -202,8 +202,20 @@ def let_go(view: View, subnet: Subnet) -> Changes[None]:
 def sweep_holds(view: View) -> Changes[None]:
     """What is over goes free, also where nobody asks for it; what came to nothing is forgotten."""
     yield from free_addresses(view)
+    yield from _shorten(view)
     stale = time_text(view.now - _REMEMBERED)
     over = [pick for status in ("expired", "cancelled") for pick in view.find(NetworkPick, "status", status)]
     for pick in over:
         if (pick.expires_at or "") <= stale and not view.count(Port, "pick_id", pick.id):
             yield remove(pick)
+
+
+def _shorten(view: View) -> Changes[None]:
+    """After the clock was set back nothing is held, or rests, longer than it would from now on."""
+    for pick in list(view.find(NetworkPick, "status", "held")):
+        if pick.expires_at is not None and pick.expires_at > (latest := expiry(view.now, pick.hold_s)):
+            yield put(replace(pick, expires_at=latest))
+    now = view.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    for at_rest in [at_rest for at_rest in view.all(RestingAddresses) if at_rest.updated_at > now]:
+        rests = datetime.fromisoformat(at_rest.until) - datetime.fromisoformat(at_rest.updated_at)
+        yield put(replace(at_rest, until=time_text(view.now + rests)))

@@ -155,9 +155,14 @@ def revoke_token(view: View, caller: Caller, secret: str, now: datetime) -> Chan
 
 
 def remove_expired(view: View, now: datetime) -> Changes[None]:
+    """Tokens whose time is over. One from the future was given out before the clock was set back: it lasts no longer for that."""
     moment = time_text(now)
-    for token in [token for token in view.all(Token) if token.expires_at <= moment]:
-        yield remove(token)
+    for token in [token for token in view.all(Token) if token.expires_at <= moment or token.issued_at > moment]:
+        if token.expires_at <= moment:
+            yield remove(token)
+        else:
+            lasts = datetime.fromisoformat(token.expires_at) - datetime.fromisoformat(token.issued_at)
+            yield put(replace(token, issued_at=moment, expires_at=time_text(now + lasts)))
 
 
 def expiry(now: datetime, lifetime_s: int) -> str:

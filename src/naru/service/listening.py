@@ -1,8 +1,6 @@
 """Since when the server hears its hosts without a break."""
 
-from datetime import datetime
-
-_SET_S = 1.0  # by so much a clock that is only kept right does not move between two looks
+from naru.model.clocks import Clocks
 
 
 class Listening:
@@ -10,17 +8,16 @@ class Listening:
     a database that was away, and a clock that was set, which makes heartbeats look older, or from the future.
     """
 
-    def __init__(self, monotonic_s: float, now: datetime) -> None:
-        self._since_s = monotonic_s
-        self._offset_s = now.timestamp() - monotonic_s
+    def __init__(self, clocks: Clocks) -> None:
+        self._since_s = clocks.steady_s
+        self._last = clocks
 
-    def begin_anew(self, monotonic_s: float) -> None:
-        self._since_s = monotonic_s
+    def begin_anew(self, clocks: Clocks) -> None:
+        self._since_s = clocks.steady_s
 
-    def lasts_s(self, monotonic_s: float, now: datetime) -> float:
+    def lasts_s(self, clocks: Clocks) -> float:
         """For how many seconds, by both clocks."""
-        offset_s = now.timestamp() - monotonic_s
-        if abs(offset_s - self._offset_s) > _SET_S:
-            self._since_s = monotonic_s
-        self._offset_s = offset_s
-        return monotonic_s - self._since_s
+        if clocks.set_by_s(self._last):
+            self._since_s = clocks.steady_s
+        self._last = clocks
+        return clocks.steady_s - self._since_s
