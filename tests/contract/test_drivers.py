@@ -22,6 +22,7 @@ from naru.drivers.ovs import OpenVswitch
 from naru.drivers.qos import Qos
 from naru.drivers.router import Routers
 from naru.model.hoststate import (
+    AddressLimit,
     AdvertisedPrefix,
     BandwidthLimit,
     ClientOption,
@@ -93,7 +94,9 @@ NUMBERS = tuple(
     for protocol, outer, inner in (("tcp", "2222:2222", "22:22"), ("tcp", "8000:8002", "9000:9002"), ("udp", "700:710", "700:710"))
 )
 INNER_ROUTER = RouterState("9", "qrouter-9", (msgspec.structs.replace(INSIDE, addresses=(*INSIDE.addresses, "fe80::a9fe:a9fe/64")),))
-ROUTER = RouterState("9", "qrouter-9", (INSIDE,), OUTSIDE, "203.0.113.5", ROUTES, (FLOATING,), NUMBERS)
+MOST, LEAST = BandwidthLimit(2**31, 2**31), BandwidthLimit(0, 0)
+LIMITS = AddressLimit("203.0.113.5", MOST, LEAST), AddressLimit("203.0.113.50", None, BandwidthLimit(8000, 800))
+ROUTER = RouterState("9", "qrouter-9", (INSIDE,), OUTSIDE, "203.0.113.5", ROUTES, (FLOATING,), NUMBERS, limits=LIMITS)
 READDRESSED = RouterState(
     "9",
     "qrouter-9",

@@ -312,6 +312,29 @@ def test_floating_ips_and_gateways_have_policies(admin, policy):
     assert admin.request("DELETE", f"/qos/policies/{other['id']}").status_code == 204
 
 
+def test_at_external_addresses_bandwidth_is_limited_and_nothing_else(admin, policy):
+    outside = admin.network(**{"router:external": True})
+    admin.subnet(outside, "203.0.113.0/24")
+    limits = admin.policy()
+    admin.rule(limits, "bandwidth_limit_rule", max_kbps=1000)
+    admin.rule(policy, "dscp_marking_rule", dscp_mark=26)
+    refused = (409, "QosRuleNotSupported")
+    gateway = {"network_id": outside["id"]}
+    router = admin.post("/routers", "router", external_gateway_info=gateway | {"qos_policy_id": limits["id"]})
+    floating = admin.post("/floatingips", "floatingip", floating_network_id=outside["id"])
+    for method, path, body in (
+        ("POST", "/floatingips", {"floatingip": {"floating_network_id": outside["id"], "qos_policy_id": policy["id"]}}),
+        ("PUT", f"/floatingips/{floating['id']}", {"floatingip": {"qos_policy_id": policy["id"]}}),
+        ("POST", "/routers", {"router": {"external_gateway_info": gateway | {"qos_policy_id": policy["id"]}}}),
+        ("PUT", f"/routers/{router['id']}", {"router": {"external_gateway_info": gateway | {"qos_policy_id": policy["id"]}}}),
+        ("POST", f"/qos/policies/{limits['id']}/dscp_marking_rules", {"dscp_marking_rule": {"dscp_mark": 26}}),
+    ):
+        assert admin.refused(method, path, body)[:2] == refused
+    assert admin.show("routers", router["id"])["external_gateway_info"]["qos_policy_id"] == limits["id"]
+    assert len(admin.get("/floatingips", floating_network_id=outside["id"])) == 1
+    admin.rule(limits, "bandwidth_limit_rule", max_kbps=1000, direction="ingress")
+
+
 # -- clients
 
 

@@ -152,6 +152,8 @@ def route(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # n
     floating = floating_ips[number % len(floating_ips)] if floating_ips else None
     outside = next((network for network in view.all(Network) if network.router_external), None)
     port = next((port for port in view.all(Port) if not port.device_owner.startswith("network:")), None)
+    policy = next((policy for policy in view.all(QosPolicy) if place % 3), None)
+    limited = {"qos_policy_id": policy.id if policy else None}
     match action:
         case "outside":
             cloud.subnet(cloud.network("outside", router_external=True), f"203.0.{number}.0/28")
@@ -159,7 +161,7 @@ def route(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # n
             gateway = WantedGateway(outside.id) if outside else None
             cloud.run(create_router(view, ADMIN, {"project_id": "admin", "external_gateway_info": gateway}, CLOUD))
         case "gateway" if router:
-            gateway = WantedGateway(outside.id, enable_snat=bool(number % 2)) if outside and number % 3 else None
+            gateway = WantedGateway(outside.id, enable_snat=bool(number % 2), **limited) if outside and number % 3 else None
             cloud.run(update_router(view, ADMIN, router.id, {"external_gateway_info": gateway}, CLOUD))
         case "routed" if router and subnet:
             change = add_router_interface if number % 3 else remove_router_interface
@@ -173,7 +175,9 @@ def route(cloud: PlainCloud, action: str, number: int, place: int) -> None:  # n
             cloud.run(create_floating_ip(view, ADMIN, given | ({"port_id": port.id} if place % 2 else {}), CLOUD))
         case "refloat" if floating:
             wanted = {"port_id": port.id if port and place % 2 else None}
-            cloud.run(update_floating_ip(view, ADMIN, floating.id, wanted, CLOUD))
+            cloud.run(update_floating_ip(view, ADMIN, floating.id, wanted | limited, CLOUD))
+        case "limit" if outside:
+            cloud.run(update_network(view, ADMIN, outside.id, limited, CLOUD))
         case "unfloat" if floating:
             cloud.run(delete_floating_ip(view, ADMIN, floating.id, CLOUD))
         case "forward" if floating and port:
@@ -226,7 +230,7 @@ def secure(cloud: PlainCloud, action: str, number: int, place: int) -> None:
 SECURED = ("group", "set", "rule", "unrule", "member", "join", "pair", "open")
 ROUTED = (
     *("outside", "router", "gateway", "routed", "shut", "unrouter", "float", "refloat", "unfloat", "forward", "regate"),
-    *("silence", "disable"),
+    *("silence", "disable", "limit"),
 )
 ACTIONS = (
     *("network", "segments", "unwired", "boot", "readdress", "port", "down", "gone", "move", "wired", "delete", "end", "rename"),
@@ -246,7 +250,7 @@ def test_the_feed_adds_up_to_the_state_compiled_from_scratch(steps):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(ROUTED_STEPS, min_size=5, max_size=25))
 def test_so_it_does_with_routers(steps):
-    compare([(action, 2, 1) for action in ("network", "outside", "boot", "router", "routed", "float")], steps)
+    compare([(action, 2, 1) for action in ("network", "outside", "boot", "router", "routed", "float", "policy", "shape")], steps)
 
 
 @settings(max_examples=100, deadline=None)

@@ -15,6 +15,7 @@ from naru.drivers.qos import Qos, read_disciplines
 from naru.drivers.router import Routers
 from naru.drivers.tc import Discipline
 from naru.model.hoststate import (
+    AddressLimit,
     BandwidthLimit,
     DhcpState,
     DhcpSubnet,
@@ -396,6 +397,20 @@ def test_a_floating_ip_that_goes_takes_its_address_along_after_its_translations_
     ran, _ = lines(driver, later, have=made(driver, ROUTER))
     assert [line.partition(": ")[0] for line in ran] == [f"netns {NETNS} nft -f -", f"ip -n {NETNS}"]
     assert ran[1] == f"ip -n {NETNS}: addr del 203.0.113.50/32 dev qg-77777777-aa"
+
+
+def test_external_addresses_are_limited_before_they_are_translated_inward_and_after_it_outward():
+    rates = AddressLimit("203.0.113.50", BandwidthLimit(8000, 4000), BandwidthLimit(0, 0))
+    (ran,) = [line for line in lines(Routers(RUN), replace(ROUTER, limits=(rates,)))[0] if "nft -f" in line]
+    for statement in (
+        "add chain ip naru arriving { type filter hook prerouting priority dstnat - 50; }",
+        'add rule ip naru arriving iifname "qg-77777777-aa" ip daddr vmap @ingress',
+        'add rule ip naru leaving oifname "qg-77777777-aa" ip saddr vmap @egress',
+        "add rule ip naru ingress_203.0.113.50 limit rate over 1000000 bytes/second burst 500000 bytes drop",
+        "add rule ip naru egress_203.0.113.50 limit rate over 125 bytes/second burst 65536 bytes drop",
+        "add element ip naru egress { 203.0.113.50 : jump egress_203.0.113.50 }",
+    ):
+        assert f"; {statement};" in ran, statement
 
 
 def test_a_gateway_beyond_all_subnets_of_the_router_is_looked_for_on_the_external_device():

@@ -2,9 +2,9 @@
 
 import pytest
 
-from naru.compile.qos import shaping
+from naru.compile.qos import address_limit, shaping
 from naru.model.errors import Conflict
-from naru.model.hoststate import BandwidthLimit, PacketRateLimit, QosState
+from naru.model.hoststate import AddressLimit, BandwidthLimit, PacketRateLimit, QosState
 from naru.model.qos import (
     BandwidthLimitRule,
     DscpMarkingRule,
@@ -79,3 +79,15 @@ def test_rules_become_limits_of_each_direction_and_a_mark(cloud, policy):
     port = Port(id="p", network_id="n", mac_address="", qos_policy_id=policy.id)
     (state,) = shaping(cloud.view, [port])
     assert state == QosState("p", BandwidthLimit(500, 50), BandwidthLimit(1000, 800), 26, PacketRateLimit(2000, 1600))
+
+
+def test_an_external_address_is_limited_by_its_own_policy_else_by_that_of_its_network(cloud, policy):
+    add(cloud, policy, BandwidthLimitRule, max_kbps=1000, max_burst_kbps=10)
+    add(cloud, policy, DscpMarkingRule, dscp_mark=26)
+    none = cloud.run(create_policy(cloud.view, ADMIN, {"project_id": "admin"}, CLOUD))
+    outside, plain = cloud.network("outside", router_external=True, qos_policy_id=policy.id), cloud.network("plain", router_external=True)
+    limited = AddressLimit("203.0.113.5", None, BandwidthLimit(1000, 10))
+    assert address_limit(cloud.view, "203.0.113.5", None, outside.id) == limited
+    assert address_limit(cloud.view, "203.0.113.5", policy.id, plain.id) == limited
+    assert address_limit(cloud.view, "203.0.113.5", none.id, outside.id) is None
+    assert address_limit(cloud.view, "203.0.113.5", None, plain.id) is None

@@ -18,6 +18,7 @@ from naru.model.agents import Agent
 from naru.model.compute import Server, find_flavor, find_image
 from naru.model.devices import instance_netns, tap_name
 from naru.model.hoststate import InstanceState, Value
+from naru.model.qos import QosPolicy
 from naru.model.resources import DHCP_OWNER, Change, Network, Port, Subnet, place
 from naru.model.routing import FloatingIp, PortForwarding, Router
 from naru.model.segments import Segment
@@ -64,7 +65,7 @@ def affected_hosts(view: View, change: Change) -> set[str]:
         case Trunk() as trunk:
             ports = (view.get(Port, id) for id in (trunk.port_id, *(sub_port.port_id for sub_port in trunk.sub_ports)))
             hosts |= {port.binding_host_id for port in ports if port is not None}
-        case Router() | FloatingIp() | PortForwarding():
+        case Router() | FloatingIp() | PortForwarding() | QosPolicy():
             hosts |= hosts_of_routing(view, change)
         case Agent() as agent if _configurations(change.before) != _configurations(change.after):
             networks = {port.network_id for port in view.find(Port, "binding:host_id", agent.host)}

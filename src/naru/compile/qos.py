@@ -1,9 +1,9 @@
-"""Quality of service: how fast ports of a host may send and receive, and with which mark."""
+"""Quality of service: how fast ports of a host and external addresses of its routers may send and receive, and with which mark."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from naru.model.hoststate import BandwidthLimit, PacketRateLimit, QosState
+from naru.model.hoststate import AddressLimit, BandwidthLimit, PacketRateLimit, QosState
 from naru.model.qos import DIRECTIONS, QosPolicy, effective_policy
 from naru.model.resources import Change, Network, Port
 from naru.model.view import View
@@ -17,7 +17,7 @@ def shaping(view: View, ports: Iterable[Port]) -> Iterator[QosState]:
     for port in ports:
         policy = view.get(QosPolicy, effective_policy(port) or "")
         if policy is not None and (rules := policy.rules):
-            ingress, egress = (bandwidth_limit(rules, direction) for direction in DIRECTIONS)
+            ingress, egress = (_bandwidth_limit(rules, direction) for direction in DIRECTIONS)
             packets = (_packet_rate_limit(rules, direction) for direction in DIRECTIONS)
             yield QosState(port.id, ingress, egress, _mark(rules), *packets)
 
@@ -32,7 +32,15 @@ def hosts_shaping(view: View, change: Change) -> set[str]:
     return {port.binding_host_id for port in (*own, *inherited)}
 
 
-def bandwidth_limit(rules: Rules, direction: str) -> BandwidthLimit | None:
+def address_limit(view: View, external: str, own: str | None, network_id: str) -> AddressLimit | None:
+    """By the policy of a floating IP or a gateway, else by that of the external network; None where there is nothing to limit."""
+    network = view.get(Network, network_id)
+    policy = view.get(QosPolicy, own or (network.qos_policy_id if network is not None else None) or "")
+    ingress, egress = (_bandwidth_limit(policy.rules if policy is not None else (), direction) for direction in DIRECTIONS)
+    return AddressLimit(external, ingress, egress) if ingress is not None or egress is not None else None
+
+
+def _bandwidth_limit(rules: Rules, direction: str) -> BandwidthLimit | None:
     rule = _rule(rules, "bandwidth_limit", direction)
     return BandwidthLimit(rule["max_kbps"], rule["max_burst_kbps"] or int(rule["max_kbps"] * DEFAULT_BURST)) if rule is not None else None
 

@@ -6,9 +6,11 @@ Source for what is translated: the Networking guide's "Floating IP" and "Source 
 from collections.abc import Iterator, Mapping
 
 from naru.compile.metadata import askers, ipv6_speaker, serves_metadata
+from naru.compile.qos import address_limit
 from naru.model.devices import gateway_device, router_device, router_netns
 from naru.model.hoststate import (
     METADATA_ADDRESS_IPV6,
+    AddressLimit,
     AdvertisedPrefix,
     FloatingAddress,
     ForwardedPorts,
@@ -17,6 +19,7 @@ from naru.model.hoststate import (
     RouterInterface,
     RouterState,
 )
+from naru.model.qos import QosPolicy
 from naru.model.resources import Change, Network, Port, Subnet
 from naru.model.routing import GATEWAY_OWNER, INTERFACE_OWNER, ROUTER_OWNERS, FloatingIp, PortForwarding, Router
 from naru.model.view import View
@@ -43,12 +46,15 @@ def router_ends(view: View, host: str) -> Mapping[str, tuple[str, str]]:
 
 
 def hosts_of_routing(view: View, change: Change) -> set[str]:
-    """The hosts that run a router which a change of a router, a floating IP or a port forwarding may touch."""
+    """The hosts that run a router which a change of a router, a floating IP, a port forwarding or a QoS policy may touch."""
     resources = [resource for resource in (change.before, change.after) if resource is not None]
     above = (view.get(FloatingIp, resource.floatingip_id) for resource in resources if isinstance(resource, PortForwarding))
-    floating_ips = [resource for resource in (*resources, *above) if isinstance(resource, FloatingIp)]
+    policies = {resource.id for resource in resources if isinstance(resource, QosPolicy)}
+    limited = (floating for policy_id in policies for floating in view.find(FloatingIp, "qos_policy_id", policy_id))
+    floating_ips = [resource for resource in (*resources, *above, *limited) if isinstance(resource, FloatingIp)]
     serving = (view.get(Router, floating.router_id) for floating in floating_ips if floating.router_id)
-    return {router.host for router in (*resources, *serving) if isinstance(router, Router)} - {""}
+    led = (router for policy_id in policies for router in view.find(Router, "qos_policy_id", policy_id))
+    return {router.host for router in (*resources, *serving, *led) if isinstance(router, Router)} - {""}
 
 
 def _ports(view: View, router: Router) -> list[Port]:
@@ -76,6 +82,7 @@ def _router(view: View, router: Router, ports: list[Port], *, has_metadata: bool
         floating=tuple(_floating(floating_ips)),
         forwarded=tuple(_forwarded(view, floating_ips)),
         metadata=has_metadata,
+        limits=tuple(_limits(view, router, floating_ips, addresses)),
     )
 
 
@@ -103,6 +110,15 @@ def _routes(view: View, router: Router, gateway: Port | None) -> tuple[Route, ..
             routes.setdefault("::/0" if subnet.ip_version == 6 else "0.0.0.0/0", subnet.gateway_ip)
     routes |= {route.destination: route.nexthop for route in router.routes}
     return tuple(Route(destination, nexthop) for destination, nexthop in routes.items())
+
+
+def _limits(view: View, router: Router, floating_ips: list[FloatingIp], addresses: list[str]) -> Iterator[AddressLimit]:
+    """Of the floating IPs, and of the addresses of the gateway."""
+    gateway = router.external_gateway_info
+    own = [(floating.floating_ip_address or "", floating.qos_policy_id, floating.floating_network_id) for floating in floating_ips]
+    if gateway is not None:
+        own += [(address, gateway.qos_policy_id, gateway.network_id) for address in addresses]
+    yield from filter(None, (address_limit(view, *each) for each in own))
 
 
 def _floating(floating_ips: list[FloatingIp]) -> Iterator[FloatingAddress]:

@@ -1,5 +1,6 @@
 """The address translation of one router, as lines for nft(8): a table `ip naru` in the router's namespace.
 
+    arriving, leaving    no more than may be of what comes for an external address, or leaves with it
     prerouting, output   a floating IP, or numbers of it, lead to the address inside
     forward              what was led where nothing leads any more is cut off, in either direction
     postrouting          out: with the floating IP of the address, else with the gateway's; back inside: with the router's own
@@ -12,7 +13,7 @@ No packet marks are used here; bits 0x000f0000 of the mark are kept free for rou
 import hashlib
 from collections.abc import Iterator
 
-from naru.model.hoststate import ForwardedPorts, RouterState
+from naru.model.hoststate import BandwidthLimit, ForwardedPorts, RouterState
 
 TABLE = "ip naru"
 DIGEST_PREFIX = "as_"
@@ -21,9 +22,13 @@ _PORTS = "ipv4_addr . inet_proto . inet_service"
 _BY_PORT = f"meta l4proto {{ {', '.join(WITH_PORTS)} }} dnat ip to ip daddr . meta l4proto . th dport map"
 
 
+# What was not used of a second may be sent in the next, beside the burst: so nft counts. And the kernel may carry 64 KiB as one packet.
+LEAST_BURST_BYTES, MOST_BURST_BYTES, MOST_BYTES_S = 2**16, 2**32 - 1, 10**10
+
+
 def translation(router: RouterState) -> tuple[str, tuple[str, ...]]:
     """-> the digest, and the lines."""
-    lines = [*_table(), *_elements(router), *_rules(router)]
+    lines = [*_table(), *_elements(router), *_limits(router), *_rules(router)]
     digest = DIGEST_PREFIX + hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
     return digest, (f"add table {TABLE}", f"delete table {TABLE}", *lines, f"add chain {TABLE} {digest}")
 
@@ -40,6 +45,10 @@ def _table() -> Iterator[str]:
     yield f"add chain {TABLE} output {{ type nat hook output priority -100; }}"
     yield f"add chain {TABLE} forward {{ type filter hook forward priority filter; }}"
     yield f"add chain {TABLE} postrouting {{ type nat hook postrouting priority srcnat; }}"
+    yield f"add map {TABLE} ingress {{ type ipv4_addr : verdict; }}"
+    yield f"add map {TABLE} egress {{ type ipv4_addr : verdict; }}"
+    yield f"add chain {TABLE} arriving {{ type filter hook prerouting priority dstnat - 50; }}"
+    yield f"add chain {TABLE} leaving {{ type filter hook postrouting priority srcnat + 50; }}"
 
 
 def _elements(router: RouterState) -> Iterator[str]:
@@ -76,6 +85,21 @@ def _span(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
+def _limits(router: RouterState) -> Iterator[str]:
+    for limit in router.limits:
+        for direction, bandwidth in (("ingress", limit.ingress), ("egress", limit.egress)):
+            if bandwidth is not None:
+                chain = f"{direction}_{limit.external}"
+                yield f"add chain {TABLE} {chain}"
+                yield f"add rule {TABLE} {chain} limit rate over {_rate(bandwidth)} drop"
+                yield f"add element {TABLE} {direction} {{ {limit.external} : jump {chain} }}"
+
+
+def _rate(limit: BandwidthLimit) -> str:
+    burst = min(max(limit.burst_kbit * 125, LEAST_BURST_BYTES), MOST_BURST_BYTES)
+    return f"{min(max(limit.max_kbps, 1) * 125, MOST_BYTES_S)} bytes/second burst {burst} bytes"
+
+
 def _rules(router: RouterState) -> Iterator[str]:
     rule = f"add rule {TABLE}"
     yield f"{rule} lead dnat to ip daddr map @inward"
@@ -86,6 +110,8 @@ def _rules(router: RouterState) -> Iterator[str]:
     yield f"{rule} forward ct status dnat ct direction original ct original ip daddr . ip daddr != @led drop"
     if router.gateway is not None:
         out = f'oifname "{router.gateway.device}"'
+        yield f'{rule} arriving iifname "{router.gateway.device}" ip daddr vmap @ingress'
+        yield f"{rule} leaving {out} ip saddr vmap @egress"
         own = f"ct reply ip daddr != {router.snat_address} " if router.snat_address else ""
         yield f"{rule} forward {out} ct status snat ct direction original {own}ct reply ip daddr . ip saddr != @led drop"
         yield f"{rule} postrouting {out} snat to ip saddr map @outward"

@@ -331,6 +331,14 @@ class ForwardedPorts(msgspec.Struct, frozen=True, gc=False):
     fixed_ports: str
 
 
+class AddressLimit(msgspec.Struct, frozen=True, gc=False):
+    """How fast is what comes for an external address (ingress), and what leaves with it (egress)."""
+
+    external: str
+    ingress: BandwidthLimit | None = None
+    egress: BandwidthLimit | None = None
+
+
 class RouterState(_Value, frozen=True, tag="router"):
     """A router on this host: the namespace `netns` with an interface per subnet, routes, and address translation (IPv4 only)."""
 
@@ -343,6 +351,7 @@ class RouterState(_Value, frozen=True, tag="router"):
     floating: tuple[FloatingAddress, ...] = ()
     forwarded: tuple[ForwardedPorts, ...] = ()
     metadata: bool = False  # instances find their metadata in `netns`
+    limits: tuple[AddressLimit, ...] = ()
 
     @property
     def key(self) -> str:

@@ -107,7 +107,13 @@ class Router(Resource, frozen=True, kw_only=True):
         "name": lambda router: (router.name,),
         "flavor_id": lambda router: (router.flavor_id or "",),
         "host": lambda router: (router.host,) if router.host else (),
+        "qos_policy_id": lambda router: (router.policy_id,) if router.policy_id else (),
     }
+
+    @property
+    def policy_id(self) -> str | None:
+        """The QoS policy of its gateway."""
+        return self.external_gateway_info.qos_policy_id if self.external_gateway_info is not None else None
 
 
 class PortDetails(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from naru.model.view import View
 from naru.service.addressing import choose_mac, take_wanted
 from naru.service.policy import Cloud, can_see, check_quota, fetch, fetch_own
 from naru.service.port_options import check_name_and_domain
-from naru.service.qos import check_policy
+from naru.service.qos import check_outer_policy
 from naru.service.router_ports import gateway_port, remove_floating_ip, routing_port
 
 
@@ -26,13 +26,13 @@ def create_floating_ip(view: View, caller: Caller, given: dict[str, Any], cloud:
         raise _bad(f"Network {network.id} is not a valid external network")
     check_quota(view, cloud, FloatingIp, given["project_id"])
     check_name_and_domain(given)
-    check_policy(view, caller, None, given.get("qos_policy_id"))
     id = new_id()
     port = _external_port(view, network, id, given.get("subnet_id"), given.get("floating_ip_address"))
     yield put(port)
     fixed = {"floating_ip_address": port.fixed_ips[0].ip_address, "floating_port_id": port.id}
     kept = {name: value for name, value in given.items() if name not in ("port_id", "fixed_ip_address", "subnet_id")}
     floating = _associated(view, caller, FloatingIp(id=id, **kept | fixed), given)
+    check_outer_policy(view, caller, floating, None, floating.qos_policy_id)
     yield put(floating)
     return floating
 
@@ -40,7 +40,7 @@ def create_floating_ip(view: View, caller: Caller, given: dict[str, Any], cloud:
 def update_floating_ip(view: View, caller: Caller, id: str, given: dict[str, Any], cloud: Cloud) -> Changes[FloatingIp]:
     """`port_id` null takes it off its port; left out, it stays where it is."""
     floating = fetch_own(view, caller, FloatingIp, id, "update")
-    check_policy(view, caller, floating.qos_policy_id, given.get("qos_policy_id", floating.qos_policy_id))
+    check_outer_policy(view, caller, floating, floating.qos_policy_id, given.get("qos_policy_id", floating.qos_policy_id))
     rest = {name: value for name, value in given.items() if name not in ("port_id", "fixed_ip_address")}
     changed = _associated(view, caller, replace(floating, **rest), given)
     yield put(changed)

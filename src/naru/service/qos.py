@@ -3,7 +3,7 @@
 Where a host does not enforce all rules of a port's policy, the port is not bound there; and while it is, it gets no such policy or rule.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -68,10 +68,12 @@ def delete_policy(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[
     yield from forget_policies(view, id)
 
 
+_OUTSIDE = (FloatingIp, Router)  # by external addresses, bandwidth alone is limited
+
+
 def _users(view: View, policy_id: str) -> Iterator[Resource]:
-    for kind in (Network, Port, FloatingIp):
+    for kind in (Network, Port, *_OUTSIDE):
         yield from view.find(kind, "qos_policy_id", policy_id)
-    yield from (router for router in view.all(Router) if getattr(router.external_gateway_info, "qos_policy_id", None) == policy_id)
 
 
 def _check_default(view: View, policy: QosPolicy) -> None:
@@ -106,6 +108,8 @@ def _create_rule(kind: type[Rule], view: View, caller: Caller, given: dict[str, 
     require_admin(caller, rule_name("create", kind))
     rule = kind(id=new_id(), **given | {"project_id": policy.project_id})
     _check_rule(view, rule)
+    for user in (user for each in _OUTSIDE for user in view.find(each, "qos_policy_id", policy.id)):
+        _check_limits_alone(user, policy.id, [rule_type(kind)])
     yield put(rule)
     yield put(replace(policy, rules=(*policy.rules, embedded(rule))))
     yield from _follow_rules(view, policy.id)
@@ -230,6 +234,23 @@ def check_policy(view: View, caller: Caller, before: str | None, after: str | No
     if present is not None and not can_see(view, caller, present):
         message = f"Failed to remove provided policy {before} because you are not authorized."
         raise Forbidden(message, "PolicyRemoveAuthorizationError")
+
+
+def check_outer_policy(view: View, caller: Caller, user: Resource, before: str | None, after: str | None) -> None:
+    """Of a floating IP, or of the gateway of a router. Raises as `check_policy`, and Conflict (QosRuleNotSupported)."""
+    check_policy(view, caller, before, after)
+    policy = view.get(QosPolicy, after or "")
+    if policy is not None and after != before:
+        _check_limits_alone(user, policy.id, [rule["type"] for rule in policy.rules])
+
+
+def _check_limits_alone(user: Resource, policy_id: str, types: Iterable[str]) -> None:
+    if others := sorted(set(types) - {"bandwidth_limit"}):
+        kind, reason = (
+            user.singular,
+            f"rules of type {', '.join(others)} are enforced at ports alone, and here those of type bandwidth_limit",
+        )
+        raise Conflict(f"QoS policy {policy_id} is not supported by {kind} {user.id}: {reason}.", "QosRuleNotSupported")
 
 
 def policy_of_new_network(view: View, caller: Caller, given: dict[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from naru.model.view import View
 from naru.service.addressing import choose_addresses, choose_mac, take_wanted
 from naru.service.flavors import check_router_flavor
 from naru.service.policy import Cloud, can_see, check_quota, fetch_own, reader, require_admin
-from naru.service.qos import check_policy
+from naru.service.qos import check_outer_policy
 from naru.service.router_hosts import ensure_router_host, ports_of
 from naru.service.router_ports import bad_router, check_subnets, gateway_port, interface_ports, routing_port, subnets_of
 from naru.service.zones import check_hints
@@ -80,7 +80,7 @@ def _set_gateway(view: View, caller: Caller, router: Router, wanted: WantedGatew
         snat = wanted.enable_snat if wanted.enable_snat is not UNSET else router.enable_snat
         policy_before = now.qos_policy_id if now is not None else None
         policy = wanted.qos_policy_id if wanted.qos_policy_id is not UNSET else policy_before
-        check_policy(view, caller, policy_before, policy)
+        check_outer_policy(view, caller, router, policy_before, policy)
         changed = replace(router, external_gateway_info=Gateway(wanted.network_id, snat, fixed_ips, policy), enable_snat=snat)
     yield put(changed)
     return changed
