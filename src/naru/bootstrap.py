@@ -380,6 +380,7 @@ def cloud_of(settings: Settings) -> Cloud:
         settings.dhcp_agents_per_network,
         segments.auto_network_cidr,
         dns_domain,
+        max_fixed_ips_per_port=settings.max_fixed_ips_per_port,
         quarantine_s=rest,
     )
 

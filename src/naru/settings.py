@@ -128,6 +128,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dhcp_agents_per_network: int = 1  # hosts that serve DHCP for a network, of those that can
     max_body_bytes: int = 10 * 1024 * 1024
     pagination_max_limit: int = -1  # -1: no limit
+    max_fixed_ips_per_port: int = 50  # that a request may ask for
     policy_file: str = ""  # rules in the format of oslo.policy, YAML or JSON, that override who may do and see what
     dns_domain: str = "openstacklocal."  # of the names that DHCP hands out; networks keep the one that they were made with
     segments: Segments = Segments()

@@ -118,6 +118,7 @@ REFUSED_PORTS = [
     (asks(subnet_id=NOWHERE), "404 SubnetNotFound", f"Subnet {NOWHERE} could not be found."),
     (asks(), "400 InvalidInput", "requires subnet_id or ip_address"),
     ({"fixed_ips": [{"ip_address": "10.0.0.7"}] * 2}, "400 HTTPBadRequest", "Duplicate IP address '10.0.0.7'"),
+    ({"fixed_ips": [{"subnet_id": "<SUBNET>"}] * 51}, "400 InvalidInput", "fixed ips per port: 51 are asked for, and 50 may be"),
     ({"binding:profile": {"x": "y" * 5000}}, "400 InvalidInput", "Invalid input for binding:profile. Reason: the value is too large"),
 ]
 FLAT, VXLAN = ({"provider:network_type": type} for type in ("flat", "vxlan"))

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from ipaddress import ip_address
 
+import msgspec
 import pytest
 
 from naru.model.agents import Agent
@@ -43,6 +44,26 @@ def test_a_port_gets_one_address_of_each_version(cloud):
     cloud.subnet(network, "10.1.0.0/28")
     cloud.subnet(network, "fd00::/64")
     assert addresses(cloud.port(network)) == ["10.0.0.2", "fd00::2"]
+
+
+def test_a_port_may_ask_for_so_many_addresses_and_keep_more_than_these(cloud):
+    network = cloud.network()
+    subnet = cloud.subnet(network, "10.0.0.0/24")
+    asked, most = [WantedIp(subnet.id)] * 5, msgspec.structs.replace(CLOUD, max_fixed_ips_per_port=3)
+    port = cloud.port(network, fixed_ips=asked)
+    for plan in (
+        create_port(cloud.view, ADMIN, {"network_id": network.id, "project_id": "admin", "fixed_ips": asked[:4]}, most),
+        update_port(cloud.view, ADMIN, port.id, {"fixed_ips": [WantedIp(subnet.id)] * 6}, most),
+    ):
+        with pytest.raises(Invalid, match="Exceeded maximum amount of fixed ips per port: "):
+            cloud.run(plan)
+    another = WantedIp(subnet.id, "10.0.0.99")
+    kept = [WantedIp(ip.subnet_id, ip.ip_address) for ip in port.fixed_ips[:4]]
+    assert len(cloud.run(update_port(cloud.view, ADMIN, port.id, {"fixed_ips": [*kept, another]}, most)).fixed_ips) == 5
+    assert (
+        len(cloud.run(create_port(cloud.view, ADMIN, {"network_id": network.id, "fixed_ips": asked[:3], "project_id": ""}, most)).fixed_ips)
+        == 3
+    )
 
 
 def test_the_next_subnet_gives_when_the_first_is_full(cloud):

@@ -39,6 +39,7 @@ class Cloud(msgspec.Struct, frozen=True):
     dhcp_agents_per_network: int = 1
     auto_network_cidr: str = "10.10.0.0/24"  # of the network that a project without any gets at its first instance
     dns_domain: str = DEFAULT_DNS_DOMAIN  # of the names that DHCP hands out on networks that are made from now on
+    max_fixed_ips_per_port: int = 50  # that a request may ask for
     quarantine_s: int = 60  # how long a released address rests, where its pool does not say
 
 

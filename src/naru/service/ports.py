@@ -5,9 +5,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from naru.model.errors import Conflict, Forbidden
+from naru.model.errors import Conflict, Forbidden, Invalid
 from naru.model.identity import Caller, Read
-from naru.model.resources import DHCP_OWNER, Changes, Network, Port, new_id, put, remove
+from naru.model.resources import DHCP_OWNER, Changes, Network, Port, WantedIp, new_id, put, remove
 from naru.model.view import View
 from naru.service.addressing import (
     are_free,
@@ -72,6 +72,7 @@ def create_port_of(view: View, caller: Caller, given: dict[str, Any], cloud: Clo
     elif wanted is None:
         fixed_ips = yield from choose_or_grow(view, network, mac, given.get("device_owner", ""), host, cloud)
     else:
+        _check_number(wanted, cloud.max_fixed_ips_per_port)
         yield from wake_addresses(view, network.id, wanted)
         fixed_ips = take_wanted(view, network.id, mac, wanted)
     protection = yield from protect_new_port(view, caller, network, given, mac)
@@ -104,6 +105,7 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
         given["ip_allocation"] = "immediate"
     elif "fixed_ips" in given or mac != port.mac_address:
         wanted = given.get("fixed_ips", fixed_by_choice(view, port.fixed_ips))
+        _check_number(wanted, max(cloud.max_fixed_ips_per_port, len(port.fixed_ips)))
         yield from wake_addresses(view, network.id, wanted)
         given["fixed_ips"] = take_wanted(view, network.id, mac, wanted, held=port.fixed_ips)
         if given["fixed_ips"]:
@@ -125,6 +127,13 @@ def update_port(view: View, caller: Caller, id: str, given: dict[str, Any], clou
         yield from follow_parent(view, changed)
     yield from follow_addresses(view, changed)
     return changed
+
+
+def _check_number(wanted: Sequence[WantedIp], most: int) -> None:
+    """Raises Invalid for more addresses than one port may ask for: to choose them keeps everybody else waiting."""
+    if len(wanted) > most:
+        message = f"Exceeded maximum amount of fixed ips per port: {len(wanted)} are asked for, and {most} may be."
+        raise Invalid(f"Invalid input for operation: {message} The setting max_fixed_ips_per_port says so.", "InvalidInput")
 
 
 def delete_port(view: View, caller: Caller, id: str, cloud: Cloud) -> Changes[None]:
