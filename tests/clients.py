@@ -4,12 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 import msgspec
 import yaml
+from openstack.config import OpenStackConfig
+from openstack.connection import Connection
 
 from naru.model.hoststate import Bookmark, Frame, HostDescription, HostReport, InstanceReport, InstanceState, Put, Value
 from serving import Serving
@@ -68,6 +73,11 @@ class Clients:
         base = {"X-Auth-Token": self.token(user)} | headers
         return httpx.Client(base_url=self.serving.url, headers=base, trust_env=False, timeout=30)
 
+    def sdk(self, user: str = "demo") -> Connection:
+        """openstacksdk as the user; to be closed."""
+        clouds = OpenStackConfig(config_files=[str(self.serving.state_dir / "clouds.yaml")], load_envvars=False)
+        return Connection(config=clouds.get_one(f"naru-{user}"))
+
 
 class FakeHost:
     """A host whose agent achieves at once whatever it is asked for."""
@@ -105,3 +115,22 @@ class FakeHost:
                 assert isinstance(frame, Put), frame
                 values[frame.key] = frame.value
         return values, frame.revision
+
+
+@contextmanager
+def working(serving: Serving, name: str, **can: Any) -> Iterator[None]:
+    """While it lasts, the agent of a host achieves at once whatever it is asked for."""
+    ended = threading.Event()
+
+    def work() -> None:
+        with FakeHost(serving, name, **can) as host:
+            while not ended.wait(0.1):
+                host.achieve()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        worker.join()

@@ -1,16 +1,12 @@
 """A cloud of real services around Naru, Keystone and Nova, and what a member of a project does in it."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
-from clients import FakeHost
 from naru.testing import eventually
 from real_keystone import RealKeystone
-from real_nova import HOST, RealNova
+from real_nova import RealNova
 from serving import Serving
 from side_door import SideDoor
 
@@ -135,22 +131,3 @@ class Project:
         made = self.http.post(f"{self.cloud.server.url}/v2.0/{singular}s", json={singular: given})
         assert made.status_code == 201, made.text
         return str(made.json()[singular]["id"])
-
-
-@contextmanager
-def wired(server: Serving) -> Iterator[None]:
-    """While it lasts, the agent of Nova's host achieves at once whatever it is asked for."""
-    ended = threading.Event()
-
-    def work() -> None:
-        with FakeHost(server, HOST, vif_type="tap") as host:  # Nova 34 knows no Linux bridges any more
-            while not ended.wait(0.1):
-                host.achieve()
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        worker.join()

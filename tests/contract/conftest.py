@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from openstack.network.v2._proxy import Proxy
 
 from clients import Clients
 from databases import ENGINES, Databases
@@ -34,6 +36,34 @@ def demo(clients: Clients) -> Iterator[Networking]:
     """The same as a member of the project demo."""
     with clients.http("demo") as http:
         yield Networking(http)
+
+
+@pytest.fixture(scope="module")
+def admin_http(clients: Clients) -> Iterator[httpx.Client]:
+    """All of the server, as the administrator sees it."""
+    with clients.http("admin") as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+def http(clients: Clients) -> Iterator[httpx.Client]:
+    """The same as a member of the project demo."""
+    with clients.http("demo") as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+def admin_sdk(clients: Clients, admin: Networking) -> Iterator[Proxy]:
+    """The network API as openstacksdk has it, for the administrator."""
+    with clients.sdk("admin") as connection:
+        yield connection.network
+
+
+@pytest.fixture(scope="module")
+def sdk(clients: Clients, admin: Networking) -> Iterator[Proxy]:
+    """The same for a member of the project demo."""
+    with clients.sdk("demo") as connection:
+        yield connection.network
 
 
 @pytest.fixture(params=ENGINES)

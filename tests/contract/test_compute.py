@@ -22,18 +22,6 @@ def host(serving):
         yield host
 
 
-@pytest.fixture(scope="module")
-def http(clients):
-    with clients.http() as http:
-        yield http
-
-
-@pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield http
-
-
 @pytest.fixture
 def net1(http, host):
     """A network with 13 free addresses, gone with its servers after the test."""
@@ -238,11 +226,11 @@ def test_an_interface_that_cannot_be_attached_changes_nothing(http, net1, asked,
     assert refusal(http.delete(f"{path}/{net1['id']}"))[0] == 404
 
 
-def test_a_port_of_another_project_is_not_taken(http, admin, net1):
-    port = admin.post("/v2.0/ports", json={"port": {"network_id": net1["id"]}}).json()["port"]
+def test_a_port_of_another_project_is_not_taken(http, admin_http, net1):
+    port = admin_http.post("/v2.0/ports", json={"port": {"network_id": net1["id"]}}).json()["port"]
     status, _, message = refusal(boot(http, networks=[{"port": port["id"]}]))
     assert (status, message) == (400, f"Port {port['id']} not usable for instance: it belongs to another project.")
-    assert admin.delete(f"/v2.0/ports/{port['id']}").status_code == 204
+    assert admin_http.delete(f"/v2.0/ports/{port['id']}").status_code == 204
 
 
 def test_as_many_servers_as_have_addresses_or_none(http, net1):
@@ -334,7 +322,7 @@ def test_a_microversion_that_is_not_offered_is_refused(http, asked, status, faul
     assert response.headers["OpenStack-API-Version"] == "compute 2.1"
 
 
-def test_a_server_looks_as_nova_shows_it_at_each_microversion(http, admin, host, net1):
+def test_a_server_looks_as_nova_shows_it_at_each_microversion(http, admin_http, host, net1):
     id = boot(http, headers={"OpenStack-API-Version": "compute 2.61"}, description="front", tags=["blue"]).json()["server"]["id"]
     base, newest = show(http, id), show(http, id, "2.61")
 
@@ -350,7 +338,7 @@ def test_a_server_looks_as_nova_shows_it_at_each_microversion(http, admin, host,
         "OS-EXT-IPS:type": "fixed",
         "OS-EXT-IPS-MAC:mac_addr": base["addresses"]["NET1"][0]["OS-EXT-IPS-MAC:mac_addr"],
     }
-    seen_by_admin = show(admin, id, "2.61")
+    seen_by_admin = show(admin_http, id, "2.61")
     assert seen_by_admin["OS-EXT-SRV-ATTR:host"] == "compute01"
     assert seen_by_admin["host_status"] == "UP"
     assert not [key for key in newest if key.startswith("OS-EXT-SRV-ATTR") or key == "host_status"]
@@ -359,8 +347,8 @@ def test_a_server_looks_as_nova_shows_it_at_each_microversion(http, admin, host,
 # -- whose, and which
 
 
-def test_servers_of_others_do_not_exist_for_a_member(http, admin, net1):
-    id = boot(admin, networks="none").json()["server"]["id"]
+def test_servers_of_others_do_not_exist_for_a_member(http, admin_http, net1):
+    id = boot(admin_http, networks="none").json()["server"]["id"]
     try:
         for method, body in (("GET", None), ("DELETE", None), ("PUT", {"server": {"name": "mine"}})):
             response = http.request(method, f"/compute/v2.1/servers/{id}", json=body)
@@ -368,13 +356,13 @@ def test_servers_of_others_do_not_exist_for_a_member(http, admin, net1):
         assert http.get("/compute/v2.1/servers").json()["servers"] == []
         assert http.get("/compute/v2.1/servers?all_tenants=1").status_code == 403
         boot(http)
-        assert len(admin.get("/compute/v2.1/servers").json()["servers"]) == 1
-        assert len(admin.get("/compute/v2.1/servers?all_tenants=1").json()["servers"]) == 2
+        assert len(admin_http.get("/compute/v2.1/servers").json()["servers"]) == 1
+        assert len(admin_http.get("/compute/v2.1/servers?all_tenants=1").json()["servers"]) == 2
     finally:
-        admin.delete(f"/compute/v2.1/servers/{id}")
+        admin_http.delete(f"/compute/v2.1/servers/{id}")
 
 
-def test_lists_filter_sort_and_page(http, admin, net1):
+def test_lists_filter_sort_and_page(http, admin_http, net1):
     for name in ("web1", "web2", "db1"):
         assert boot(http, name=name, networks="auto" if name != "db1" else "none", tags=[name]).status_code == 202
 
@@ -390,8 +378,8 @@ def test_lists_filter_sort_and_page(http, admin, net1):
     assert names("tags=db1") == ["db1"]
     assert names("ip=10.20.1.4") == ["web2"]
     assert names("sort_key=display_name&sort_dir=asc&deleted=False") == ["db1", "web1", "web2"]
-    assert names("deleted=True&all_tenants=1", admin) == []
-    assert sorted(names("host=compute01&all_tenants=1", admin)) == ["db1", "web1", "web2"]
+    assert names("deleted=True&all_tenants=1", admin_http) == []
+    assert sorted(names("host=compute01&all_tenants=1", admin_http)) == ["db1", "web1", "web2"]
 
     first = http.get("/compute/v2.1/servers/detail?limit=2&sort_key=display_name&sort_dir=asc").json()
     (link,) = first["servers_links"]
@@ -453,16 +441,16 @@ def test_flavors_by_id_and_in_lists(http):
     assert [row["id"] for row in http.get("/compute/v2.1/flavors?minRam=100").json()["flavors"]] == ["2"]
 
 
-def test_quotas_limits_and_zones(http, admin, host):
+def test_quotas_limits_and_zones(http, admin_http, host):
     project_id = http.get("/identity/v3/auth/projects").json()["projects"][0]["id"]
     assert http.get(f"/compute/v2.1/os-quota-sets/{project_id}").json()["quota_set"]["instances"] == -1
     assert refusal(http.get("/compute/v2.1/os-quota-sets/other"))[0] == 403
     assert http.get("/compute/v2.1/limits").json()["limits"]["absolute"]["totalInstancesUsed"] == 0
     (zone,) = http.get("/compute/v2.1/os-availability-zone").json()["availabilityZoneInfo"]
     assert (zone["zoneName"], zone["zoneState"]["available"]) == ("nova", True)
-    (zone,) = admin.get("/compute/v2.1/os-availability-zone/detail").json()["availabilityZoneInfo"]
+    (zone,) = admin_http.get("/compute/v2.1/os-availability-zone/detail").json()["availabilityZoneInfo"]
     assert list(zone["hosts"]) == ["compute01"]
-    (hypervisor,) = admin.get("/compute/v2.1/os-hypervisors").json()["hypervisors"]
+    (hypervisor,) = admin_http.get("/compute/v2.1/os-hypervisors").json()["hypervisors"]
     assert hypervisor == {"id": 1, "hypervisor_hostname": "compute01", "state": "up", "status": "enabled"}
     assert refusal(http.get("/compute/v2.1/os-hypervisors"))[0] == 403
     assert http.get("/compute/v2.1/os-keypairs").json() == {"keypairs": []}

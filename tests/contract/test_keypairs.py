@@ -21,18 +21,6 @@ def host(serving):
         yield host
 
 
-@pytest.fixture(scope="module")
-def http(clients):
-    with clients.http() as http:
-        yield http
-
-
-@pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield http
-
-
 @pytest.fixture
 def no_keys(http, host):
     yield
@@ -136,18 +124,18 @@ def test_what_is_no_key_pair_is_refused(http, host, version, given, words):
     assert ask(http, "GET").json() == {"keypairs": []}
 
 
-def test_key_pairs_are_their_users_own(http, admin, host, no_keys):
+def test_key_pairs_are_their_users_own(http, admin_http, host, no_keys):
     user_id = ask(http, "POST", name="mine", public_key=PUBLIC_KEY).json()["keypair"]["user_id"]
     again = ask(http, "POST", name="mine", public_key=PUBLIC_KEY)
     assert (again.status_code, again.json()["conflictingRequest"]["message"]) == (409, "Key pair 'mine' already exists.")
-    assert ask(admin, "GET").json() == {"keypairs": []}
-    assert ask(admin, "GET", "/mine").status_code == 404
-    assert ask(admin, "GET", f"/mine?user_id={user_id}", version="2.10").json()["keypair"]["user_id"] == user_id
-    of_admin = ask(admin, "POST", name="mine", public_key=PUBLIC_KEY).json()["keypair"]["user_id"]
+    assert ask(admin_http, "GET").json() == {"keypairs": []}
+    assert ask(admin_http, "GET", "/mine").status_code == 404
+    assert ask(admin_http, "GET", f"/mine?user_id={user_id}", version="2.10").json()["keypair"]["user_id"] == user_id
+    of_admin = ask(admin_http, "POST", name="mine", public_key=PUBLIC_KEY).json()["keypair"]["user_id"]
     assert ask(http, "GET", f"/mine?user_id={of_admin}", version="2.10").status_code == 403
     assert ask(http, "POST", version="2.10", name="x", user_id=of_admin).status_code == 403
     assert ask(http, "DELETE", "/none").json()["itemNotFound"]["message"] == f"Keypair none not found for user {user_id}"
-    assert ask(admin, "DELETE", "/mine").status_code == 202
+    assert ask(admin_http, "DELETE", "/mine").status_code == 202
     assert ask(http, "GET", "/mine").status_code == 200
 
 
@@ -167,15 +155,15 @@ def test_a_key_that_is_not_there_and_user_data_that_is_none_are_refused(http, ho
     assert words in answer.json()["badRequest"]["message"]
 
 
-def test_what_an_instance_reads_goes_to_the_host_that_answers_it_and_no_other(admin, http, serving, host):
-    ask(admin, "POST", name="mine", public_key=PUBLIC_KEY)
+def test_what_an_instance_reads_goes_to_the_host_that_answers_it_and_no_other(admin_http, http, serving, host):
+    ask(admin_http, "POST", name="mine", public_key=PUBLIC_KEY)
     secret = base64.b64encode(b"\x00s3cret" * 6000).decode()
-    network = admin.post("/v2.0/networks", json={"network": {"name": "net"}}).json()["network"]
+    network = admin_http.post("/v2.0/networks", json={"network": {"name": "net"}}).json()["network"]
     subnet = {"network_id": network["id"], "ip_version": 4, "cidr": "10.21.1.0/28"}
-    assert admin.post("/v2.0/subnets", json={"subnet": subnet}).status_code == 201
+    assert admin_http.post("/v2.0/subnets", json={"subnet": subnet}).status_code == 201
     with FakeHost(serving, "compute02", dhcp=False) as other:
         there = server(networks=[{"uuid": network["id"]}], availability_zone="nova:compute02")
-        made = admin.post("/compute/v2.1/servers", json={"server": there | {"key_name": "mine", "user_data": secret}})
+        made = admin_http.post("/compute/v2.1/servers", json={"server": there | {"key_name": "mine", "user_data": secret}})
         assert made.status_code == 202, made.text
         (told,) = [value for value in host.read()[0].values() if isinstance(value, MetadataState)]
         assert (told.document.public_key, told.document.user_data) == (PUBLIC_KEY, secret)
@@ -183,12 +171,12 @@ def test_what_an_instance_reads_goes_to_the_host_that_answers_it_and_no_other(ad
         assert b"instance/" in state
         assert secret.encode() not in state
     path, newest = f"/compute/v2.1/servers/{made.json()['server']['id']}", {"X-OpenStack-Nova-API-Version": "2.61"}
-    shown = admin.get(path, headers=newest).json()["server"]
+    shown = admin_http.get(path, headers=newest).json()["server"]
     assert (shown["OS-EXT-SRV-ATTR:user_data"], shown["key_name"]) == (secret, "mine")
     assert http.get(path).status_code == 404
-    ask(admin, "DELETE", "/mine")
-    assert admin.delete(path).status_code == 204
-    assert admin.delete(f"/v2.0/networks/{network['id']}").status_code == 204
+    ask(admin_http, "DELETE", "/mine")
+    assert admin_http.delete(path).status_code == 204
+    assert admin_http.delete(f"/v2.0/networks/{network['id']}").status_code == 204
 
 
 def server(**given):

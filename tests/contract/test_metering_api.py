@@ -1,6 +1,5 @@
 """Metering labels and rules: https://docs.openstack.org/api-ref/network/v2/#metering-labels-and-rules"""
 
-import openstack
 import pytest
 
 NOWHERE = "11111111-2222-4333-8444-555555555555"
@@ -64,9 +63,8 @@ def test_they_are_the_administrators_affair(admin, demo, label):
     assert demo.refused("POST", RULES, {"metering_label_rule": rule_of(label)})[:2] == (403, "PolicyNotAuthorized")
 
 
-def test_the_sdk_and_the_command(serving, clients):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as sdk:
+def test_the_sdk_and_the_command(clients):
+    with clients.sdk("admin") as sdk:
         label = sdk.network.create_metering_label(name="sdk", is_shared=True)
         rule = sdk.network.create_metering_label_rule(metering_label_id=label.id, direction="ingress", remote_ip_prefix="0.0.0.0/0")
         assert [found.id for found in sdk.network.metering_label_rules(direction="ingress")] == [rule.id]

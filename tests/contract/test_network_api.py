@@ -34,13 +34,6 @@ def demo(clients, admin):
         yield Networking(http)
 
 
-@pytest.fixture(scope="module")
-def sdk(serving, admin):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as connection:
-        yield connection
-
-
 def has(resource, expected):
     """Those attributes; that there are no others is the business of test_neutron_lib.py."""
     __tracebackhide__ = True
@@ -371,9 +364,9 @@ def test_a_marker_that_is_gone_is_not_found(admin):
     assert admin.refused("GET", f"/networks?limit=1&marker={NOWHERE}")[:2] == (404, "NetworkNotFound")
 
 
-def test_the_sdk_walks_pages_by_itself(sdk, row):
+def test_the_sdk_walks_pages_by_itself(admin_sdk, row):
     network, _, ports = row
-    assert {port.id for port in sdk.network.ports(network_id=network["id"], limit=3)} == {port["id"] for port in ports}
+    assert {port.id for port in admin_sdk.ports(network_id=network["id"], limit=3)} == {port["id"] for port in ports}
 
 
 # -- addresses
@@ -814,32 +807,32 @@ def test_where_it_departs_from_neutron(admin, demo, row):
 # -- the SDK
 
 
-def test_the_sdk_does_the_same(sdk):
-    network = sdk.network.create_network(name="by-sdk", mtu=1400, is_shared=True)
-    subnet = sdk.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.7.0.0/24", dns_nameservers=["1.1.1.1"])
-    port = sdk.network.create_port(network_id=network.id, fixed_ips=[{"ip_address": "10.7.0.9"}], is_admin_state_up=False)
+def test_the_sdk_does_the_same(admin_sdk):
+    network = admin_sdk.create_network(name="by-sdk", mtu=1400, is_shared=True)
+    subnet = admin_sdk.create_subnet(network_id=network.id, ip_version=4, cidr="10.7.0.0/24", dns_nameservers=["1.1.1.1"])
+    port = admin_sdk.create_port(network_id=network.id, fixed_ips=[{"ip_address": "10.7.0.9"}], is_admin_state_up=False)
     assert (network.mtu, network.is_shared, subnet.dns_nameservers, port.is_admin_state_up) == (1400, True, ["1.1.1.1"], False)
-    assert sdk.network.find_network("by-sdk").id == network.id
-    assert [found.id for found in sdk.network.ports(fixed_ips="ip_address=10.7.0.9", network_id=network.id)] == [port.id]
-    assert sdk.network.update_port(port, name="renamed").name == "renamed"
+    assert admin_sdk.find_network("by-sdk").id == network.id
+    assert [found.id for found in admin_sdk.ports(fixed_ips="ip_address=10.7.0.9", network_id=network.id)] == [port.id]
+    assert admin_sdk.update_port(port, name="renamed").name == "renamed"
     with pytest.raises(openstack.exceptions.ConflictException, match="in use"):
-        sdk.network.delete_network(network)
+        admin_sdk.delete_network(network)
     with pytest.raises(openstack.exceptions.NotFoundException):
-        sdk.network.get_port(NOWHERE)
-    assert [row.total_ips for row in sdk.network.network_ip_availabilities(network_id=network.id)] == [253]
-    for delete, made in ((sdk.network.delete_port, port), (sdk.network.delete_subnet, subnet), (sdk.network.delete_network, network)):
+        admin_sdk.get_port(NOWHERE)
+    assert [row.total_ips for row in admin_sdk.network_ip_availabilities(network_id=network.id)] == [253]
+    for delete, made in ((admin_sdk.delete_port, port), (admin_sdk.delete_subnet, subnet), (admin_sdk.delete_network, network)):
         delete(made)
-    assert sdk.network.find_network("by-sdk") is None
+    assert admin_sdk.find_network("by-sdk") is None
 
 
-def test_the_sdk_updates_only_what_it_has_seen(sdk):
-    network = sdk.network.create_network(name="seen")
-    sdk.network.update_network(network.id, name="changed by another")
+def test_the_sdk_updates_only_what_it_has_seen(admin_sdk):
+    network = admin_sdk.create_network(name="seen")
+    admin_sdk.update_network(network.id, name="changed by another")
     with pytest.raises(openstack.exceptions.PreconditionFailedException):
-        sdk.network.update_network(network.id, if_revision=network.revision_number, name="mine")
+        admin_sdk.update_network(network.id, if_revision=network.revision_number, name="mine")
 
 
-def test_bulk_by_the_sdk(sdk):
-    network = sdk.network.create_network(name="many")
-    made = sdk.network.create_ports([{"network_id": network.id, "name": f"b{i}"} for i in range(3)])
+def test_bulk_by_the_sdk(admin_sdk):
+    network = admin_sdk.create_network(name="many")
+    made = admin_sdk.create_ports([{"network_id": network.id, "name": f"b{i}"} for i in range(3)])
     assert [port.name for port in made] == ["b0", "b1", "b2"]

@@ -1,6 +1,5 @@
 """Subnet pools and address scopes as openstacksdk, the `openstack` command and plain HTTP use them."""
 
-import openstack
 import pytest
 
 from networking import Networking
@@ -9,36 +8,29 @@ OVERLAP = {"name": "p", "prefixes": ["10.0.0.0/8"]}
 
 
 @pytest.fixture(scope="module")
-def sdk(serving):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as connection:
-        yield connection.network
-
-
-@pytest.fixture(scope="module")
 def member(clients):
     with clients.http() as http:
         yield Networking(http)
 
 
-def test_a_pool_from_create_to_delete(sdk):
-    pool = sdk.create_subnet_pool(name="one", prefixes=["10.1.0.0/16", "10.0.0.0/16"], default_prefix_length=24, description="d")
+def test_a_pool_from_create_to_delete(admin_sdk):
+    pool = admin_sdk.create_subnet_pool(name="one", prefixes=["10.1.0.0/16", "10.0.0.0/16"], default_prefix_length=24, description="d")
     assert (pool.prefixes, pool.ip_version, pool.minimum_prefix_length, pool.maximum_prefix_length) == (["10.0.0.0/15"], 4, 8, 32)
     assert (pool.default_quota, pool.is_default, pool.is_shared, pool.address_scope_id, pool.description) == (None, False, False, None, "d")
     assert pool.revision_number == 1
     assert pool.created_at == pool.updated_at != ""
-    assert sdk.find_subnet_pool("one").id == pool.id
-    assert [found.id for found in sdk.subnet_pools(ip_version=4, default_prefixlen=24)] == [pool.id]
-    changed = sdk.update_subnet_pool(pool, name="two", default_quota=1024, minimum_prefix_length=20)
+    assert admin_sdk.find_subnet_pool("one").id == pool.id
+    assert [found.id for found in admin_sdk.subnet_pools(ip_version=4, default_prefixlen=24)] == [pool.id]
+    changed = admin_sdk.update_subnet_pool(pool, name="two", default_quota=1024, minimum_prefix_length=20)
     assert (changed.name, changed.default_quota, changed.minimum_prefix_length) == ("two", 1024, 20)
-    sdk.delete_subnet_pool(pool)
-    assert list(sdk.subnet_pools()) == []
+    admin_sdk.delete_subnet_pool(pool)
+    assert list(admin_sdk.subnet_pools()) == []
 
 
-def test_subnets_from_a_pool(sdk, admin):
-    pool = sdk.create_subnet_pool(name="p", prefixes=["10.0.0.0/16"], default_prefixlen=24, is_default=True)
-    network = sdk.create_network(name="n")
-    first = sdk.create_subnet(network_id=network.id, ip_version=4, subnet_pool_id=pool.id, prefixlen="26")
+def test_subnets_from_a_pool(admin_sdk, admin):
+    pool = admin_sdk.create_subnet_pool(name="p", prefixes=["10.0.0.0/16"], default_prefixlen=24, is_default=True)
+    network = admin_sdk.create_network(name="n")
+    first = admin_sdk.create_subnet(network_id=network.id, ip_version=4, subnet_pool_id=pool.id, prefixlen="26")
     assert (first.cidr, first.subnet_pool_id, first.gateway_ip) == ("10.0.0.0/26", pool.id, "10.0.0.1")
     second = admin.create("subnets", network_id=network.id, ip_version=4, use_default_subnetpool=True)
     assert (second["cidr"], second["subnetpool_id"]) == ("10.0.1.0/24", pool.id)
@@ -54,8 +46,8 @@ def test_subnets_from_a_pool(sdk, admin):
     )
     taken = {"network_id": network.id, "ip_version": 4, "subnetpool_id": pool.id, "cidr": "10.0.1.0/24"}
     assert admin.refused("POST", "/subnets", {"subnet": taken})[:2] == (409, "SubnetAllocationError")
-    sdk.delete_network(network)
-    sdk.delete_subnet_pool(pool)
+    admin_sdk.delete_network(network)
+    admin_sdk.delete_subnet_pool(pool)
 
 
 def test_a_bulk_of_subnets_takes_all_or_nothing(admin):
@@ -86,21 +78,21 @@ def test_prefix_operations(admin):
     admin.delete("subnetpools", pool["id"])
 
 
-def test_address_scopes(sdk, admin):
-    scope = sdk.create_address_scope(name="s", ip_version=4)
+def test_address_scopes(admin_sdk, admin):
+    scope = admin_sdk.create_address_scope(name="s", ip_version=4)
     assert set(admin.show("address-scopes", scope.id)) == {"id", "name", "ip_version", "shared", "tenant_id", "project_id"}
-    pool = sdk.create_subnet_pool(name="p", prefixes=["10.0.0.0/16"], default_prefixlen=24, address_scope_id=scope.id)
-    network = sdk.create_network(name="n")
-    sdk.create_subnet(network_id=network.id, ip_version=4, subnet_pool_id=pool.id)
-    shown = sdk.get_network(network.id)
+    pool = admin_sdk.create_subnet_pool(name="p", prefixes=["10.0.0.0/16"], default_prefixlen=24, address_scope_id=scope.id)
+    network = admin_sdk.create_network(name="n")
+    admin_sdk.create_subnet(network_id=network.id, ip_version=4, subnet_pool_id=pool.id)
+    shown = admin_sdk.get_network(network.id)
     assert (shown.ipv4_address_scope_id, shown.ipv6_address_scope_id) == (scope.id, None)
     conflict = {"subnetpool": OVERLAP | {"address_scope_id": scope.id}}
     assert admin.refused("POST", "/subnetpools", conflict)[:2] == (409, "AddressScopePrefixConflict")
     assert admin.refused("DELETE", f"/address-scopes/{scope.id}")[:2] == (409, "AddressScopeInUse")
-    assert sdk.update_address_scope(scope, name="t", is_shared=True).is_shared
-    sdk.delete_network(network)
-    sdk.delete_subnet_pool(pool)
-    sdk.delete_address_scope(scope)
+    assert admin_sdk.update_address_scope(scope, name="t", is_shared=True).is_shared
+    admin_sdk.delete_network(network)
+    admin_sdk.delete_subnet_pool(pool)
+    admin_sdk.delete_address_scope(scope)
 
 
 def test_who_may_do_what(admin, member):
@@ -181,46 +173,46 @@ def test_a_network_of_several_segments(admin, member):
     assert admin.list("segments") == []
 
 
-def test_segments(sdk, admin, member):
-    network = sdk.create_network(name="n")
-    segment = sdk.create_segment(network_id=network.id, network_type="geneve", segmentation_id=300, name="s", description="d")
+def test_segments(admin_sdk, admin, member):
+    network = admin_sdk.create_network(name="n")
+    segment = admin_sdk.create_segment(network_id=network.id, network_type="geneve", segmentation_id=300, name="s", description="d")
     assert (segment.network_type, segment.physical_network, segment.name, segment.description) == ("geneve", None, "s", "d")
     assert segment.revision_number == 1
-    assert sdk.find_segment("s").id == segment.id
-    assert sdk.update_segment(segment, name="t").name == "t"
+    assert admin_sdk.find_segment("s").id == segment.id
+    assert admin_sdk.update_segment(segment, name="t").name == "t"
     assert [found["id"] for found in admin.list("segments", network_type="geneve")] == [segment.id]
     assert "tenant_id" not in admin.show("segments", segment.id)
-    subnet = sdk.create_subnet(network_id=network.id, ip_version=4, cidr="10.0.0.0/24", segment_id=segment.id)
+    subnet = admin_sdk.create_subnet(network_id=network.id, ip_version=4, cidr="10.0.0.0/24", segment_id=segment.id)
     assert subnet.segment_id == segment.id
     assert admin.show("networks", network.id, fields="l2_adjacency") == {"l2_adjacency": False}
-    assert sdk.create_port(network_id=network.id).ip_allocation == "deferred"
+    assert admin_sdk.create_port(network_id=network.id).ip_allocation == "deferred"
     assert admin.refused("DELETE", f"/segments/{segment.id}")[:2] == (409, "SegmentInUse")
     assert member.list("segments") == []
     assert member.refused("GET", f"/segments/{segment.id}")[:2] == (404, "SegmentNotFound")
     wanted = {"segment": {"network_id": network.id, "network_type": "geneve"}}
     assert member.refused("POST", "/segments", wanted)[:2] == (403, "PolicyNotAuthorized")
-    for port in sdk.ports(network_id=network.id):
-        sdk.delete_port(port)
-    sdk.delete_network(network)
+    for port in admin_sdk.ports(network_id=network.id):
+        admin_sdk.delete_port(port)
+    admin_sdk.delete_network(network)
 
 
-def test_subnets_kept_for_an_owner(sdk, admin):
-    network = sdk.create_network(name="n")
-    subnet = sdk.create_subnet(network_id=network.id, ip_version=4, cidr="10.0.0.0/24", service_types=["compute:nova"])
+def test_subnets_kept_for_an_owner(admin_sdk, admin):
+    network = admin_sdk.create_network(name="n")
+    subnet = admin_sdk.create_subnet(network_id=network.id, ip_version=4, cidr="10.0.0.0/24", service_types=["compute:nova"])
     assert subnet.service_types == ["compute:nova"]
-    assert sdk.create_port(network_id=network.id, device_owner="compute:nova").fixed_ips[0]["subnet_id"] == subnet.id
+    assert admin_sdk.create_port(network_id=network.id, device_owner="compute:nova").fixed_ips[0]["subnet_id"] == subnet.id
     assert admin.refused("POST", "/ports", {"port": {"network_id": network.id}})[:2] == (409, "IpAddressGenerationFailureNoMatchingSubnet")
-    assert sdk.update_subnet(subnet, service_types=[]).service_types == []
+    assert admin_sdk.update_subnet(subnet, service_types=[]).service_types == []
     assert admin.refused("PUT", f"/subnets/{subnet.id}", {"subnet": {"service_types": ["x"]}})[:2] == (400, "InvalidInput")
-    for port in sdk.ports(network_id=network.id):
-        sdk.delete_port(port)
-    sdk.delete_network(network)
+    for port in admin_sdk.ports(network_id=network.id):
+        admin_sdk.delete_port(port)
+    admin_sdk.delete_network(network)
 
 
 # -- the topology that a project gets without asking for its parts
 
 
-def test_a_topology_needs_an_external_network_and_a_pool(sdk, admin, member):
+def test_a_topology_needs_an_external_network_and_a_pool(admin_sdk, admin, member):
     path = "/auto-allocated-topology"
     dry_run = f"{path}/None?fields=dry-run"
     assert member.refused("GET", dry_run) == (409, "AutoAllocationFailure", "Deployment error: No default router:external network.")
@@ -230,14 +222,14 @@ def test_a_topology_needs_an_external_network_and_a_pool(sdk, admin, member):
     second = {"network": {"router:external": True, "is_default": True}}
     assert admin.refused("POST", "/networks", second)[:2] == (409, "DefaultExternalNetworkExists")
     assert member.refused("GET", dry_run)[:2] == (409, "AutoAllocationFailure")
-    pool = sdk.create_subnet_pool(name="p", prefixes=["10.0.0.0/16"], default_prefixlen=26, is_default=True, is_shared=True)
+    pool = admin_sdk.create_subnet_pool(name="p", prefixes=["10.0.0.0/16"], default_prefixlen=26, is_default=True, is_shared=True)
 
     answer = member.request("GET", dry_run).json()["auto_allocated_topology"]
     assert answer["id"] == "dry-run=pass"
     project = answer["tenant_id"]
     made = member.request("GET", f"{path}/{project}").json()["auto_allocated_topology"]
     assert member.request("GET", f"{path}/None").json()["auto_allocated_topology"] == made
-    assert sdk.get_auto_allocated_topology(project).id == made["id"]
+    assert admin_sdk.get_auto_allocated_topology(project).id == made["id"]
     network = member.show("networks", made["id"])
     assert (network["name"], network["tenant_id"]) == ("auto_allocated_network", project)
     subnet = member.show("subnets", network["subnets"][0])
@@ -251,4 +243,4 @@ def test_a_topology_needs_an_external_network_and_a_pool(sdk, admin, member):
     member.delete("auto-allocated-topology", project)
     assert [each["id"] for each in admin.list("networks")] == [outside["id"]]
     admin.delete("networks", outside["id"])
-    sdk.delete_subnet_pool(pool)
+    admin_sdk.delete_subnet_pool(pool)

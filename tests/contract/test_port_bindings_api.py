@@ -3,7 +3,6 @@
 https://docs.openstack.org/api-ref/network/v2/#port-binding
 """
 
-import openstack
 import pytest
 
 from clients import FakeHost
@@ -13,13 +12,6 @@ from clients import FakeHost
 def hosts(serving):
     with FakeHost(serving, "compute1"), FakeHost(serving, "compute2"):
         yield
-
-
-@pytest.fixture(scope="module")
-def sdk(serving):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as connection:
-        yield connection
 
 
 @pytest.fixture
@@ -107,12 +99,12 @@ def test_refusals(admin, demo, port):
         assert demo.refused(method, f"/ports/{own['id']}/bindings", body)[:2] == (403, "PolicyNotAuthorized")
 
 
-def test_openstacksdk_moves_a_port(sdk, port):
-    sdk.network.create_port_binding(port["id"], host="compute2")
-    sdk.network.activate_port_binding(port["id"], "compute2")
-    assert {binding.host: binding.status for binding in sdk.network.port_bindings(port["id"])} == {
+def test_openstacksdk_moves_a_port(admin_sdk, port):
+    admin_sdk.create_port_binding(port["id"], host="compute2")
+    admin_sdk.activate_port_binding(port["id"], "compute2")
+    assert {binding.host: binding.status for binding in admin_sdk.port_bindings(port["id"])} == {
         "compute1": "INACTIVE",
         "compute2": "ACTIVE",
     }
-    sdk.network.delete_port_binding(port["id"], "compute1")
-    assert [binding.host for binding in sdk.network.port_bindings(port["id"])] == ["compute2"]
+    admin_sdk.delete_port_binding(port["id"], "compute1")
+    assert [binding.host for binding in admin_sdk.port_bindings(port["id"])] == ["compute2"]

@@ -3,15 +3,7 @@
 https://docs.openstack.org/api-ref/network/v2/#dns-integration and the sections on port attributes.
 """
 
-import openstack
 import pytest
-
-
-@pytest.fixture(scope="module")
-def sdk(serving):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as connection:
-        yield connection
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +134,8 @@ def test_no_network_carries_tags_of_guests(demo):
     assert demo.network(vlan_transparent="False")["vlan_transparent"] is False
 
 
-def test_openstacksdk_sees_names_and_options(sdk, network):
-    port = sdk.network.create_port(
+def test_openstacksdk_sees_names_and_options(admin_sdk, network):
+    port = admin_sdk.create_port(
         network_id=network["id"],
         dns_name="sdk",
         extra_dhcp_opts=[{"opt_name": "66", "opt_value": "10.0.0.1"}],
@@ -151,4 +143,4 @@ def test_openstacksdk_sees_names_and_options(sdk, network):
     )
     assert port.dns_assignment[0]["fqdn"] == "sdk.openstacklocal."
     assert port.extra_dhcp_opts == [{"opt_name": "66", "opt_value": "10.0.0.1", "ip_version": 4}]
-    assert sdk.network.get_port(port.id).numa_affinity_policy == "legacy"
+    assert admin_sdk.get_port(port.id).numa_affinity_policy == "legacy"

@@ -5,7 +5,6 @@ https://docs.openstack.org/api-ref/network/v2/#quality-of-service
 
 import uuid
 
-import openstack
 import pytest
 
 from clients import FakeHost
@@ -55,13 +54,6 @@ def admin(clients):
 def demo(clients):
     with clients.http("demo") as http:
         yield Qos(http)
-
-
-@pytest.fixture(scope="module")
-def sdk(serving):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as connection:
-        yield connection.network
 
 
 @pytest.fixture
@@ -338,18 +330,22 @@ def test_at_external_addresses_bandwidth_is_limited_and_nothing_else(admin, poli
 # -- clients
 
 
-def test_openstacksdk_drives_policies_and_rules(sdk):
-    policy = sdk.create_qos_policy(name="sdk", shared=True)
-    limit = sdk.create_qos_bandwidth_limit_rule(policy, max_kbps=500, direction="ingress")
-    sdk.update_qos_bandwidth_limit_rule(limit, policy, max_kbps=600)
-    sdk.create_qos_minimum_packet_rate_rule(policy, min_kpps=5, direction="any")
-    sdk.create_qos_packet_rate_limit_rule(policy, max_kpps=5)
-    assert [rule.max_kbps for rule in sdk.qos_bandwidth_limit_rules(policy)] == [600]
-    assert {rule["type"] for rule in sdk.get_qos_policy(policy).rules} == {"bandwidth_limit", "minimum_packet_rate", "packet_rate_limit"}
-    assert "dscp_marking" in {rule_type.type for rule_type in sdk.qos_rule_types(all_rules=True)}
-    assert sdk.get_qos_rule_type("minimum_packet_rate").drivers == []
-    sdk.delete_qos_bandwidth_limit_rule(limit, policy)
-    sdk.delete_qos_policy(policy)
+def test_openstacksdk_drives_policies_and_rules(admin_sdk):
+    policy = admin_sdk.create_qos_policy(name="sdk", shared=True)
+    limit = admin_sdk.create_qos_bandwidth_limit_rule(policy, max_kbps=500, direction="ingress")
+    admin_sdk.update_qos_bandwidth_limit_rule(limit, policy, max_kbps=600)
+    admin_sdk.create_qos_minimum_packet_rate_rule(policy, min_kpps=5, direction="any")
+    admin_sdk.create_qos_packet_rate_limit_rule(policy, max_kpps=5)
+    assert [rule.max_kbps for rule in admin_sdk.qos_bandwidth_limit_rules(policy)] == [600]
+    assert {rule["type"] for rule in admin_sdk.get_qos_policy(policy).rules} == {
+        "bandwidth_limit",
+        "minimum_packet_rate",
+        "packet_rate_limit",
+    }
+    assert "dscp_marking" in {rule_type.type for rule_type in admin_sdk.qos_rule_types(all_rules=True)}
+    assert admin_sdk.get_qos_rule_type("minimum_packet_rate").drivers == []
+    admin_sdk.delete_qos_bandwidth_limit_rule(limit, policy)
+    admin_sdk.delete_qos_policy(policy)
 
 
 def test_the_openstack_command_drives_policies_and_rules(clients):

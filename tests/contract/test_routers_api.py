@@ -1,27 +1,7 @@
 """Routers, floating IPs and port forwardings as the SDK, the `openstack` command and plain HTTP use them."""
 
-import openstack
 import pytest
 from openstack import exceptions
-
-
-@pytest.fixture(scope="module")
-def http(clients):
-    with clients.http() as http:
-        yield http
-
-
-@pytest.fixture(scope="module")
-def admin(clients):
-    with clients.http("admin") as http:
-        yield http
-
-
-@pytest.fixture(scope="module")
-def sdk(clients):
-    auth = clients.auth("demo")
-    with openstack.connect(load_envvars=False, load_yaml_config=False, **auth) as connection:
-        yield connection.network
 
 
 def make(client, plural, path=None, **given):
@@ -38,9 +18,9 @@ def refusal(response):
 
 
 @pytest.fixture(scope="module")
-def outside(admin):
-    network = make(admin, "networks", name="outside", **{"router:external": True})
-    make(admin, "subnets", network_id=network["id"], ip_version=4, cidr="198.51.100.0/24", name="street", enable_dhcp=False)
+def outside(admin_http):
+    network = make(admin_http, "networks", name="outside", **{"router:external": True})
+    make(admin_http, "subnets", network_id=network["id"], ip_version=4, cidr="198.51.100.0/24", name="street", enable_dhcp=False)
     return network
 
 
@@ -128,9 +108,9 @@ def test_routers_in_bulk_with_fields_and_filters(http):
         http.delete(f"/v2.0/routers/{id}")
 
 
-def test_what_only_administrators_see_and_set(http, admin, router, outside):
+def test_what_only_administrators_see_and_set(http, admin_http, router, outside):
     assert "ha" not in http.get(f"/v2.0/routers/{router['id']}").json()["router"]
-    assert admin.get(f"/v2.0/routers/{router['id']}").json()["router"]["ha"] is False
+    assert admin_http.get(f"/v2.0/routers/{router['id']}").json()["router"]["ha"] is False
     for given in (
         {"ha": True},
         {"external_gateway_info": {"network_id": outside["id"], "enable_snat": False}},
@@ -138,17 +118,17 @@ def test_what_only_administrators_see_and_set(http, admin, router, outside):
     ):
         assert refusal(http.put(f"/v2.0/routers/{router['id']}", json={"router": given})) == (403, "PolicyNotAuthorized")
     body = {"router": {"external_gateway_info": {"network_id": outside["id"], "enable_snat": False}}}
-    changed = admin.put(f"/v2.0/routers/{router['id']}", json=body).json()["router"]
+    changed = admin_http.put(f"/v2.0/routers/{router['id']}", json=body).json()["router"]
     assert (changed["external_gateway_info"]["enable_snat"], changed["enable_snat"]) == (False, False)
-    foreign = make(admin, "routers", name="foreign")
+    foreign = make(admin_http, "routers", name="foreign")
     assert refusal(http.get(f"/v2.0/routers/{foreign['id']}")) == (404, "RouterNotFound")
     assert refusal(http.put(f"/v2.0/routers/{foreign['id']}/add_router_interface", json={})) == (404, "RouterNotFound")
     gateway = f"/v2.0/ports?device_id={router['id']}&device_owner=network:router_gateway"
     assert http.get(gateway).json()["ports"] == []
-    (port,) = admin.get(gateway).json()["ports"]
+    (port,) = admin_http.get(gateway).json()["ports"]
     assert (port["project_id"], port["device_id"]) == ("", router["id"])
-    assert refusal(admin.delete(f"/v2.0/ports/{port['id']}")) == (409, "ServicePortInUse")
-    assert refusal(admin.delete(f"/v2.0/networks/{outside['id']}")) == (409, "NetworkInUse")
+    assert refusal(admin_http.delete(f"/v2.0/ports/{port['id']}")) == (409, "ServicePortInUse")
+    assert refusal(admin_http.delete(f"/v2.0/networks/{outside['id']}")) == (409, "NetworkInUse")
 
 
 @pytest.mark.parametrize(
@@ -212,20 +192,20 @@ def test_port_details_follow_the_port(http, floating, home):
     http.put(f"/v2.0/ports/{home['port']['id']}", json={"port": {"name": "desk"}})
 
 
-def test_a_floating_ips_own_port_is_the_administrators(http, admin, floating):
+def test_a_floating_ips_own_port_is_the_administrators(http, admin_http, floating):
     query = f"/v2.0/ports?device_id={floating['id']}"
     assert http.get(query).json()["ports"] == []
-    (port,) = admin.get(query).json()["ports"]
+    (port,) = admin_http.get(query).json()["ports"]
     assert (port["device_owner"], port["project_id"], port["status"]) == ("network:floatingip", "", "N/A")
 
 
-def test_floating_ips_are_refused_in_neutrons_words(http, admin, floating, outside, home):
+def test_floating_ips_are_refused_in_neutrons_words(http, admin_http, floating, outside, home):
     def ask(client=http, **given):
         return refusal(client.post("/v2.0/floatingips", json={"floatingip": {"floating_network_id": outside["id"]} | given}))
 
     address = floating["floating_ip_address"]
     assert ask(floating_ip_address="198.51.100.77") == (403, "PolicyNotAuthorized")
-    assert ask(admin, floating_ip_address=address) == (409, "IpAddressAlreadyAllocated")
+    assert ask(admin_http, floating_ip_address=address) == (409, "IpAddressAlreadyAllocated")
     assert ask(floating_network_id=home["network"]["id"]) == (400, "BadRequest")
     assert ask(port_id=outside["id"]) == (404, "PortNotFound")
     assert ask(port_id="x") == (400, "HTTPBadRequest")
@@ -234,13 +214,13 @@ def test_floating_ips_are_refused_in_neutrons_words(http, admin, floating, outsi
     assert refusal(http.get("/v2.0/floatingips/none")) == (404, "FloatingIPNotFound")
 
 
-def test_quotas_of_routing(http, admin):
+def test_quotas_of_routing(http, admin_http):
     project = http.get("/v2.0/quotas/tenant").json()["tenant"]["tenant_id"]
     quota = http.get(f"/v2.0/quotas/{project}").json()["quota"]
     assert (quota["router"], quota["floatingip"]) == (10, 50)
-    assert admin.put(f"/v2.0/quotas/{project}", json={"quota": {"router": 0}}).status_code == 200
+    assert admin_http.put(f"/v2.0/quotas/{project}", json={"quota": {"router": 0}}).status_code == 200
     assert refusal(http.post("/v2.0/routers", json={"router": {}})) == (409, "OverQuota")
-    assert admin.delete(f"/v2.0/quotas/{project}").status_code == 204
+    assert admin_http.delete(f"/v2.0/quotas/{project}").status_code == 204
 
 
 def test_pools_of_floating_ips(http, outside):
@@ -272,7 +252,7 @@ def test_the_sdk_drives_a_port_forwarding(sdk, http, floating, home):
     assert not list(sdk.floating_ip_port_forwardings(floating["id"]))
 
 
-def test_port_forwardings_in_neutrons_words(http, admin, floating, home):
+def test_port_forwardings_in_neutrons_words(http, admin_http, floating, home):
     path = f"/v2.0/floatingips/{floating['id']}/port_forwardings"
     inside = {"internal_port_id": home["port"]["id"], "internal_ip_address": home["address"], "protocol": "udp"}
     made = make(http, "port_forwardings", path[6:], **inside, external_port_range="8000:8009", internal_port_range="80:89")
@@ -295,41 +275,44 @@ def test_port_forwardings_in_neutrons_words(http, admin, floating, home):
 # -- flavors and providers
 
 
-def test_the_sdk_drives_flavors(clients, sdk, http, admin):
-    profile = make(admin, "service_profiles", description="gold", metainfo="{}")
-    flavor = make(admin, "flavors", name="gold", service_type="L3_ROUTER_NAT")
+def test_the_sdk_drives_flavors(clients, sdk, http, admin_http):
+    profile = make(admin_http, "service_profiles", description="gold", metainfo="{}")
+    flavor = make(admin_http, "flavors", name="gold", service_type="L3_ROUTER_NAT")
     assert [found.name for found in sdk.flavors(name="gold")] == ["gold"]
     bind = f"/v2.0/flavors/{flavor['id']}/service_profiles"
     body = {"service_profile": {"id": profile["id"]}}
-    assert admin.post(bind, json=body).json() == body
-    assert refusal(admin.post(bind, json=body)) == (409, "FlavorServiceProfileBindingExists")
-    assert refusal(admin.delete(f"/v2.0/service_profiles/{profile['id']}")) == (409, "ServiceProfileInUse")
+    assert admin_http.post(bind, json=body).json() == body
+    assert refusal(admin_http.post(bind, json=body)) == (409, "FlavorServiceProfileBindingExists")
+    assert refusal(admin_http.delete(f"/v2.0/service_profiles/{profile['id']}")) == (409, "ServiceProfileInUse")
     assert http.get(f"/v2.0/flavors/{flavor['id']}/next_providers").json()["next_providers"][0]["provider"] == "naru"
     router = make(http, "routers", name="golden", flavor_id=flavor["id"])
     assert router["flavor_id"] == flavor["id"]
-    assert refusal(admin.delete(f"/v2.0/flavors/{flavor['id']}")) == (409, "FlavorInUse")
+    assert refusal(admin_http.delete(f"/v2.0/flavors/{flavor['id']}")) == (409, "FlavorInUse")
     http.delete(f"/v2.0/routers/{router['id']}")
-    admin.put(f"/v2.0/flavors/{flavor['id']}", json={"flavor": {"enabled": False}})
+    admin_http.put(f"/v2.0/flavors/{flavor['id']}", json={"flavor": {"enabled": False}})
     assert refusal(http.post("/v2.0/routers", json={"router": {"flavor_id": flavor["id"]}})) == (503, "FlavorDisabled")
-    assert admin.delete(f"{bind}/{profile['id']}").status_code == 204
-    assert refusal(admin.delete(f"{bind}/{profile['id']}")) == (404, "FlavorServiceProfileBindingNotFound")
-    assert admin.delete(f"/v2.0/flavors/{flavor['id']}").status_code == 204
-    assert admin.delete(f"/v2.0/service_profiles/{profile['id']}").status_code == 204
+    assert admin_http.delete(f"{bind}/{profile['id']}").status_code == 204
+    assert refusal(admin_http.delete(f"{bind}/{profile['id']}")) == (404, "FlavorServiceProfileBindingNotFound")
+    assert admin_http.delete(f"/v2.0/flavors/{flavor['id']}").status_code == 204
+    assert admin_http.delete(f"/v2.0/service_profiles/{profile['id']}").status_code == 204
 
 
-def test_flavors_are_the_administrators(http, admin):
+def test_flavors_are_the_administrators(http, admin_http):
     assert refusal(http.post("/v2.0/flavors", json={"flavor": {"service_type": "L3_ROUTER_NAT"}})) == (403, "PolicyNotAuthorized")
     assert refusal(http.post("/v2.0/service_profiles", json={"service_profile": {"metainfo": "x"}})) == (403, "PolicyNotAuthorized")
-    assert refusal(admin.post("/v2.0/service_profiles", json={"service_profile": {}})) == (400, "ServiceProfileEmpty")
-    assert refusal(admin.post("/v2.0/service_profiles", json={"service_profile": {"driver": "x"}})) == (404, "ServiceProfileDriverNotFound")
-    assert refusal(admin.post("/v2.0/flavors", json={"flavor": {"service_type": "COFFEE"}})) == (400, "InvalidInput")
+    assert refusal(admin_http.post("/v2.0/service_profiles", json={"service_profile": {}})) == (400, "ServiceProfileEmpty")
+    assert refusal(admin_http.post("/v2.0/service_profiles", json={"service_profile": {"driver": "x"}})) == (
+        404,
+        "ServiceProfileDriverNotFound",
+    )
+    assert refusal(admin_http.post("/v2.0/flavors", json={"flavor": {"service_type": "COFFEE"}})) == (400, "InvalidInput")
     nowhere = "6e617275-0000-4000-8000-000000000001"
     assert refusal(http.post("/v2.0/routers", json={"router": {"flavor_id": nowhere}})) == (404, "FlavorNotFound")
 
 
-def test_who_provides_and_who_runs_routers(sdk, http, admin, router):
+def test_who_provides_and_who_runs_routers(sdk, http, admin_http, router):
     assert [(provider.service_type, provider.name, provider.is_default) for provider in sdk.service_providers()] == [
         ("L3_ROUTER_NAT", "naru", True)
     ]
     assert refusal(http.get(f"/v2.0/routers/{router['id']}/l3-agents")) == (403, "PolicyNotAuthorized")
-    assert admin.get(f"/v2.0/routers/{router['id']}/l3-agents").json() == {"agents": []}
+    assert admin_http.get(f"/v2.0/routers/{router['id']}/l3-agents").json() == {"agents": []}

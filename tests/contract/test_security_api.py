@@ -6,7 +6,6 @@ https://docs.openstack.org/api-ref/network/v2/#security-groups-security-groups
 import concurrent.futures
 import uuid
 
-import openstack
 import pytest
 
 from networking import Networking
@@ -27,13 +26,6 @@ def admin(clients):
 def demo(clients, admin):
     with clients.http("demo") as http:
         yield Networking(http)
-
-
-@pytest.fixture(scope="module")
-def sdk(serving, admin):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-demo")) as connection:
-        yield connection
 
 
 @pytest.fixture
@@ -332,26 +324,24 @@ def test_templates_are_the_administrators(demo, admin):
 
 
 def test_address_groups_with_the_sdk(sdk, demo):
-    made = sdk.network.create_address_group(name="offices", addresses=["192.0.2.0/24"])
-    sdk.network.add_addresses_to_address_group(made, ["198.51.100.0/24", "fd00::/64"])
+    made = sdk.create_address_group(name="offices", addresses=["192.0.2.0/24"])
+    sdk.add_addresses_to_address_group(made, ["198.51.100.0/24", "fd00::/64"])
     assert demo.show("address-groups", made.id)["addresses"] == ["192.0.2.0/24", "198.51.100.0/24", "fd00::/64"]
-    sdk.network.remove_addresses_from_address_group(made, ["192.0.2.0/24"])
-    assert sdk.network.get_address_group(made.id).addresses == ["198.51.100.0/24", "fd00::/64"]
-    assert sdk.network.update_address_group(made, description="all of them").description == "all of them"
+    sdk.remove_addresses_from_address_group(made, ["192.0.2.0/24"])
+    assert sdk.get_address_group(made.id).addresses == ["198.51.100.0/24", "fd00::/64"]
+    assert sdk.update_address_group(made, description="all of them").description == "all of them"
     path = f"/address-groups/{made.id}"
     known, unknown = {"addresses": ["fd00::/64"]}, {"addresses": ["203.0.113.0/24"]}
     assert demo.refused("PUT", f"{path}/add_addresses", known)[:2] == (400, "AddressesAlreadyExist")
     assert demo.refused("PUT", f"{path}/remove_addresses", unknown)[:2] == (404, "AddressesNotFound")
     for body in ({}, [], {"addresses": "fd00::/64"}, {"addresses": ["everywhere"]}):
         assert demo.refused("PUT", f"{path}/add_addresses", body)[0] == 400
-    group = sdk.network.create_security_group(name="for offices")
-    rule = sdk.network.create_security_group_rule(
-        security_group_id=group.id, direction="ingress", remote_address_group_id=made.id, protocol="tcp"
-    )
+    group = sdk.create_security_group(name="for offices")
+    rule = sdk.create_security_group_rule(security_group_id=group.id, direction="ingress", remote_address_group_id=made.id, protocol="tcp")
     assert rule.remote_address_group_id == made.id
     assert demo.refused("DELETE", path)[:2] == (409, "AddressGroupInUse")
-    sdk.network.delete_security_group_rule(rule)
-    sdk.network.delete_address_group(made)
+    sdk.delete_security_group_rule(rule)
+    sdk.delete_address_group(made)
     assert demo.refused("GET", path)[:2] == (404, "AddressGroupNotFound")
 
 
@@ -382,13 +372,14 @@ def test_the_openstack_command(clients, demo):
     assert len(rows) == 4
 
 
-def test_the_sdk_finds_and_shows_groups(sdk):
-    made = sdk.network.create_security_group(name="sdk")
-    assert sdk.network.find_security_group("sdk").id == made.id
-    assert sdk.get_security_group("sdk").id == made.id
-    assert len(sdk.network.get_security_group(made.id).security_group_rules) == 2
-    sdk.network.delete_security_group(made, if_revision=made.revision_number)
-    assert sdk.network.find_security_group("sdk") is None
+def test_the_sdk_finds_and_shows_groups(clients, sdk):
+    made = sdk.create_security_group(name="sdk")
+    assert sdk.find_security_group("sdk").id == made.id
+    with clients.sdk() as cloud:
+        assert cloud.get_security_group("sdk").id == made.id
+    assert len(sdk.get_security_group(made.id).security_group_rules) == 2
+    sdk.delete_security_group(made, if_revision=made.revision_number)
+    assert sdk.find_security_group("sdk") is None
 
 
 # -- stateful or not, by default

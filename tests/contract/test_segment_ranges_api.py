@@ -1,6 +1,5 @@
 """Ranges of segmentation ids: https://docs.openstack.org/api-ref/network/v2/#network-segment-ranges"""
 
-import openstack
 import pytest
 
 from serving import Serving
@@ -105,9 +104,8 @@ def test_they_are_the_administrators_affair(admin, demo, project):
     admin.delete(PLURAL, own["id"])
 
 
-def test_the_sdk_and_the_command(serving, admin, clients):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as sdk:
+def test_the_sdk_and_the_command(clients, admin):
+    with clients.sdk("admin") as sdk:
         found = sdk.network.create_network_segment_range(name="sdk", network_type="gre", minimum=5, maximum=9)
         assert sdk.network.update_network_segment_range(found, maximum=8).available == [5, 6, 7, 8]
         assert [row.name for row in sdk.network.network_segment_ranges(network_type="gre")] == ["sdk"]

@@ -1,7 +1,6 @@
 """RBAC policies and roles through a real server: https://docs.openstack.org/api-ref/network/v2/#rbac-policies"""
 
 import httpx
-import openstack
 import pytest
 
 from networking import SINGULAR, Networking
@@ -155,10 +154,9 @@ def test_other_kinds_are_shared_the_same_way(admin, demo, to_demo, object_type):
     assert admin.refused("GET", f"/rbac-policies/{policy['id']}")[0] == 404
 
 
-def test_the_sdk(serving, admin):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
+def test_the_sdk(clients, admin):
     network = admin.network()
-    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as sdk:
+    with clients.sdk("admin") as sdk:
         made = sdk.network.create_rbac_policy(
             object_type="network", object_id=network["id"], action="access_as_shared", target_project_id=admin.projects["demo"]
         )

@@ -1,17 +1,9 @@
 """Tags on every resource that may have them: https://docs.openstack.org/api-ref/network/v2/#standard-attributes-tag-extension"""
 
-import openstack
 import pytest
 
 from naru.api.network import COLLECTIONS
 from naru.model.resources import attributes
-
-
-@pytest.fixture(scope="module")
-def sdk(serving):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-demo")) as connection:
-        yield connection
 
 
 @pytest.fixture
@@ -128,16 +120,16 @@ def test_every_resource_with_tags_has_their_paths(demo):
 
 
 def test_the_sdk_tags_and_finds(sdk):
-    network = sdk.network.create_network(name="sdk-tagged")
-    sdk.network.set_tags(network, ["one", "two"])
-    assert sdk.network.get_network(network.id).tags == ["one", "two"]
-    network.add_tag(sdk.network, "three")
-    network.add_tags(sdk.network, ["four"])
-    network.check_tag(sdk.network, "three")
-    network.remove_tag(sdk.network, "one")
-    assert network.fetch_tags(sdk.network).tags == ["two", "three", "four"]
-    assert [found.id for found in sdk.network.networks(tags="two,three")] == [network.id]
-    assert network.id in [found.id for found in sdk.network.networks(any_tags="two,five")]
-    assert network.id not in [found.id for found in sdk.network.networks(not_any_tags="four")]
-    network.remove_all_tags(sdk.network)
-    assert sdk.network.get_network(network.id).tags == []
+    network = sdk.create_network(name="sdk-tagged")
+    sdk.set_tags(network, ["one", "two"])
+    assert sdk.get_network(network.id).tags == ["one", "two"]
+    network.add_tag(sdk, "three")
+    network.add_tags(sdk, ["four"])
+    network.check_tag(sdk, "three")
+    network.remove_tag(sdk, "one")
+    assert network.fetch_tags(sdk).tags == ["two", "three", "four"]
+    assert [found.id for found in sdk.networks(tags="two,three")] == [network.id]
+    assert network.id in [found.id for found in sdk.networks(any_tags="two,five")]
+    assert network.id not in [found.id for found in sdk.networks(not_any_tags="four")]
+    network.remove_all_tags(sdk)
+    assert sdk.get_network(network.id).tags == []

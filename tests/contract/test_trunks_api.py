@@ -5,7 +5,6 @@ https://docs.openstack.org/api-ref/network/v2/#trunk-networking
 
 import uuid
 
-import openstack
 import pytest
 
 from clients import FakeHost
@@ -44,13 +43,6 @@ def admin(clients):
 def demo(clients, admin):
     with clients.http("demo") as http:
         yield Trunks(http)
-
-
-@pytest.fixture(scope="module")
-def sdk(serving, admin):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=clouds.get_one("naru-demo")) as connection:
-        yield connection.network
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import httpx
 import msgspec
-import openstack
 import pytest
 
 from naru.model.hoststate import HostDescription
@@ -226,11 +225,10 @@ def test_agents_are_sorted(admin):
     assert admin.refused("GET", "/agents?sort_key=configurations")[0] == 400
 
 
-def test_the_sdk(serving, admin, agents):
-    clouds = openstack.config.OpenStackConfig(config_files=[str(serving.state_dir / "clouds.yaml")], load_envvars=False)
+def test_the_sdk(clients, admin, agents):
     network = admin.network(availability_zone_hints=["west"])
     admin.subnet(network)
-    with openstack.connection.Connection(config=clouds.get_one("naru-admin")) as sdk:
+    with clients.sdk("admin") as sdk:
         assert {zone.name for zone in sdk.network.availability_zones()} == {"nova", "west"}
         hosts = [agent.host for agent in sdk.network.network_hosting_dhcp_agents(network["id"])]
         assert hosts == hosting(admin, network)

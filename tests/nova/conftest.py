@@ -5,10 +5,11 @@ from itertools import count
 
 import pytest
 
+from clients import working
 from databases import Databases
-from nova_cloud import BREAKER_S, TIMEOUT_S, Cloud, Project, wired
+from nova_cloud import BREAKER_S, TIMEOUT_S, Cloud, Project
 from real_keystone import RealKeystone
-from real_nova import RealNova
+from real_nova import HOST, RealNova
 from serving import Serving
 from side_door import SideDoor
 
@@ -25,7 +26,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Ite
         options = {"timeout_s": str(TIMEOUT_S), "breaker_s": str(BREAKER_S)}
         with (
             Serving(tmp_path_factory.mktemp("server"), NARU_AUTH="keystone", **environ) as server,
-            wired(server),
+            working(server, HOST, vif_type="tap"),  # Nova 34 knows no Linux bridges any more
             SideDoor(server.url) as door,
             RealNova(
                 tmp_path_factory.mktemp("nova"), keystone, server.url, databases.server("mariadb"), options | {"naru_url": door.url}

@@ -13,9 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,27 +25,8 @@ RULE_TYPES = ("bandwidth_limit", "dscp_marking", "packet_rate_limit")  # that re
 TEMPEST = ROOT / ".venv-tempest/bin/tempest"
 sys.path += [str(HERE.parent)]
 
-from clients import FakeHost  # noqa: E402 - lives one folder up
+from clients import working  # noqa: E402 - lives one folder up
 from serving import Serving  # noqa: E402 - the same
-
-
-@contextmanager
-def host(serving: Serving) -> Iterator[None]:
-    """While it lasts, a host wires, serves and routes at once."""
-    ended = threading.Event()
-
-    def work() -> None:
-        with FakeHost(serving, HOST, l3=True, qos_rule_types=RULE_TYPES) as host:
-            while not ended.wait(0.1):
-                host.achieve()
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        worker.join()
 
 
 def external_network(client: httpx.Client) -> str:
@@ -103,7 +81,7 @@ def write_workspace(serving: Serving, folder: Path) -> None:
 def run(regex: str, concurrency: int, keep: Path | None) -> int:
     with tempfile.TemporaryDirectory(prefix="naru-tempest-") as scratch:
         folder = keep.absolute() if keep else Path(scratch)
-        with Serving(folder / "state", "up --no-dataplane") as serving, host(serving):
+        with Serving(folder / "state", "up --no-dataplane") as serving, working(serving, HOST, l3=True, qos_rule_types=RULE_TYPES):
             write_workspace(serving, folder / "rig")
             tests = ("--regex", rf"^tempest\.api\.network\..*({regex})", "--exclude-list", HERE / "skips.txt")
             command = [TEMPEST, "run", *tests, "--concurrency", str(concurrency)]
