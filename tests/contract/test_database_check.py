@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Executable, LargeBinary, delete, insert, make_url, select, update
 
 from databases import ENGINES, Databases
 from naru.model.resources import Change, FixedIp, Network, Port, Subnet, put
 from naru.model.segments import Segment
+from naru.store import database
 from naru.store.check import check_database
-from naru.store.database import DatabaseError, durability_gaps, open_database, upgrade
+from naru.store.database import DatabaseError, durability_gaps, migrate, open_database, upgrade
 from naru.store.store import Store
-from naru.store.tables import changes, claims, metadata, resources
+from naru.store.tables import changes, claims, lease, metadata, resources
 from serving import Serving
 
 RESOURCES = (
@@ -152,10 +154,22 @@ def test_an_empty_database_is_upgraded_once(engine: str, databases: Databases, t
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_tables_are_what_the_migrations_make(engine: str, databases: Databases, tmp_path: Path):
     opened = open_database(databases.new(engine, tmp_path))
-    upgrade(opened)
+    migrate(opened)
     options = {"compare_type": lambda *found: False if isinstance(found[-1], LargeBinary) else None}  # MariaDB chooses the BLOB by its size
     with opened.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+    opened.dispose()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_new_database_is_at_the_newest_revision(engine: str, databases: Databases, tmp_path: Path):
+    opened = open_database(databases.new(engine, tmp_path))
+    upgrade(opened)
+    with opened.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert context.get_current_revision() == ScriptDirectory(str(Path(database.__file__).parent / "migrations")).get_current_head()
+        assert [row._asdict() for row in connection.execute(lease.select())] == [{"id": 1, "epoch": 0, "revision": 0}]
+    migrate(opened)  # finds nothing to do
     opened.dispose()
 
 

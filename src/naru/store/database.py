@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select, text
+from sqlalchemy import URL, Column, Connection, Engine, MetaData, String, Table, create_engine, event, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from naru.model.errors import NaruError
-from naru.store.tables import lease
+from naru.store.tables import lease, metadata
 
 # How a database may be called -> what SQLAlchemy calls it and the driver; it asks a "mysql" whether it is MariaDB.
 _DRIVERS = {
@@ -56,6 +56,7 @@ _UNSAFE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 
 _HEAD = "0002"  # the newest revision in migrations/versions; a test holds it against Alembic's own answer
+_stamp = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))  # as Alembic makes it
 
 
 class DatabaseError(NaruError):
@@ -119,7 +120,7 @@ def schema_revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return connection.execute(select(_stamp.c.version_num)).scalar()
 
 
 def is_current(engine: Engine) -> bool:
@@ -130,14 +131,18 @@ def is_current(engine: Engine) -> bool:
 def upgrade(engine: Engine) -> bool:
     """Bring the schema to the newest revision. -> whether anything had to be done.
 
-    Alembic is imported only when there is something to do, which keeps a normal start quick.
     Raises DatabaseError when the database cannot be used or is newer than this program.
     """
     _make_private(engine)
     try:
-        return not is_current(engine) and _migrate(engine)
+        revision = schema_revision(engine)
+        if revision is None:
+            _create(engine)
+        elif revision != _HEAD:
+            migrate(engine)
     except DBAPIError as error:
         raise unusable(engine, error) from error
+    return revision != _HEAD
 
 
 def _make_private(engine: Engine) -> None:
@@ -149,7 +154,18 @@ def _make_private(engine: Engine) -> None:
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _migrate(engine: Engine) -> bool:
+def _create(engine: Engine) -> None:
+    """All tables at once, as the migrations make them one after the other; what an interrupted start made is taken as it is."""
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        if not connection.execute(select(lease.c.id)).all():
+            connection.execute(lease.insert(), {"id": 1, "epoch": 0, "revision": 0})
+        _stamp.create(connection)
+        connection.execute(_stamp.insert(), {"version_num": _HEAD})
+
+
+def migrate(engine: Engine) -> None:
+    """From any revision, also from an empty database. Alembic is imported only here, which keeps a start quick."""
     from alembic import command  # noqa: PLC0415  (see above)
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
@@ -165,7 +181,6 @@ def _migrate(engine: Engine) -> bool:
                 f"the database {display_name(engine.url)} is at a revision that this version of Naru does not know ({error}); "
                 "run the version that wrote it, or restore a backup"
             ) from error
-    return True
 
 
 def take_lease(connection: Connection) -> int:
