@@ -10,7 +10,7 @@ Addresses are integers inside (`int(ipaddress.ip_address(text))`), all of one IP
 import ipaddress
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice, takewhile
+from itertools import islice, takewhile
 from typing import Literal
 
 Pool = tuple[int, int]  # first and last address, both included
@@ -54,8 +54,11 @@ class AddressSpace:
     def choose_many(self, count: int) -> list[int]:
         """What `choose` would give, each taken before the next is asked for; fewer where there are no more."""
         start = self._cursor + 1
-        behind = takewhile(lambda address: address < start, self._free_from(0))
-        return list(islice(chain(self._free_from(start), behind), count))
+        found = list(islice(self._free_from(start), count))
+        if len(found) < count:
+            behind = takewhile(lambda address: address < start, self._free_from(0))
+            found += islice(behind, count - len(found))
+        return found
 
     def next_free(self, start: int) -> int | None:
         """The lowest free address that is not below `start`; None when there is none."""

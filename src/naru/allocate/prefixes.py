@@ -20,6 +20,12 @@ def compact(cidrs: Iterable[str]) -> tuple[str, ...]:
     return tuple(str(prefix) for prefix in collapse_addresses(ip_network(cidr) for cidr in cidrs))  # type: ignore[type-var]
 
 
+def meet(one: str, other: str) -> bool:
+    """Is there an address in both prefixes? They are of one IP version."""
+    (first, last), (start, end) = range_of(one), range_of(other)
+    return first <= end and start <= last
+
+
 def overlap(some: Iterable[str], others: Iterable[str]) -> bool:
     """Is there an address in both?"""
     marked = sorted([(*range_of(cidr), 0) for cidr in some] + [(*range_of(cidr), 1) for cidr in others])

@@ -30,7 +30,7 @@ def for_writers(route: Route) -> Route:
 
     async def endpoint(call: Call) -> Response:
         if not call.caller.is_ruled(route.rule):
-            require_writer(call.caller, f"{call.request.method} {call.request.url.path}")
+            require_writer(call.caller, f"{route.method} {call.request.scope['path']}")
         return await route.endpoint(call)
 
     return route._replace(endpoint=endpoint)

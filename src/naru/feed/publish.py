@@ -39,7 +39,9 @@ class Publisher:
         self._dirty: set[str] = set()
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """A listener for the store: mark what the changes touch."""
+        """A listener for the store: mark what the changes touch. Where nobody ever watched, that is nothing."""
+        if not self._feeds:
+            return
         touched = set().union(*(affected_hosts(self._view, change) for change in changes))
         if touched and not self._dirty:
             asyncio.get_running_loop().call_soon(self._flush)

@@ -182,16 +182,17 @@ def name_text(maximum: int) -> Convert:
     @takes({"type": "string", "maxLength": maximum, "format": "line"})
     def convert(value: Any) -> str:
         check_text(value)
-        if value != value.strip() or any(_is_unprintable(character) for character in value):
+        if value != value.strip() or not (value.isprintable() or all(map(_is_on_a_line, value))):
             raise ValueError(f"{shown(value)} is not a valid string: it has a control character, or a space at an end")
         return value  # type: ignore[no-any-return]
 
     return convert
 
 
-def _is_unprintable(character: str) -> bool:
+def _is_on_a_line(character: str) -> bool:
+    """Printable, or one of Unicode's other spaces."""
     category = unicodedata.category(character)
-    return category[0] == "C" or category in ("Zl", "Zp")
+    return category[0] != "C" and category not in ("Zl", "Zp")
 
 
 def one_of(values: Collection[Any]) -> Convert:

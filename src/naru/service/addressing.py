@@ -71,14 +71,18 @@ def choose_ahead(view: View, network_id: str, subnets: Iterable[Subnet], count: 
 
 def _next_addresses(view: View, network_id: str, subnets: Sequence[Subnet], count: int) -> list[tuple[FixedIp, ...]]:
     """`count` times one free address per IP version, of subnets on one segment."""
-    columns = []
-    for version in (4, 6):
-        stateful = {subnet.id: [subnet] for subnet in subnets if subnet.ip_version == version and not is_automatic(subnet)}
-        if stateful:
-            allotted = _allotted(view, network_id, stateful, count)
-            chosen = {id: _next_of(view, stateful[id][0], number) for id, number in Counter(allotted).items()}
-            columns.append([next(chosen[id]) for id in allotted])
+    of_versions = ([subnet for subnet in subnets if subnet.ip_version == version and not is_automatic(subnet)] for version in (4, 6))
+    columns = [_next_of_some(view, network_id, stateful, count) for stateful in of_versions if stateful]
     return list(zip(*columns, strict=True)) if columns else [()] * count
+
+
+def _next_of_some(view: View, network_id: str, subnets: Sequence[Subnet], count: int) -> Iterable[FixedIp]:
+    if len(subnets) == 1:
+        return _next_of(view, subnets[0], count)
+    allotted = _allotted(view, network_id, {subnet.id: [subnet] for subnet in subnets}, count)
+    numbers = Counter(allotted)
+    chosen = {subnet.id: _next_of(view, subnet, numbers[subnet.id]) for subnet in subnets}
+    return [next(chosen[id]) for id in allotted]
 
 
 def _next_of(view: View, subnet: Subnet, count: int) -> Iterator[FixedIp]:

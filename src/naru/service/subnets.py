@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.allocate.addresses import default_pools
+from naru.allocate.prefixes import meet
 from naru.model.errors import Conflict, Invalid
 from naru.model.identity import Caller
 from naru.model.resources import DHCP_OWNER, AllocationPool, Changes, Network, Port, Subnet, new_id, put, remove
@@ -42,7 +43,7 @@ def create_subnet(view: View, caller: Caller, given: dict[str, Any], cloud: Clou
     check_mtu(network.mtu, network.id, prefix.version)
     check_quota(view, cloud, Subnet, given["project_id"])
     for other in view.find(Subnet, "network_id", network.id):
-        if prefix.overlaps(ip_network(other.cidr)):
+        if other.ip_version == prefix.version and meet(str(prefix), other.cidr):
             raise _invalid(
                 f"Requested subnet with cidr: {prefix} for network: {network.id} overlaps with another subnet: {other.id} ({other.cidr})"
             )

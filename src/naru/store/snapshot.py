@@ -5,10 +5,9 @@ both apply the same changes in the same order and share the immutable resources.
 a batch that could not be committed is undone on the draft by applying its changes backwards.
 """
 
-import ipaddress
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, TypeVar
 
 from naru.allocate.addresses import AddressSpace, Use
@@ -96,7 +95,7 @@ class Snapshot:
         self.revision = 0
         self.now = datetime.min.replace(tzinfo=UTC)
         self._resources: dict[type[Resource], dict[str, Resource]] = {}
-        self._indexes: dict[tuple[type[Resource], str], _Index] = {}
+        self._indexes: dict[type[Resource], dict[str, _Index]] = {}
         self._spaces: dict[str, AddressSpace] = {}
         self._given_prefixes: dict[str, TakenPrefixes] = {}
         self._segmentation_ids: dict[tuple[str, str | None], AddressSpace] = {}
@@ -168,11 +167,10 @@ class Snapshot:
         assert resource is not None
         kind = type(resource)
         of_kind = self._resources.setdefault(kind, {})
-        for index, keys in kind.indexes.items():
+        for keys, entries in zip(kind.indexes.values(), self._indexes_of(kind).values(), strict=True):
             old = keys(before) if before is not None else ()
             new = keys(after) if after is not None else ()
             if old != new:
-                entries = self._index(kind, index)
                 for key in old:
                     entries.remove(key, resource.id)
                 for key in new:
@@ -201,12 +199,17 @@ class Snapshot:
                     notes.pop(id, None)
 
     def _index(self, kind: type[Resource], index: str) -> _Index:
-        entries = self._indexes.get((kind, index))
-        if entries is None:
-            if index not in kind.indexes:
-                raise LookupError(f"{kind.__name__} has no index '{index}'")
-            entries = self._indexes[kind, index] = _Index()
-        return entries
+        try:
+            return self._indexes_of(kind)[index]
+        except KeyError:
+            raise LookupError(f"{kind.__name__} has no index '{index}'") from None
+
+    def _indexes_of(self, kind: type[Resource]) -> dict[str, _Index]:
+        """By name, in the order of the kind's description."""
+        found = self._indexes.get(kind)
+        if found is None:
+            found = self._indexes[kind] = {name: _Index() for name in kind.indexes}
+        return found
 
     def _respace(self, before: Subnet | None, after: Subnet | None) -> None:
         """A subnet came, went or changed its pools: lay out its address space again."""
@@ -258,7 +261,5 @@ def _abilities(agent: Any) -> object:
     return agent and (agent.host, agent.alive, agent.admin_state_up, agent.availability_zone, agent.configurations)
 
 
-@lru_cache(maxsize=4096)
 def _number(address: str) -> int:
-    """Asked by both snapshots for each address, one shortly after the other."""
-    return int(ipaddress.ip_address(address))
+    return int.from_bytes(inet_pton(AF_INET6 if ":" in address else AF_INET, address))
