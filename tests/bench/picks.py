@@ -61,7 +61,7 @@ class Networks:
         wish = Wish(count=count, pool_id=self.pool.id)
         found = candidates_for(self.view, MEMBER, wish)
         placement = found.place(wish)
-        answer = msgspec.json.encode(placement.verdicts)
+        answer = msgspec.json.encode([verdict.rendered for verdict in placement.verdicts])
         took = time.thread_time() - began
         subnet = next(self.view.find(Subnet, "network_id", placement.assignments[0]))
         self.take(subnet, ip_network(subnet.cidr)[self.view.addresses(subnet.id).choose() % 1024])  # type: ignore[operator]

@@ -1,9 +1,12 @@
 """What a pick asks for, and what it knows of each network that it might be given: values, nothing is decided here."""
 
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
+
+_encode = msgspec.json.Encoder().encode
 
 Mode = Literal["per_instance", "one_network"]
 
@@ -54,7 +57,7 @@ class Wish(msgspec.Struct, frozen=True):
         return wants_any and has.issuperset(self.purposes_all) and has.isdisjoint(self.purposes_not)
 
 
-class Counts(msgspec.Struct, frozen=True, gc=False):
+class Counts(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Addresses: free = usable - allocated - held - quarantined."""
 
     usable: int
@@ -148,7 +151,7 @@ NO_WEIGHTS: Mapping[str, Weight] = {}
 Became = Literal["chosen", "passed", "refused"]
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False):
+class Verdict(msgspec.Struct, frozen=True, dict=True):
     """What became of a candidate, as the API shows it. `reason` is a code of `reasons.REASONS`, `values` complete its words."""
 
     network_id: str
@@ -161,3 +164,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     sum: Counts
     weights: Mapping[str, Weight]
     score: float
+
+    @cached_property
+    def rendered(self) -> msgspec.Raw:
+        """As JSON. Of a large pool most verdicts stay what they are for one pick after the other, and so does this."""
+        return msgspec.Raw(_encode(self))

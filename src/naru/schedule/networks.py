@@ -6,18 +6,18 @@ before others, then names. Addresses are placed one after the other, and each co
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
 
 import msgspec
 
-from naru.schedule.candidates import NO_WEIGHTS, Became, Candidate, Verdict, Weight, Wish
+from naru.schedule.candidates import NO_WEIGHTS, Became, Candidate, Counts, Verdict, Weight, Wish
 from naru.schedule.filters import Filter, Values, filters_of
 from naru.schedule.reasons import words
-from naru.schedule.weighers import Weighing
+from naru.schedule.weighers import Scale, Weighing, weights_of
 
-Told = tuple[str, str, str, Values]  # a code, its words in English and in Korean, and the values that complete them
+Judged = tuple[Candidate, Verdict | None]  # a candidate, and what `judge` says of it
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -34,31 +34,28 @@ class Placement(msgspec.Struct, frozen=True):
         return not self.assignments
 
 
-def judge(candidate: Candidate, wish: Wish, filters: Sequence[Filter] | None = None) -> Told | None:
+def judge(candidate: Candidate, wish: Wish, filters: Sequence[Filter] | None = None) -> Verdict | None:
     """Why a network cannot be had; None where it can. `filters`: these alone, where the others were asked already."""
     for row in filters_of(wish) if filters is None else filters:
         if row.refuses(candidate, wish):
-            return _told(row.code, row.values(candidate, wish))
+            return _verdict(candidate, "refused", row.code, row.values(candidate, wish))
     return None
 
 
-def place(
-    candidates: Sequence[Candidate],
-    wish: Wish,
-    policy: str = "sequential",
-    weights: Mapping[str, float] | None = None,
-    refusals: Sequence[Told | None] | None = None,
-) -> Placement:
+def place(candidates: Iterable[Candidate], wish: Wish, policy: str = "sequential", weights: Mapping[str, float] | None = None) -> Placement:
     """Networks for `wish.count` addresses, or for as many as there is room for; but where that is less than `wish.least`, for none.
 
     `weights` are multipliers beside, or instead of, those of the policy. No network stands twice among the candidates, whose order
-    means nothing. `refusals`: what `judge` says of each, where that is known.
+    means nothing.
     """
-    if refusals is None:
-        refusals = [judge(candidate, wish) for candidate in candidates]
-    judged = sorted(zip(candidates, refusals, strict=True), key=_tie)
+    return place_judged([(candidate, judge(candidate, wish)) for candidate in candidates], wish, policy, weights or {})
+
+
+def place_judged(judged: Iterable[Judged], wish: Wish, policy: str, weights: Mapping[str, float]) -> Placement:
+    """`place`, where it is known what `judge` says of each."""
+    judged = sorted(judged, key=_tie)
     fit = [candidate for candidate, refusal in judged if refusal is None]
-    weighing = Weighing(fit, policy, weights or {})
+    weighing = Weighing(fit, policy, weights)
     ranking = sorted(range(len(fit)), key=weighing.scores.__getitem__, reverse=True)  # stable: of the same score the first in order
     if wish.mode == "one_network":
         chosen = _on_one(fit, ranking, wish)
@@ -71,12 +68,12 @@ def place(
         assignments=tuple(fit[index].facts.network_id for index in chosen) if is_enough else (),
         verdicts=(
             *_fit_verdicts(fit, ranking, weighing, wish, chosen, is_enough=is_enough),
-            *(_verdict(candidate, "refused", refusal) for candidate, refusal in judged if refusal is not None),
+            *(refusal for _, refusal in judged if refusal is not None),
         ),
     )
 
 
-def _tie(judged: tuple[Candidate, Told | None]) -> tuple[int, bool, str, str]:
+def _tie(judged: Judged) -> tuple[int, bool, str, str]:
     candidate = judged[0]
     return candidate.priority, not candidate.own, candidate.facts.name, candidate.facts.network_id
 
@@ -125,31 +122,31 @@ def _fit_verdicts(
     fit: Sequence[Candidate], ranking: Sequence[int], weighing: Weighing, wish: Wish, chosen: Sequence[int], *, is_enough: bool
 ) -> Iterator[Verdict]:
     taken = Counter(chosen) if is_enough else Counter()
-    weights, scores = weighing.weights(), weighing.scores
+    raw, scales, scores = weighing.raw, weighing.scales, weighing.scores
     for index in [index for index in ranking if index in taken] if taken else ():
         counts = fit[index].counts
-        told = _told("chosen", {"free": counts.free, "usable": counts.usable, "taken": taken[index], "count": len(chosen)})
-        yield _verdict(fit[index], "chosen", told, weights[index], scores[index])
-    too_few = _told("no_quorum", {"possible": len(chosen), "least": wish.least})
-    became: Became = "passed" if is_enough else "refused"
+        values = {"free": counts.free, "usable": counts.usable, "taken": taken[index], "count": len(chosen)}
+        yield _verdict(fit[index], "chosen", "chosen", values, weights_of(scales, raw[index]), scores[index])
+    too_few = {"possible": len(chosen), "least": wish.least}
     for index in ranking:
         if index not in taken:  # a loop that goes round as often as there are networks: no call that could be spared
             candidate = fit[index]
-            facts, counts = candidate.facts, candidate.counts
-            code, en, ko, values = _not_needed(counts.free, counts.usable) if is_enough else too_few
-            yield Verdict(facts.network_id, facts.name, became, code, en, ko, values, counts, weights[index], scores[index])
+            if is_enough:
+                yield _passed(candidate.facts.network_id, candidate.facts.name, candidate.counts, raw[index], scales, scores[index])
+            else:
+                yield _verdict(candidate, "refused", "no_quorum", too_few, weights_of(scales, raw[index]), scores[index])
 
 
-def _verdict(candidate: Candidate, became: Became, told: Told, weights: Mapping[str, Weight] = NO_WEIGHTS, score: float = 0.0) -> Verdict:
-    facts = candidate.facts
-    return Verdict(facts.network_id, facts.name, became, *told, candidate.counts, weights, score)
+@lru_cache(maxsize=4096)
+def _passed(network_id: str, name: str, counts: Counts, raw: tuple[float, ...], scales: tuple[Scale, ...], score: float) -> Verdict:
+    """What most candidates of a large pool come to, and most of them the same for one pick after the other."""
+    values = {"free": counts.free, "usable": counts.usable}
+    told = words("not_needed", values, "en"), words("not_needed", values, "ko")
+    return Verdict(network_id, name, "passed", "not_needed", *told, values, counts, weights_of(scales, raw), score)
 
 
-def _told(code: str, values: Values) -> Told:
-    return code, words(code, values, "en"), words(code, values, "ko"), values
-
-
-@lru_cache(maxsize=8192)
-def _not_needed(free: int, usable: int) -> Told:
-    """What most candidates of a large pool have to say, and many the same."""
-    return _told("not_needed", {"free": free, "usable": usable})
+def _verdict(
+    candidate: Candidate, became: Became, code: str, values: Values, weights: Mapping[str, Weight] = NO_WEIGHTS, score: float = 0.0
+) -> Verdict:
+    facts, told = candidate.facts, (words(code, values, "en"), words(code, values, "ko"))
+    return Verdict(facts.network_id, facts.name, became, code, *told, values, candidate.counts, weights, score)

@@ -45,10 +45,11 @@ POLICIES: Mapping[str, Mapping[str, float]] = {
 }
 
 
-class _Column(NamedTuple):
+class Scale(NamedTuple):
+    """Of one weigher, for all candidates."""
+
     name: str
     multiplier: float
-    raw: list[float]
     least: float
     span: float  # 0: all are the same
 
@@ -59,29 +60,30 @@ class Weighing:
     def __init__(self, candidates: Sequence[Candidate], policy: str, weights: Mapping[str, float]) -> None:
         """Raises KeyError for a policy or a weigher that there is not."""
         self._candidates = candidates
-        self._columns = []
+        scales, columns = [], []
         self.scores = [0.0] * len(candidates)
         for name, multiplier in ({**POLICIES[policy], **weights}).items():
             weigh = WEIGHERS[name].raw
             raw = [weigh(candidate, 0) for candidate in candidates]
             least = min(raw, default=0.0)
-            column = _Column(name, multiplier, raw, least, max(raw, default=0.0) - least)
-            self._columns.append(column)
-            if column.span and multiplier:
-                span = column.span
+            span = max(raw, default=0.0) - least
+            scales.append(Scale(name, multiplier, least, span))
+            columns.append(raw)
+            if span and multiplier:
                 self.scores = [score + multiplier * (value - least) / span for score, value in zip(self.scores, raw, strict=True)]
+        self.scales = tuple(scales)
+        self.raw = list(zip(*columns, strict=True))  # of each candidate what each weigher said
 
     def score_after(self, index: int, taken: int) -> float:
         """Of one candidate, when so many addresses are placed on it."""
         candidate = self._candidates[index]
-        values = ((column, WEIGHERS[column.name].raw(candidate, taken)) for column in self._columns)
-        return sum(column.multiplier * (value - column.least) / (column.span or 1.0) for column, value in values)
+        values = ((scale, WEIGHERS[scale.name].raw(candidate, taken)) for scale in self.scales)
+        return sum(scale.multiplier * (value - scale.least) / (scale.span or 1.0) for scale, value in values)
 
-    def weights(self) -> list[dict[str, Weight]]:
-        """What each weigher said, of every candidate."""
-        told: list[dict[str, Weight]] = [{} for _ in self._candidates]
-        for column in self._columns:
-            name, multiplier, least, span = column.name, column.multiplier, column.least, column.span or 1.0
-            for weights, raw in zip(told, column.raw, strict=True):
-                weights[name] = Weight(raw, (raw - least) / span, multiplier)
-        return told
+
+def weights_of(scales: Sequence[Scale], raw: Sequence[float]) -> dict[str, Weight]:
+    """What each weigher said of one candidate."""
+    return {
+        scale.name: Weight(value, (value - scale.least) / (scale.span or 1.0), scale.multiplier)
+        for scale, value in zip(scales, raw, strict=True)
+    }

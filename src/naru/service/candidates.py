@@ -16,7 +16,7 @@ from naru.model.usage import NetworkUsage
 from naru.model.view import View
 from naru.schedule.candidates import Candidate, Facts, Share, Wish
 from naru.schedule.filters import SHARE_FILTERS
-from naru.schedule.networks import Placement, Told, judge, place
+from naru.schedule.networks import Judged, Placement, judge, place_judged
 from naru.schedule.weighers import POLICIES
 from naru.service.addressing import subnets_in_order
 from naru.service.policy import can_see, fetch
@@ -25,20 +25,22 @@ from naru.service.subnet_choice import counts_of
 
 Wire = tuple[tuple[str, str | None], ...]
 WhyNot = Callable[[Wire], str | None]  # why no host can carry a network of such segments
-Judged = tuple[Candidate, Told | None]
 
 
 class Shortlist(msgspec.Struct, frozen=True):
-    """What `place` needs. `pool`: the one whose policy counts, if there is one. `refusals`: of each candidate, what `judge` says of it."""
+    """What `place_judged` needs. `pool`: the one whose policy counts, if there is one."""
 
-    candidates: tuple[Candidate, ...]
-    refusals: tuple[Told | None, ...]
+    judged: Sequence[Judged]
     policy: str = "sequential"
     weights: Mapping[str, float] = {}
     pool: NetworkPool | None = None
 
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [candidate for candidate, _ in self.judged]
+
     def place(self, wish: Wish) -> Placement:
-        return place(self.candidates, wish, self.policy, self.weights, self.refusals)
+        return place_judged(self.judged, wish, self.policy, self.weights)
 
 
 def candidates_for(view: View, caller: Caller, wish: Wish, project_id: str | None = None) -> Shortlist:
@@ -67,8 +69,7 @@ def candidates_for(view: View, caller: Caller, wish: Wish, project_id: str | Non
 
 
 def _shortlist(pool: NetworkPool | None, judged: Sequence[Judged]) -> Shortlist:
-    candidates, refusals = zip(*judged, strict=True) if judged else ((), ())
-    return Shortlist(candidates, refusals) if pool is None else Shortlist(candidates, refusals, pool.policy, pool.weights, pool)
+    return Shortlist(judged) if pool is None else Shortlist(judged, pool.policy, pool.weights, pool)
 
 
 class _Look:

@@ -92,7 +92,7 @@ def create_pick(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     if not choice.placements:
         raise refusal(view, caller, given["project_id"], wish, choice, cloud)
     pick, token = pick_of(caller, given, choice), secrets.token_urlsafe(32)
-    candidates: tuple[Any, ...] = choice.verdicts if pick.considered > _KEPT_CANDIDATES else pick.candidates
+    candidates = tuple(verdict.rendered for verdict in choice.verdicts) if pick.considered > _KEPT_CANDIDATES else pick.candidates
     if pick.dry_run:
         return replace(pick, status="dry_run", candidates=candidates)
     yield put(replace(pick, expires_at=expiry(view.now, pick.hold_s), token_digest=digest(token), request_digest=request))
