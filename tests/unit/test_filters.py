@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from naru.compile.firewall import changed_groups
 from naru.compile.host import affected_hosts, compile_host
 from naru.drivers.base import Action, plan
 from naru.drivers.nft import NO_BR_NETFILTER, Nft
@@ -95,7 +96,7 @@ def test_allowed_address_pairs_are_sources_and_members(cloud, network):
     assert {"10.0.0.99", "10.0.1.0/24"} <= set(members.addresses)
 
 
-def test_a_member_that_joins_concerns_only_hosts_whose_rules_name_its_group(cloud, network):
+def test_a_member_that_joins_changes_its_group_and_compiles_only_hosts_of_its_network(cloud, network):
     web, clients = group(cloud, "web"), group(cloud, "clients")
     rule(cloud, web, remote_group_id=clients.id)
     cloud.port(network, binding_host_id="compute01", security_groups=(web.id,))
@@ -104,14 +105,16 @@ def test_a_member_that_joins_concerns_only_hosts_whose_rules_name_its_group(clou
     cloud.port(elsewhere, binding_host_id="compute02", security_groups=(group(cloud, "other").id,))
     before = len(cloud.changes)
 
-    cloud.port(elsewhere, security_groups=(clients.id,))
+    joined = cloud.port(elsewhere, security_groups=(clients.id,))
 
     touched = set().union(*(affected_hosts(cloud.view, change) for change in cloud.changes[before:]))
-    assert touched == {"compute01", "compute02"}  # compute02 for the port's network
+    assert touched == {"compute02"}
+    assert set().union(*map(changed_groups, cloud.changes[before:])) == {clients.id}
+    assert told(cloud, "compute01", GroupState) == [GroupState(clients.id, (joined.fixed_ips[0].ip_address,))]
     renamed = next(change for change in cloud.changes[before:] if isinstance(change.after, Port))
     port = cloud.view.get(Port, renamed.after.id)
     cloud.run(update_port(cloud.view, ADMIN, port.id, {"name": "x"}, CLOUD))
-    assert "compute01" not in affected_hosts(cloud.view, cloud.changes[-1])
+    assert changed_groups(cloud.changes[-1]) == set()
 
 
 def test_a_rule_and_an_address_group_concern_the_hosts_with_ports_of_the_group(cloud, network):
@@ -121,7 +124,7 @@ def test_a_rule_and_an_address_group_concern_the_hosts_with_ports_of_the_group(c
     made = rule(cloud, web, remote_address_group_id=named.id)
     cloud.run(add_addresses(cloud.view, ADMIN, named.id, {"addresses": ["10.8.0.0/24"]}, CLOUD))
 
-    assert affected_hosts(cloud.view, cloud.changes[-1]) == {"compute02"}
+    assert changed_groups(cloud.changes[-1]) == {named.id}
     assert told(cloud, "compute02", GroupState) == [GroupState(named.id, ("10.8.0.0/24", "10.9.0.0/24"))]
     cloud.run(delete_rule(cloud.view, ADMIN, made.id, CLOUD))
     assert affected_hosts(cloud.view, cloud.changes[-1]) == {"compute02"}

@@ -20,8 +20,14 @@ def is_filtered(view: View, port: Port) -> bool:
     )
 
 
-def filters(view: View, ports: Iterable[tuple[str, Port]]) -> Iterator[Value]:
-    """What a host must know to filter `ports`, which are all of its own, each with the id of its L2 domain."""
+Groups = dict[str, GroupState]
+
+
+def filters(view: View, ports: Iterable[tuple[str, Port]], known: Groups) -> Iterator[Value]:
+    """What a host must know to filter `ports`, which are all of its own, each with the id of its L2 domain.
+
+    A group is the same on all hosts: what is `known` of groups is not looked up, and what is looked up is known then.
+    """
     groups: dict[str, None] = {}
     for domain_id, port in ports:
         if is_filtered(view, port):
@@ -32,23 +38,29 @@ def filters(view: View, ports: Iterable[tuple[str, Port]]) -> Iterator[Value]:
         rules = tuple(_rule(rule) for rule in view.find(SecurityGroupRule, "security_group_id", group_id))
         remotes |= dict.fromkeys(rule.remote_group for rule in rules if rule.remote_group is not None)
         yield RulesState(group_id, rules)
-    for group_id in remotes:
-        yield GroupState(group_id, tuple(sorted(set(_members(view, group_id)))))
+    yield from (group_state(view, group_id, known) for group_id in remotes)
+
+
+def group_state(view: View, group_id: str, known: Groups) -> GroupState:
+    if group_id not in known:
+        known[group_id] = GroupState(group_id, tuple(sorted(set(_members(view, group_id)))))
+    return known[group_id]
+
+
+def changed_groups(change: Change) -> set[str]:
+    """The groups that have other members since. Where rules name them, nothing else need be compiled for that."""
+    if isinstance(change.resource, AddressGroup | SecurityGroup):
+        return {change.resource.id}
+    return {group_id for group_id, _ in set(_memberships(change.before)) ^ set(_memberships(change.after))}
 
 
 def hosts_filtering(view: View, change: Change) -> set[str]:
-    """The hosts with ports that a change of rules or of members concerns; `view` already shows it."""
+    """The hosts with ports that a change of rules concerns; `view` already shows it."""
     resource = change.resource
     if isinstance(resource, SecurityGroupRule):
-        return _hosts_with(view, {resource.security_group_id})
+        return _hosts_with(view, resource.security_group_id)
     if isinstance(resource, SecurityGroup):
-        return _hosts_with(view, {resource.id})
-    if isinstance(resource, AddressGroup):
-        return _hosts_with(view, _groups_naming(view, "remote_address_group_id", resource.id))
-    if isinstance(resource, Port):
-        joined = set(_memberships(change.before)) ^ set(_memberships(change.after))
-        remotes = {group_id for group_id, _ in joined}
-        return _hosts_with(view, {naming for id in remotes for naming in _groups_naming(view, "remote_group_id", id)})
+        return _hosts_with(view, resource.id)
     return set()
 
 
@@ -92,11 +104,6 @@ def _memberships(port: object) -> Iterator[tuple[str, str]]:
         yield from ((group_id, address) for group_id in port.security_groups for address in _addresses(port))
 
 
-def _groups_naming(view: View, index: str, group_id: str) -> set[str]:
-    return {rule.security_group_id for rule in view.find(SecurityGroupRule, index, group_id)}
-
-
-def _hosts_with(view: View, group_ids: Iterable[str]) -> set[str]:
+def _hosts_with(view: View, group_id: str) -> set[str]:
     """By counting on each host, as for networks (host.py)."""
-    ids = tuple(group_ids)
-    return {agent.host for agent in view.all(Agent) if any(view.count(Port, "group_place", place(id, agent.host)) for id in ids)}
+    return {agent.host for agent in view.all(Agent) if view.count(Port, "group_place", place(group_id, agent.host))}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from naru.compile.dhcp import compile_dhcp
-from naru.compile.firewall import filters, hosts_filtering
+from naru.compile.firewall import Groups, filters, hosts_filtering
 from naru.compile.l2 import compile_domain, domains_on
 from naru.compile.qos import hosts_shaping, shaping
 from naru.compile.routing import hosts_of_routing, router_ends, routers
@@ -26,8 +26,8 @@ from naru.model.trunks import Trunk
 from naru.model.view import View
 
 
-def compile_host(view: View, host: str) -> dict[str, Value]:
-    """Everything that should be true of `host`, by key."""
+def compile_host(view: View, host: str, known: Groups | None = None) -> dict[str, Value]:
+    """Everything that should be true of `host`, by key; `known`: see `filters`."""
     servers = list(view.find(Server, "host", host))
     spaces = [server for server in servers if _driver(server) == "netns"]
     ends = {port.id: (instance_netns(server.id), device) for server in spaces for port, device in _interfaces(view, server)}
@@ -39,7 +39,7 @@ def compile_host(view: View, host: str) -> dict[str, Value]:
         for port in domain.ports:
             if port.device_owner == DHCP_OWNER and domain.network.admin_state_up:
                 values.extend(compile_dhcp(view, domain, port))
-    values.extend(filters(view, ((domain.id, port) for domain in domains for port in domain.ports)))
+    values.extend(filters(view, ((domain.id, port) for domain in domains for port in domain.ports), known if known is not None else {}))
     values.extend(shaping(view, (port for domain in domains for port in domain.ports)))
     values.extend(_instance(view, server) for server in servers)
     values.extend(routers(view, host))
@@ -47,7 +47,7 @@ def compile_host(view: View, host: str) -> dict[str, Value]:
 
 
 def affected_hosts(view: View, change: Change) -> set[str]:
-    """The hosts whose desired state a change may touch; `view` already shows it."""
+    """The hosts whose desired state a change may touch, but for members of groups (`changed_groups`); `view` already shows it."""
     hosts = hosts_filtering(view, change) | hosts_shaping(view, change)
     match change.resource:
         case Port() as port:
