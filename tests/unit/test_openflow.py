@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from naru.drivers.base import plan
+from naru.drivers.made import Made
 from naru.drivers.openflow import Flows, base_flows, group_flows, masks, member_flows, port_flows, rule_matches, vlan_flows
 from naru.drivers.ovs_filters import Place, want_filters
 from naru.drivers.ovsdb import OPENFLOW
@@ -43,7 +44,7 @@ def filtered(port, *sources, **changes):
 
 
 def want(*values):
-    facts = want_filters({value.key: value for value in values}, PLACES, {"n": 7})
+    facts = want_filters({value.key: value for value in values}, PLACES, {"n": 7}, Made())
     return {fact.name: fact for fact in facts}
 
 

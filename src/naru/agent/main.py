@@ -140,7 +140,7 @@ class HostAgent:
         self._news = asyncio.Event()  # there is something to report
         self._told: dict[str, str] = {}  # failures that were logged
         feed.on_change = lambda: wake.note(Why.FEED)
-        feed.on_register = self._ledger.restart
+        feed.on_register = self._tell_everything
 
     async def run(self, stop: asyncio.Event) -> None:
         self._feed.load()
@@ -150,6 +150,11 @@ class HostAgent:
             for task in others:
                 task.cancel()
         await self._report_last()
+
+    def _tell_everything(self) -> None:
+        """The server has forgotten what it was told."""
+        self._ledger.restart()
+        self._news.set()
 
     async def _end_on(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -66,7 +66,8 @@ class Reconciler:
             prune = prune and not part.is_down
         so_far: dict[str, str] = {}
         for part in parts:
-            part.leave_out(_held_back(desired, so_far))
+            if part.planned.additions:
+                part.leave_out(_held_back(desired, so_far))
             part.run(part.runnable.additions, done)
             so_far = part.reasons | so_far  # the first driver's reason is the cause, the rest follow from it
         for part in parts:

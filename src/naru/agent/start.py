@@ -16,8 +16,9 @@ from naru.drivers.base import Driver
 from naru.drivers.leftovers import Leftovers
 from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.nft import Nft
-from naru.drivers.ovs import INTEGRATION, OpenVswitch, left_behind
+from naru.drivers.ovs import OpenVswitch, left_behind
 from naru.drivers.qos import probe_rule_types
+from naru.drivers.switch import INTEGRATION
 from naru.drivers.tools import run_actions
 from naru.model.hoststate import TUNNEL_TYPES, HostDescription
 from naru.settings import Agent

@@ -65,13 +65,15 @@ class Wake:
 
     def ignore_own_changes(self) -> bool:
         """Call after a pass: changes of the kernel so far were its own. True if there were any, so that another may hide among them."""
-        heard = self._kernel_timer is not None
+        heard = self._kernel_timer is not None or Why.KERNEL in self._reasons
         for netlink, about in self._kernel:
             heard = _drain(netlink, about) or heard
         if self._kernel_timer is not None:
             self._kernel_timer.cancel()
             self._kernel_timer = None
         self._reasons &= ~Why.KERNEL
+        if not self._reasons:
+            self._event.clear()  # else nothing at all would be a reason to look again at once
         self._spaced_until_s = time.monotonic() + SPACING_S
         return heard
 

@@ -44,6 +44,7 @@ class Link(msgspec.Struct, frozen=True):
     """One entry of `ip -details -json address`; fields that we do not use are left out."""
 
     ifname: str
+    ifindex: int = 0
     link: str = ""  # of a VLAN: the device below
     mtu: int = 0
     flags: list[str] = []
@@ -73,15 +74,19 @@ class NeighEntry(msgspec.Struct, frozen=True):
     lladdr: str = ""
 
 
-class _Netns(msgspec.Struct, frozen=True):
-    name: str
-    id: int | None = None  # if a link of this host leads there
-
-
 def links() -> list[Link]:
     """A tap whose deletion was begun comes without its alias, so that it is not taken for what anybody wants."""
-    read = _dump(("ip", "-details", "-json", "address"), list[Link])
-    return [replace(link, group=GROUP, ifalias="") if link.group == DOOMED else link for link in read]
+    return list(map(_without_doom, _dump(("ip", "-details", "-json", "address"), list[Link])))
+
+
+def links_named(names: list[str]) -> list[Link]:
+    """Those of them that are there."""
+    ran = run(("ip", "-details", "-json", "-force", "-batch", "-"), "".join(f"address show dev {name}\n" for name in names))
+    return [_without_doom(link) for line in ran.stdout.splitlines() for link in msgspec.json.decode(line, type=list[Link])]
+
+
+def _without_doom(link: Link) -> Link:
+    return replace(link, group=GROUP, ifalias="") if link.group == DOOMED else link
 
 
 def links_of(kind: str) -> list[Link]:
@@ -99,15 +104,6 @@ def fdb() -> list[FdbEntry]:
 
 def permanent_neighbours() -> list[NeighEntry]:
     return _dump(("ip", "-json", "neighbour", "show", "nud", "permanent"), list[NeighEntry])
-
-
-def netns_names_by_id() -> dict[int, str]:
-    """`link_netnsid` -> name, of the named namespaces that a link of this host leads to.
-
-    Not by `ip netns list-id`: that of iproute2 6.1 ends after 134 of them.
-    """
-    listed = _dump(("ip", "-json", "netns", "list"), list[_Netns])
-    return {netns.id: netns.name for netns in listed if netns.id is not None}
 
 
 def netns_inodes() -> dict[str, int]:

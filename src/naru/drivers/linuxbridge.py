@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from naru.drivers import iproute
 from naru.drivers.base import Action, Fact, Failure, Foreign, by_name
+from naru.drivers.link_table import LinkTable
 from naru.drivers.links import (
     ALONE,
     FLOOD_MAC,
@@ -53,6 +54,7 @@ class LinuxBridge:
         self._port_marks = run_dir / "adopted"
         self._interfaces = interfaces
         self._tunnel_address = tunnel_address
+        self._links = LinkTable()
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
         return by_name(self._want(desired))
@@ -142,7 +144,7 @@ class LinuxBridge:
         return SubTap(tap.key, *ends, tap.mtu_bytes, up=tap.admin_state_up, parent_id=parent.port_id, pair=pair)
 
     def read(self) -> dict[str, Fact]:
-        links = iproute.links()
+        links = self._links.read()
         facts = [*read_namespaces(self._netns_marks), *_paired(list(self._read_links(links)))]
         facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)))
         facts += _read_tunnels({fact.device for fact in facts if isinstance(fact, Uplink)})
@@ -151,7 +153,7 @@ class LinuxBridge:
     def _read_links(self, links: list[iproute.Link]) -> Iterator[Fact]:
         ours = {link.ifname for link in links if link.group == GROUP}
         marked = file_names(self._port_marks)
-        for link, fact in read_links(links):
+        for link, fact in read_links(links, self._links.netns_names()):
             is_strange_bridge = isinstance(fact, Foreign) and link.linkinfo.info_kind == "bridge" and link.ifname.startswith("brq")
             yield _observe_strange_bridge(link, links) if is_strange_bridge else fact
             if isinstance(fact, Foreign):

@@ -18,6 +18,7 @@ from typing import Any
 from naru.drivers import nftables
 from naru.drivers.base import Action, Fact, Failure, ToolError
 from naru.drivers.filters import Chain, Element, Elements, Members, Tables, chain
+from naru.drivers.made import Made
 from naru.drivers.rules import (
     BASE_CHAINS,
     CHAIN_KINDS,
@@ -52,12 +53,14 @@ class Nft:
     def __init__(self, bridge_sysctl: Path = BRIDGE_SYSCTL) -> None:
         self._bridge_sysctl = bridge_sysctl
         self._seen: tuple[int, dict[str, Fact]] | None = None  # what was read, and when by the kernel's own count
+        self._made = Made()
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
         filters = [value for value in desired.values() if isinstance(value, FilterState)]
         if filters and not self._bridge_sysctl.is_dir():
             return {}, [Failure(value.key, NO_BR_NETFILTER) for value in filters]
-        facts = list(_want(filters, desired)) if filters else []
+        self._made.begin_pass()
+        facts = list(_want(filters, desired, self._made)) if filters else []
         return {fact.name: fact for fact in facts}, []
 
     def read(self) -> dict[str, Fact]:
@@ -89,17 +92,16 @@ class Nft:
         return []
 
 
-def _want(filters: list[FilterState], desired: HostState) -> Iterator[Fact]:
+def _want(filters: list[FilterState], desired: HostState, made: Made) -> Iterator[Fact]:
     yield Tables(KEY, dict(SETS), FAMILIES)
     groups = {value.group_id: value for value in desired.values() if isinstance(value, GroupState)}
     for group in groups.values():
-        yield from _want_members(group)
+        yield from made.of(_members, group)
     for family, title, hook, rules in BASE_CHAINS:
         yield chain(KEY, family, title, rules, hook)
     for value in desired.values():
         if isinstance(value, RulesState) and all(rule.remote_group in (None, *groups) for rule in value.rules):
-            for kind in CHAIN_KINDS:
-                yield chain(value.key, "inet", group_chain(value.group_id, kind), group_rules(value.rules, kind))
+            yield from made.of(_chains, value)
     for value in filters:
         for kind in CHAIN_KINDS if len(value.security_groups) > 1 else ():
             jumps = [f"jump {group_chain(id, kind)}" for id in sorted(value.security_groups)]
@@ -111,14 +113,23 @@ def _want(filters: list[FilterState], desired: HostState) -> Iterator[Fact]:
         yield Elements(f"network/{network_id}", f"zone/{bridge}", frozenset((zone,)))
     numbers = numbered((value.port_id for value in filters), NUMBERS + 1)
     for value in filters:
-        number = numbers[value.port_id]
-        yield Elements(value.key, _port_title(number), frozenset(_port_elements(value, number)))
+        yield made.of(_port, value, numbers[value.port_id])
 
 
-def _want_members(group: GroupState) -> Iterator[Members]:
+def _members(group: GroupState) -> list[Members]:
+    found = []
     for ethertype, type_ in MEMBER_TYPES.items():
         networks = [text for text in group.addresses if (":" in text) == (ethertype == "IPv6")]
-        yield Members(group.key, members_set(group.group_id, ethertype), type_, frozenset(widest(networks)))
+        found.append(Members(group.key, members_set(group.group_id, ethertype), type_, frozenset(widest(networks))))
+    return found
+
+
+def _chains(value: RulesState) -> list[Chain]:
+    return [chain(value.key, "inet", group_chain(value.group_id, kind), group_rules(value.rules, kind)) for kind in CHAIN_KINDS]
+
+
+def _port(value: FilterState, number: int) -> Elements:
+    return Elements(value.key, _port_title(number), frozenset(_port_elements(value, number)))
 
 
 def _port_elements(value: FilterState, number: int) -> Iterator[Element]:

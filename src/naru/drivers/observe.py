@@ -37,9 +37,8 @@ def _namespace_key(netns: str) -> str:
     return {"qdhcp": f"dhcp/{owner}", "instance": f"instance/{owner}", "qrouter": f"router/{owner}"}.get(kind, f"netns/{netns}")
 
 
-def read_links(links: list[iproute.Link]) -> Iterator[tuple[iproute.Link, Fact]]:
-    """Each link with the fact that it is, or Foreign."""
-    names = iproute.netns_names_by_id() if any(link.link_netnsid is not None for link in links) else {}
+def read_links(links: list[iproute.Link], names: Mapping[int, str]) -> Iterator[tuple[iproute.Link, Fact]]:
+    """Each link with the fact that it is, or Foreign. `names`: of the namespaces that links lead to, by their ids here."""
     for link in links:
         reason = f"device {link.ifname} exists and is not Naru's; rename or remove it if nothing uses it"
         yield link, (_observe_our_link(link, names) if link.group == GROUP else None) or Foreign("", f"link/{link.ifname}", reason)

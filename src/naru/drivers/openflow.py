@@ -27,11 +27,11 @@ from typing import ClassVar
 from naru.drivers.base import Action, Fact, Step
 from naru.drivers.rules import CHAIN_KINDS
 from naru.drivers.sources import allowed_sources
-from naru.drivers.switch import COOKIE, DEAD_VLAN
+from naru.drivers.switch import COOKIE, DEAD_VLAN, INTEGRATION
 from naru.model.hoststate import FilterRule, FilterState
 
 DIGEST_BITS = 48  # of a cookie of 64; before them stands that they are ours
-OURS, OURS_MASK = COOKIE << DIGEST_BITS, 0xFFFF << DIGEST_BITS
+OURS = COOKIE << DIGEST_BITS
 # Kinds of rules by number: odd is what leaves a port, so that the remote side is the destination.
 KINDS = {"egress": 1, "ingress": 2, "ingress_answers": 3, "egress_answers": 4}
 # Registers, by what they hold while a frame is on its way.
@@ -49,8 +49,8 @@ class Flows(Fact, frozen=True):
 
     cookie: int
     count: int
+    bridge: str
     lines: tuple[str, ...] = ()  # read: not told; cookie and count stand for them
-    bridge: str = "br-int"
     goes_last: ClassVar[bool] = True  # what is still wanted of it has been added anew by then
 
     @property
@@ -72,15 +72,16 @@ class Flows(Fact, frozen=True):
     def remove(self) -> Iterable[Action]:
         yield Action(self.key, self._tool(), f"delete cookie={self.cookie:#x}/-1")
 
-    def _tool(self) -> tuple[str, str]:
-        return ("ovs-ofctl", self.bridge)
+    def _tool(self) -> tuple[str, ...]:
+        # Flows of br-int number ports. To learn names, ovs-ofctl would first ask about every port: 20 ms where there are 500.
+        return ("ovs-ofctl", *(("--no-names",) if self.bridge == INTEGRATION else ()), self.bridge)
 
 
 class Fragments(Fact, frozen=True):
     """The first fragment of a packet shows its ports to flows, as a whole packet does; by itself, a switch hides those of all fragments."""
 
     mode: str = "nx-match"
-    bridge: str = "br-int"
+    bridge: str = INTEGRATION
 
     @property
     def name(self) -> str:
@@ -100,11 +101,15 @@ class Fragments(Fact, frozen=True):
             yield Action(self.key, ("sh",), f"ovs-ofctl set-frags {self.bridge} normal || ! ovs-vsctl br-exists {self.bridge}")
 
 
-def flows(key: str, lines: Iterable[str], bridge: str = "br-int") -> Flows:
-    """Wanted flows; of one match and priority there must be one, among all facts."""
+def flows(key: str, lines: Iterable[str], bridge: str = INTEGRATION) -> Flows:
+    """Wanted flows; of one match and priority there must be one, among all facts of a bridge."""
     lines = tuple(dict.fromkeys(lines))
     digest = hashlib.sha256("\n".join((key, *lines)).encode()).digest()
-    return Flows(key, OURS | int.from_bytes(digest[: DIGEST_BITS // 8]), len(lines), lines, bridge)
+    return Flows(key, OURS | int.from_bytes(digest[: DIGEST_BITS // 8]), len(lines), bridge, lines)
+
+
+def is_ours(cookie: int) -> bool:
+    return cookie >> DIGEST_BITS == COOKIE or cookie == COOKIE  # the second: of br-tun, until 0.1
 
 
 def base_flows() -> Iterator[str]:

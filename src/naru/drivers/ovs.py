@@ -20,18 +20,22 @@ from typing import TypeGuard
 from msgspec.structs import replace
 
 from naru.drivers import iproute, ovsdb
-from naru.drivers.base import Action, Fact, Failure, Foreign, by_name
+from naru.drivers.base import Action, Fact, Failure, Foreign, ToolError, by_name
+from naru.drivers.flow_monitor import FlowTable
+from naru.drivers.link_table import LinkTable
 from naru.drivers.links import Namespace, Tap
+from naru.drivers.made import Made
 from naru.drivers.observe import read_links, read_namespaces, want_namespaces
-from naru.drivers.openflow import Flows, Fragments
-from naru.drivers.ovs_filters import Place, read_digests, read_filters, want_filters
+from naru.drivers.openflow import Flows, Fragments, is_ours
+from naru.drivers.ovs_filters import KEY, Place, want_filters
 from naru.drivers.ovs_qos import Meter, read_meters, want_limits
+from naru.drivers.ovs_tunnels import tunnel_port, want_tunnel_flows
 from naru.drivers.switch import (
     ADOPTED,
-    COOKIE,
     DEAD_VLAN,
+    INTEGRATION,
     MARK,
-    Flow,
+    TUNNELS,
     LocalVlan,
     MappedBridge,
     PluggedPort,
@@ -44,12 +48,29 @@ from naru.drivers.tools import run_actions
 from naru.model.devices import tap_name, trunk_bridge
 from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState
 
-INTEGRATION, TUNNELS = "br-int", "br-tun"
 VLANS = range(1, 4095)  # IEEE 802.1Q reserves 0 and 4095
 NUMBERS = range(0x4000, 0xC000)  # of our ports in flows; Open vSwitch itself counts up from 1
-MAKING_ORDER = (Foreign, MappedBridge, Namespace, Tap, SwitchBridge, LocalVlan, SwitchPort, PluggedPort, Fragments, Meter, Flow, Flows)
+MAKING_ORDER = (Foreign, MappedBridge, Namespace, Tap, SwitchBridge, LocalVlan, SwitchPort, PluggedPort, Fragments, Meter, Flows)
 
 Vlans = Mapping[str, int]  # network id -> local VLAN
+
+
+class LiveSwitch:
+    """What the switch says of itself, by connections that stay open: its configuration, and its flows and meters."""
+
+    def __init__(self) -> None:
+        self.database = ovsdb.Database()
+        self._tables: dict[str, FlowTable] = {}  # by bridge
+
+    def read_flows(self, switch: ovsdb.Switch) -> Iterator[Fact]:
+        bridges = [name for name, bridge in switch.bridges.items() if name in (INTEGRATION, TUNNELS) or _is_trunk(bridge)]
+        self._tables = {name: self._tables.get(name) or FlowTable(name) for name in bridges}
+        for name, table in self._tables.items():
+            reading = table.read()
+            yield from (Flows(f"flows/{cookie:x}", cookie, count, name) for cookie, count in reading.flows.items() if is_ours(cookie))
+            yield from read_meters(name, reading.meters)
+            if name == INTEGRATION:
+                yield Fragments(KEY, reading.fragments)
 
 
 class OpenVswitch:
@@ -65,19 +86,23 @@ class OpenVswitch:
         self._tunnel_address = tunnel_address
         self._datapath_type = datapath_type
         self._filters = filters
+        self._switch = LiveSwitch()
+        self._links = LinkTable()
+        self._made = Made()
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
-        return self.want_with(desired, ovsdb.read_switch())
+        return self.want_with(desired, self._switch.database.read())
 
     def want_with(self, desired: HostState, switch: ovsdb.Switch) -> tuple[dict[str, Fact], list[Failure]]:
         """`want`, where the local VLANs and the numbers of ports in `switch` are taken."""
+        self._made.begin_pass()
         facts, failures = by_name(self._want(desired, switch))
         numbers = choose_numbers([fact.device for fact in facts.values() if _is_integrated(fact)], switch)
         facts = {name: replace(fact, number=numbers[fact.device]) if _is_integrated(fact) else fact for name, fact in facts.items()}
         places = list(_places(facts.values(), switch))
         if self._filters:
             vlans = {fact.network_id: fact.tag for fact in facts.values() if isinstance(fact, LocalVlan)}
-            facts |= {fact.name: fact for fact in want_filters(desired, places, vlans)}
+            facts |= {fact.name: fact for fact in want_filters(desired, places, vlans, self._made)}
         numbers = {place.key.removeprefix("tap/"): place.number for place in places}
         facts |= {fact.name: fact for fact in want_limits(desired, INTEGRATION, numbers)}
         return facts, failures
@@ -106,7 +131,8 @@ class OpenVswitch:
         for tap in sorted(taps, key=lambda tap: tap.parent is not None):  # parents first: their bridges
             yield from self._want_ports(tap, vlans.get(tap.network_id), is_parent=tap.port_id in parents)
         for network in networks.values():
-            yield from _want_tunnel_flows(network, peers.get(network.network_id, []), vlans)
+            if (vlan := vlans.get(network.network_id)) is not None:
+                yield from want_tunnel_flows(network, peers.get(network.network_id, []), vlan, self._made)
 
     def _want_mapped_bridges(self, networks: Iterable[NetworkState]) -> Iterator[MappedBridge]:
         keys: dict[str, dict[str, None]] = {}
@@ -137,7 +163,7 @@ class OpenVswitch:
         yield SwitchPort(keys[0], TUNNELS, "patch-int", type="patch", options="peer=patch-tun")
         for kind, network in tunnels.items():
             options = f"key=flow local_ip={self._tunnel_address} remote_ip=flow"
-            yield SwitchPort(network.key, TUNNELS, _tunnel_port(kind), type=kind, options=options)
+            yield SwitchPort(network.key, TUNNELS, tunnel_port(kind), type=kind, options=options)
 
     def _want_segment(self, network: NetworkState, segment: SegmentState, vlan: int) -> Iterator[Fact | Failure]:
         if segment.is_tunnel:
@@ -175,8 +201,9 @@ class OpenVswitch:
             yield SwitchPort(tap.key, INTEGRATION, tap_name(tap.port_id), tag=tag, iface=ids)
 
     def read(self) -> dict[str, Fact]:
-        switch, links = ovsdb.read_switch(), iproute.links()
-        facts = [*read_namespaces(self._netns_marks), *_read_links(links), *_read_switch(switch, links)]
+        switch, links = self._switch.database.read(), self._links.read()
+        taps = _read_links(links, self._links.netns_names())
+        facts = [*read_namespaces(self._netns_marks), *taps, *_read_switch(switch, links), *self._switch.read_flows(switch)]
         facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)) if type(fact) in MAKING_ORDER else 0)  # others: of Linux bridges, before
         return {fact.name: fact for fact in facts}
 
@@ -191,12 +218,13 @@ class OpenVswitch:
 def left_behind() -> dict[str, Fact]:
     """What is ours in a switch that this host no longer uses. Raises ToolError where nobody answers."""
     if not ovsdb.is_there():
-        return {}
-    switch = ovsdb.read_switch()
+        raise ToolError("no Open vSwitch runs here")
+    live = LiveSwitch()
+    switch = live.database.read()
     marks = [mark for ids in switch.external_ids for mark in ids if mark in (MARK, ADOPTED)]
     if not marks and not _remembered(switch):
         return {}
-    facts = sorted(_read_switch(switch, []), key=lambda fact: MAKING_ORDER.index(type(fact)))
+    facts = sorted([*_read_switch(switch, []), *live.read_flows(switch)], key=lambda fact: MAKING_ORDER.index(type(fact)))
     return {fact.name: fact for fact in facts}
 
 
@@ -249,59 +277,14 @@ def _want_patch(tap: TapState, bridge: str, outer: int, inner: int | None) -> It
     yield SwitchPort(tap.key, INTEGRATION, here, tag=inner, type="patch", options=f"peer={there}")
 
 
-def _tunnel_port(network_type: str) -> str:
-    return f"tun-{network_type}"
-
-
-def _want_tunnel_flows(network: NetworkState, peers: list[PeerState], vlans: Vlans) -> Iterator[Flow]:
-    vlan = vlans.get(network.network_id)
-    tunnels = [segment for segment in network.segments if segment.is_tunnel]
-    if vlan is None or not tunnels:
-        return
-    outbound = f"in_port=patch-int,dl_vlan={vlan}"
-    for tunnel in tunnels:
-        match = f"tun_id={tunnel.segmentation_id or 0:#x},in_port={_tunnel_port(tunnel.network_type)}"
-        inbound = f"push_vlan:0x8100,set_field:{4096 + vlan}->vlan_vid,output:patch-int"  # 4096: the bit that says "has a tag"
-        yield Flow(network.key, TUNNELS, 1, match, inbound)
-    if peers:
-        ways = sorted({_send(peer) for peer in peers})
-        yield Flow(network.key, TUNNELS, 1, outbound, ",".join(["pop_vlan", *ways]))
-    for peer in peers:
-        yield Flow(peer.key, TUNNELS, 2, f"{outbound},dl_dst={peer.mac_address}", f"pop_vlan,{_send(peer)}")
-        for address in peer.ip_addresses:
-            if ":" not in address:  # neighbour solicitations go where broadcasts go: to hosts with a port of the network, no others
-                yield Flow(peer.key, TUNNELS, 3, f"arp,{outbound},arp_tpa={address},arp_op=1", _answer_arp(peer.mac_address, address))
-
-
-def _send(peer: PeerState) -> str:
-    tunnel, destination = peer.tunnel, "tun_ipv6_dst" if ":" in peer.vtep else "tun_dst"
-    to = f"set_field:{tunnel.segmentation_id or 0:#x}->tun_id,set_field:{peer.vtep}->{destination}"
-    return f"{to},output:{_tunnel_port(tunnel.network_type)}"
-
-
-def _answer_arp(mac: str, address: str) -> str:
-    return ",".join(
-        (
-            "set_field:2->arp_op",
-            "move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[]",
-            "move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[]",
-            f"set_field:{mac}->arp_sha",
-            f"set_field:{address}->arp_spa",
-            "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]",
-            f"set_field:{mac}->eth_src",
-            "IN_PORT",
-        )
-    )
-
-
 def _remembered(switch: ovsdb.Switch) -> dict[str, int]:
     ids = switch.bridges[INTEGRATION].external_ids if INTEGRATION in switch.bridges else {}
     return {key.removeprefix(f"{MARK}-"): int(value) for key, value in ids.items() if key.startswith(f"{MARK}-") and value.isdecimal()}
 
 
-def _read_links(links: list[iproute.Link]) -> Iterator[Fact]:
+def _read_links(links: list[iproute.Link], names: Mapping[int, str]) -> Iterator[Fact]:
     """A device that is in a switch of the kernel's has the switch's datapath as its master."""
-    for link, fact in read_links(links):
+    for link, fact in read_links(links, names):
         yield replace(fact, bridge="") if isinstance(fact, Tap) and link.master == "ovs-system" else fact
 
 
@@ -318,15 +301,6 @@ def _read_switch(switch: ovsdb.Switch, links: list[iproute.Link]) -> Iterator[Fa
         yield LocalVlan(f"network/{network_id}", INTEGRATION, network_id, vlan)
     for port in switch.ports:
         yield from _read_port(port, link_of)
-    if TUNNELS in switch.bridges and MARK in switch.bridges[TUNNELS].external_ids:
-        yield from map(_read_flow, ovsdb.read_flows(TUNNELS, f"{COOKIE:#x}/-1"))
-    if INTEGRATION in switch.bridges:
-        yield from read_filters(INTEGRATION)
-        yield from read_meters(INTEGRATION)
-    for bridge in switch.bridges.values():
-        if _is_trunk(bridge):
-            yield from read_digests(bridge.name)
-            yield from read_meters(bridge.name)
 
 
 def _read_port(port: ovsdb.Port, link_of: Mapping[str, iproute.Link]) -> Iterator[Fact]:
@@ -351,11 +325,3 @@ def _tag(port: ovsdb.Port) -> int | None:
 
 def _is_trunk(bridge: ovsdb.Bridge) -> bool:
     return bridge.name.startswith(trunk_bridge("")) and MARK in bridge.external_ids
-
-
-def _read_flow(line: str) -> Flow:
-    """Of "cookie=0x6278, table=0, priority=1,in_port=patch-int actions=drop"; table 0, where all of ours are, is left out."""
-    match, _, actions = line.partition(" actions=")
-    priority, _, rest = match.rpartition(", ")[2].partition(",")
-    flow = Flow("", TUNNELS, int(priority.removeprefix("priority=")), rest, actions)
-    return replace(flow, key=flow.name)

@@ -1,14 +1,11 @@
-"""Which flows filters ask for on a switch, and which it has. The text of the flows is in openflow.py."""
+"""Which flows filters ask for on a switch. The text of the flows is in openflow.py."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from naru.drivers import ovsdb
 from naru.drivers.base import Fact
+from naru.drivers.made import Made
 from naru.drivers.openflow import (
-    OURS,
-    OURS_MASK,
     Flows,
     Fragments,
     base_flows,
@@ -36,8 +33,8 @@ class Place(NamedTuple):
     tag: int | None  # None: it carries all VLANs
 
 
-def want_filters(desired: HostState, places: list[Place], vlans: Mapping[str, int]) -> Iterator[Fact]:
-    """`vlans`: network id -> local VLAN."""
+def want_filters(desired: HostState, places: list[Place], vlans: Mapping[str, int], made: Made) -> Iterator[Fact]:
+    """`vlans`: network id -> local VLAN. Of what has not changed the flows were `made` before."""
     numbers = {place.key.removeprefix("tap/"): place.number for place in places}
     filters = [
         value
@@ -52,18 +49,35 @@ def want_filters(desired: HostState, places: list[Place], vlans: Mapping[str, in
     rules = {value.group_id: value for value in desired.values() if isinstance(value, RulesState)}
     group_numbers = {id: number + 1 for id, number in numbered([*groups, *rules], GROUP_NUMBERS).items()}
     for group in groups.values():
-        yield flows(group.key, member_flows(group_numbers[group.group_id], group.addresses))
+        yield made.of(_members, group.key, group_numbers[group.group_id], group.addresses)
     for value in rules.values():
         if all(rule.remote_group in (None, *groups) for rule in value.rules):
-            yield flows(value.key, group_flows(group_numbers[value.group_id], value.rules, group_numbers))
+            remotes = {rule.remote_group for rule in value.rules if rule.remote_group is not None}
+            yield made.of(_rules, value, group_numbers[value.group_id], tuple((id, group_numbers[id]) for id in sorted(remotes)))
     for filtered in filters:
-        of_port = [group_numbers[id] for id in filtered.security_groups if id in group_numbers]
-        yield flows(filtered.key, port_flows(filtered, numbers[filtered.port_id], vlans[filtered.network_id], of_port))
-    yield from _want_deliveries(filters, places, vlans, numbers)
+        of_port = tuple(group_numbers[id] for id in filtered.security_groups if id in group_numbers)
+        yield made.of(_port, filtered, numbers[filtered.port_id], vlans[filtered.network_id], of_port)
+    yield from _want_deliveries(filters, places, vlans, numbers, made)
+
+
+def _members(key: str, number: int, addresses: tuple[str, ...]) -> Flows:
+    return flows(key, member_flows(number, addresses))
+
+
+def _rules(value: RulesState, number: int, remotes: tuple[tuple[str, int], ...]) -> Flows:
+    return flows(value.key, group_flows(number, value.rules, dict(remotes)))
+
+
+def _port(value: FilterState, port: int, vlan: int, groups: tuple[int, ...]) -> Flows:
+    return flows(value.key, port_flows(value, port, vlan, groups))
+
+
+def _delivery(key: str, vlan: int, mac: str, ports: tuple[int, ...], *, alone: bool) -> Flows:
+    return flows(key, [mac_flow(vlan, mac, ports, alone=alone)])
 
 
 def _want_deliveries(
-    filters: list[FilterState], places: list[Place], vlans: Mapping[str, int], numbers: Mapping[str, int]
+    filters: list[FilterState], places: list[Place], vlans: Mapping[str, int], numbers: Mapping[str, int], made: Made
 ) -> Iterator[Flows]:  # fmt: skip
     by_network: dict[str, list[FilterState]] = {}
     for value in filters:
@@ -78,21 +92,9 @@ def _want_deliveries(
         yield flows(f"network/{network_id}", vlan_flows(vlan, others.get(vlan, []), filtered))
         owners: dict[str, list[FilterState]] = {}
         for value in values:
-            for mac in allowed_sources(value):
+            for mac in made.of(allowed_sources, value):
                 owners.setdefault(mac, []).append(value)
         for mac, of_mac in owners.items():
             alone = any(value.mac_address == mac for value in of_mac)
-            yield flows(of_mac[0].key, [mac_flow(vlan, mac, (numbers[value.port_id] for value in of_mac), alone=alone)])
-
-
-def read_filters(bridge: str) -> Iterator[Fact]:
-    yield Fragments(KEY, ovsdb.fragments(bridge))
-    yield from read_digests(bridge)
-
-
-def read_digests(bridge: str) -> Iterator[Flows]:
-    """The flows that are known by their cookies, whoever wants them."""
-    counts = Counter(line.partition("cookie=")[2].partition(",")[0] for line in ovsdb.read_flows(bridge, f"{OURS:#x}/{OURS_MASK:#x}"))
-    for text, count in counts.items():
-        cookie = int(text, 16)
-        yield Flows(f"flows/{cookie:x}", cookie, count, bridge=bridge)
+            ports = tuple(numbers[value.port_id] for value in of_mac)
+            yield made.of(_delivery, of_mac[0].key, vlan, mac, ports, alone=alone)

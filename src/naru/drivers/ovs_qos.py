@@ -1,4 +1,4 @@
-"""Limits and marks on Open vSwitch: meters, and flows of table 0 that lead frames through them. Pure but for `read_meters`.
+"""Limits and marks on Open vSwitch: meters, and flows of table 0 that lead frames through them. Pure.
 
     from the port   in br-int, before anything else looks at the frame: the mark, and meters one after the other, which register 7 counts
     to the port     of a trunk, which has no tap to itself: in the trunk's bridge, where the frame comes from br-int; all others: qos.py
@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from naru.drivers import ovsdb
 from naru.drivers.base import Action, Fact, Step
+from naru.drivers.flow_monitor import BridgeMeter
 from naru.drivers.openflow import flows
 from naru.drivers.qos import LEAST_BURST_BYTES, trunked
 from naru.drivers.qos_nft import packets_of
@@ -116,9 +117,8 @@ def _back(count: int) -> str:
     return f"load:{count:#x}->NXM_NX_REG7[],resubmit(,0)"
 
 
-def read_meters(bridge: str) -> Iterator[Meter]:
+def read_meters(bridge: str, meters: Iterable[BridgeMeter]) -> Iterator[Meter]:
     """Those in the range of ours."""
-    for meter in ovsdb.read_meters(bridge):
+    for meter in meters:
         if meter.unit in UNITS and UNITS[meter.unit] <= meter.number < UNITS[meter.unit] + 0x10000:
-            name = f"meter/{bridge}/{meter.number}"
-            yield Meter(name, bridge, meter.number, meter.unit, meter.rate, meter.burst)
+            yield Meter(f"meter/{bridge}/{meter.number}", bridge, meter.number, meter.unit, meter.rate, meter.burst)

@@ -5,6 +5,7 @@ Sources: ovs-vsctl(8), ovs-ofctl(8), ovs-vswitchd.conf.db(5), ovsdb-server(7) fo
 
 import contextlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,15 @@ import msgspec
 
 from naru.drivers import iproute
 from naru.drivers.base import ToolError
+from naru.drivers.ovsdb_monitor import Replica, Row, Rows
 
 RUN_DIR = Path("/run/openvswitch")
+SOCKET = RUN_DIR / "db.sock"
+COLUMNS = {
+    "Bridge": ("name", "datapath_type", "fail_mode", "external_ids", "ports"),
+    "Port": ("name", "tag", "trunks", "protected", "external_ids", "interfaces"),
+    "Interface": ("type", "options", "external_ids", "error", "ofport"),
+}
 ANSWER_S = 10  # so long ovs-vsctl waits for ovs-vswitchd to have done what it was told
 LINES_AT_ONCE = 1000  # a command line has an end
 OPENFLOW = ("ovs-ofctl", "--protocols=OpenFlow14")  # the first version with bundles
@@ -42,15 +50,6 @@ class Port(msgspec.Struct, frozen=True):
     number: int = 0  # in flows; 0: it has none
 
 
-class Meter(msgspec.Struct, frozen=True):
-    """A meter of one band."""
-
-    number: int
-    unit: str  # "kbps", "pktps"
-    rate: int
-    burst: int
-
-
 class Switch(msgspec.Struct, frozen=True):
     """What the database says."""
 
@@ -63,28 +62,32 @@ class Switch(msgspec.Struct, frozen=True):
         return [*(bridge.external_ids for bridge in self.bridges.values()), *(port.external_ids for port in self.ports)]
 
 
-def read_switch() -> Switch:
-    """Raises ToolError where there is no database."""
-    columns = {
-        "Bridge": "name,datapath_type,fail_mode,external_ids,ports",
-        "Port": "_uuid,name,tag,trunks,protected,external_ids,interfaces",
-        "Interface": "_uuid,type,options,external_ids,error,ofport",
-    }
-    commands = [word for table, names in columns.items() for word in ("--", f"--columns={names}", "list", table)]
-    ran = iproute.run(("ovs-vsctl", f"--timeout={ANSWER_S}", "--format=json", *commands))
-    if ran.returncode:
-        raise ToolError(f"the database of Open vSwitch does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
-    bridges, ports, interfaces = (_rows(line) for line in ran.stdout.splitlines())
-    bridge_of = {uuid: row["name"] for row in bridges for uuid in _several(row["ports"])}
-    interface_of = {row["_uuid"]: row for row in interfaces}
-    return Switch(
-        {row["name"]: Bridge(row["name"], row["datapath_type"], _optional(row["fail_mode"]), row["external_ids"]) for row in bridges},
-        [
-            _port(bridge_of[row["_uuid"]], row, interface_of[_several(row["interfaces"])[0]])
-            for row in ports
-            if row["_uuid"] in bridge_of and row["name"] != bridge_of[row["_uuid"]]  # the port of its own name is the bridge itself
-        ],
-    )
+class Database:
+    """The configuration, as of now whenever it is asked."""
+
+    def __init__(self) -> None:
+        self._replica = Replica(SOCKET, COLUMNS)
+        self._ports: dict[str, tuple[str, Row, Row, Port]] = {}  # by UUID: what it was read from, and as what
+
+    def read(self) -> Switch:
+        """Raises ToolError where there is no database."""
+        tables = self._replica.tables()
+        bridges = [{column: _plain(value) for column, value in row.items()} for row in tables["Bridge"].values()]
+        bridge_of = {uuid: row["name"] for row in bridges for uuid in _several(row["ports"])}
+        read = {uuid: self._read_port(bridge_of[uuid], uuid, tables) for uuid in tables["Port"] if uuid in bridge_of}
+        self._ports = read
+        ports = [port for *_, port in read.values() if port.name != port.bridge]  # the port of its own name is the bridge itself
+        shapes = ((row["name"], row["datapath_type"], _optional(row["fail_mode"]), row["external_ids"]) for row in bridges)
+        return Switch({name: Bridge(name, *rest) for name, *rest in shapes}, ports)
+
+    def _read_port(self, bridge: str, uuid: str, tables: Mapping[str, Rows]) -> tuple[str, Row, Row, Port]:
+        row = tables["Port"][uuid]
+        interface = tables["Interface"][_several(_plain(row["interfaces"]))[0]]
+        before = self._ports.get(uuid)
+        if before is not None and before[0] == bridge and before[1] is row and before[2] is interface:
+            return before
+        own, of_interface = ({column: _plain(value) for column, value in each.items()} for each in (row, interface))
+        return bridge, row, interface, _port(bridge, own, of_interface)
 
 
 def _port(bridge: str, row: dict[str, Any], interface: dict[str, Any]) -> Port:
@@ -93,11 +96,6 @@ def _port(bridge: str, row: dict[str, Any], interface: dict[str, Any]) -> Port:
     number = interface["ofport"] if isinstance(interface["ofport"], int) else 0
     trunks = tuple(_several(row["trunks"]))
     return Port(bridge, row["name"], tag, *own, *of_interface, _optional(interface["error"]), trunks, max(number, 0))
-
-
-def _rows(line: str) -> list[dict[str, Any]]:
-    table = msgspec.json.decode(line)
-    return [dict(zip(table["headings"], map(_plain, row), strict=True)) for row in table["data"]]
 
 
 def _plain(value: Any) -> Any:
@@ -122,7 +120,7 @@ def _several(value: Any) -> list[Any]:
 
 def is_there() -> bool:
     """Whether the database runs, or did until it was killed."""
-    return (RUN_DIR / "db.sock").exists()
+    return SOCKET.exists()
 
 
 def pids() -> list[int]:
@@ -132,31 +130,6 @@ def pids() -> list[int]:
         with contextlib.suppress(OSError, ValueError):
             found.append(int(file.read_text()))
     return found
-
-
-def read_flows(bridge: str, cookie: str) -> list[str]:
-    """The flows with this cookie and mask, as `ovs-ofctl` writes them, names of ports without quotes. ToolError where nobody answers."""
-    ran = iproute.run((*OPENFLOW, "--names", "--no-stats", "dump-flows", bridge, f"cookie={cookie}"))
-    if ran.returncode:
-        raise ToolError(f"ovs-vswitchd does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
-    return [line.strip().replace('"', "") for line in ran.stdout.splitlines() if "actions=" in line]
-
-
-def read_meters(bridge: str) -> list[Meter]:
-    """Raises ToolError where nobody answers."""
-    ran = iproute.run((*OPENFLOW, "dump-meters", bridge))
-    if ran.returncode:
-        raise ToolError(f"ovs-vswitchd does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
-    found = re.findall(r"^meter=(\d+) (\w+) .*\n+type=drop rate=(\d+)(?: burst_size=(\d+))?", ran.stdout, re.MULTILINE)
-    return [Meter(int(number), unit, int(rate), int(burst or 0)) for number, unit, rate, burst in found]
-
-
-def fragments(bridge: str) -> str:
-    """How flows see fragments: "normal", "nx-match". Raises ToolError where nobody answers."""
-    ran = iproute.run(("ovs-ofctl", "get-frags", bridge))
-    if ran.returncode:
-        raise ToolError(f"ovs-vswitchd does not answer: {ran.stderr.strip()}; is the service openvswitch-switch running?")
-    return ran.stdout.strip()
 
 
 def transact(lines: list[str]) -> dict[int, str]:
@@ -181,9 +154,12 @@ def _transact(lines: list[str]) -> dict[int, str]:
     return {index: reason for port, reason in refused for index, line in enumerate(lines) if f" {port} " in f"{line} "}
 
 
-def bundle(bridge: str, lines: list[str]) -> dict[int, str]:
-    """Change flows all at once; where one is refused, each half by itself. Return the reason of each that failed, by its index."""
-    ran = iproute.run((*OPENFLOW, "--bundle", "add-flows", bridge, "-"), "".join(f"{line}\n" for line in lines))
+def bundle(bridge: tuple[str, ...], lines: list[str]) -> dict[int, str]:
+    """Change flows all at once; where one is refused, each half by itself. Return the reason of each that failed, by its index.
+
+    `bridge`: its name, after options.
+    """
+    ran = iproute.run((*OPENFLOW, "--bundle", "add-flows", *bridge, "-"), "".join(f"{line}\n" for line in lines))
     if not ran.returncode or ("is not a bridge" in ran.stderr and all(line.startswith("delete") for line in lines)):
         return {}
     if len(lines) == 1 or "is not a bridge" in ran.stderr:

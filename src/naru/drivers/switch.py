@@ -1,6 +1,6 @@
-"""The facts of Open vSwitch that Naru makes: bridges, local VLANs, ports, flows; each with its `ovs-vsctl` or `ovs-ofctl` line.
+"""The facts of Open vSwitch that Naru makes: bridges, local VLANs, ports; each with its `ovs-vsctl` line. Flows are in openflow.py.
 
-What is ours says so in the database: `external_ids:naru` of a bridge or a port is the key that it serves. Flows have a cookie.
+What is ours says so in the database: `external_ids:naru` of a bridge or a port is the key that it serves.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ from naru.drivers.links import IP
 from naru.model.hoststate import TapState
 
 VSCTL = ("ovs-vsctl",)
+INTEGRATION, TUNNELS = "br-int", "br-tun"
 COOKIE = 0x6278  # as the group of our links
 DEAD_VLAN = 4095  # as Neutron calls it; IEEE 802.1Q reserves it
 MARK, ADOPTED = "naru", "naru-adopted"  # made by us; made by a hypervisor and put into its VLAN by us
@@ -196,34 +197,6 @@ class PluggedPort(Fact, frozen=True):
         if self.marked:
             let_go = f"--if-exists clear Port {self.device} tag trunks -- --if-exists remove Port {self.device} external_ids {ADOPTED}"
             yield Action(self.key, VSCTL, let_go)
-
-
-class Flow(Fact, frozen=True):
-    """A flow, in the very words in which `ovs-ofctl` writes it down, names of ports without quotes."""
-
-    bridge: str
-    priority: int
-    match: str
-    actions: str
-
-    @property
-    def name(self) -> str:
-        return f"flow/{self.bridge}/{self.priority},{self.match}"
-
-    def add(self) -> Iterable[Step]:
-        yield Action(self.key, self._tool(), f"add cookie={COOKIE:#x},priority={self.priority},{self.match},actions={self.actions}")
-
-    def replaces(self, have: Fact) -> bool:
-        return False
-
-    def change(self, have: Fact) -> Iterable[Step]:
-        return self.add()
-
-    def remove(self) -> Iterable[Action]:
-        yield Action(self.key, self._tool(), f"delete_strict cookie={COOKIE:#x}/-1,priority={self.priority},{self.match}")
-
-    def _tool(self) -> tuple[str, str]:
-        return ("ovs-ofctl", self.bridge)
 
 
 def vlan_words(tag: int | None) -> str:

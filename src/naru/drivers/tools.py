@@ -3,7 +3,7 @@
 ("ip",), ("ip", "-n", NETNS), ("bridge",), ("tc",)   lines of a batch
 ("nft",)                                    lines of one transaction, without those that fail
 ("ovs-vsctl",)                              commands of one transaction
-("ovs-ofctl", BRIDGE)                       changes of flows, all at once
+("ovs-ofctl", *OPTIONS, BRIDGE)             changes of flows, all at once
 ("sh",)                                     a command line
 ("netns", NETNS, "nft", "-f", "-")          the whole input of a program that runs there; it does all of it or nothing
 ("checksums",)                              a namespace and a device there that is to compute checksums itself
@@ -124,7 +124,7 @@ _TOOLS: Mapping[str, Callable[[tuple[str, ...], list[str]], dict[int, str]]] = {
     "tc": iproute.batch,
     "nft": lambda _, lines: nftables.batch([str(number) for number in range(len(lines))], lines),
     "ovs-vsctl": lambda _, lines: ovsdb.transact(lines),
-    "ovs-ofctl": lambda tool, lines: ovsdb.bundle(tool[1], lines),
+    "ovs-ofctl": lambda tool, lines: ovsdb.bundle(tool[1:], lines),
     "sh": _run_shell,
     "netns": _run_inside,
     "checksums": lambda _, lines: compute_checksums(lines),
