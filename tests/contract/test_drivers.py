@@ -326,6 +326,18 @@ def test_every_state_is_reached_from_every_other_and_a_fresh_driver_agrees(subje
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 @on_own_host
+def test_a_driver_that_goes_on_sees_what_a_fresh_one_sees_whoever_made_it(subject):
+    """Drivers may keep what they have seen, where they are told of changes (ADR 0020)."""
+    lasting = subject.fresh()
+    for other, own in itertools.pairwise([*subject.states[1:], *reversed(subject.states)]):
+        bring(subject.fresh(), other)
+        assert set(planned(lasting, own)) == set(planned(subject.fresh(), own))  # in any order that can be
+        bring(lasting, own)
+        assert planned(lasting, own) == [] == planned(subject.fresh(), own)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+@on_own_host
 def test_a_driver_that_dies_after_any_action_is_followed_by_one_that_completes_the_work(subject):
     for after in subject.states[1:]:
         for target, start in ((after, {}), ({}, after)):

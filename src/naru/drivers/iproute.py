@@ -111,12 +111,17 @@ def netns_inodes() -> dict[str, int]:
 
     `ip netns add` makes a file and mounts the namespace over it: without the mount, the file lies on its directory's device.
     """
+    stats = netns_stats()
+    device = NETNS_DIR.stat().st_dev if stats else 0
+    return {name: 0 if stat.st_dev == device else stat.st_ino for name, stat in stats.items()}
+
+
+def netns_stats() -> dict[str, os.stat_result]:
+    """Of each file there. An inode's number is used again, with another time of birth (st_ctime_ns: of a namespace it never changes)."""
     if not NETNS_DIR.is_dir():
         return {}
-    device = NETNS_DIR.stat().st_dev
     with os.scandir(NETNS_DIR) as entries:
-        stats = {entry.name: os.stat(entry.path) for entry in entries}  # noqa: PTH116 - DirEntry.stat() does not see the mount
-    return {name: 0 if stat.st_dev == device else stat.st_ino for name, stat in stats.items()}
+        return {entry.name: os.stat(entry.path) for entry in entries}  # noqa: PTH116 - DirEntry.stat() does not see the mount
 
 
 def batch(tool: tuple[str, ...], lines: list[str]) -> dict[int, str]:

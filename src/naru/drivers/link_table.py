@@ -1,17 +1,19 @@
 """The links of this network namespace as they are now: a dump, and then what the kernel says has changed since.
 
-A message only says which link to look at again. What the kernel says nothing of (that the far end of a veth pair was moved) is seen at the
-latest with the next whole dump. Sources: rtnetlink(7), linux/if_link.h, linux/net_namespace.h, ip-link(8).
+A message only says which link to look at again. What the kernel says nothing of (another alias, group, address or option of a link that is
+down; that the far end of a veth pair was moved) is seen at the latest with the next whole dump, and what a driver did it says itself.
+Sources: rtnetlink(7), linux/if_link.h, linux/net_namespace.h, ip-link(8).
 """
 
 import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from naru.drivers import iproute
+from naru.drivers.base import Action
 from naru.drivers.iproute import Link
 
 GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
@@ -34,13 +36,17 @@ class LinkTable:
         self._links: dict[int, Link] = {}  # by index
         self._changes: socket.socket | None = None
         self._whole_until_s = 0.0
-        self._netns_ids: dict[tuple[str, int], int] = {}  # (name, inode) of a namespace -> what this one calls it
+        self._doubted: set[str] = set()
+        self._netns_ids: dict[tuple[str, int, int], int] = {}  # name, inode and birth of a namespace -> what this one calls it
 
     def read(self) -> list[Link]:
         """With their addresses, oldest first."""
         if self._changes is None:
             self._changes = _subscribe()
         changed = _drain(self._changes)
+        if changed is not None and self._doubted:
+            changed |= {link.ifindex: link.ifname for link in self._links.values() if link.ifname in self._doubted}
+        self._doubted = set()
         if changed is None or len(changed) > ONE_BY_ONE or time.monotonic() >= self._whole_until_s:
             self._links = {link.ifindex: link for link in iproute.links()}
             self._whole_until_s = time.monotonic() + DUMP_AGAIN_S
@@ -50,16 +56,21 @@ class LinkTable:
             self._links |= {link.ifindex: link for link in iproute.links_named(sorted(names))}
         return [link for _, link in sorted(self._links.items())]
 
+    def doubt(self, actions: Iterable[Action]) -> None:
+        """Look again at the links that lines which were run speak of, whatever the kernel says."""
+        self._doubted |= {word for action in actions for word in action.line.split()}
+
     def netns_names(self) -> dict[int, str]:
         """`link_netnsid` -> name, of the named namespaces that a link of this one leads to. An id is given once, and stays."""
-        spaces = iproute.netns_inodes().items()
-        self._netns_ids = {space: id for space in spaces if space[1] and (id := self._netns_ids.get(space, -1)) >= 0}
-        unknown = [space for space in spaces if space[1] and space not in self._netns_ids]
+        spaces = [(name, stat.st_ino, stat.st_ctime_ns) for name, stat in iproute.netns_stats().items()]
+        self._netns_ids = {space: self._netns_ids[space] for space in spaces if space in self._netns_ids}
+        unknown = [space for space in spaces if space not in self._netns_ids]
         if unknown:
             with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
                 netlink.settimeout(iproute.COMMAND_S)
-                self._netns_ids |= {space: id for space in unknown if (id := _netns_id(netlink, iproute.NETNS_DIR / space[0])) >= 0}
-        return {id: name for (name, _), id in self._netns_ids.items()}
+                found = ((space, _netns_id(netlink, iproute.NETNS_DIR / space[0])) for space in unknown)
+                self._netns_ids |= {space: id for space, id in found if id >= 0}
+        return {id: name for (name, *_), id in self._netns_ids.items()}
 
     def __del__(self) -> None:
         if self._changes is not None:

@@ -178,6 +178,7 @@ class LinuxBridge:
         )
 
     def apply(self, actions: list[Action]) -> list[Failure]:
+        self._links.doubt(actions)
         return run_actions(actions)
 
     def pids(self) -> list[int]:

@@ -208,6 +208,7 @@ class OpenVswitch:
         return {fact.name: fact for fact in facts}
 
     def apply(self, actions: list[Action]) -> list[Failure]:
+        self._links.doubt(actions)
         return run_actions(actions)
 
     def pids(self) -> list[int]:
