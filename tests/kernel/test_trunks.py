@@ -1,5 +1,6 @@
 """Trunks on real hosts with Open vSwitch: what an instance sends with a tag is heard without it on the sub-port's network, and back."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -71,6 +72,64 @@ def network(lab, number):
 def ask(site, tag: int, address: str = "") -> str:
     address = address or site.sub["fixed_ips"][0]["ip_address"]
     return site.a.run(sys.executable, "-c", ASK_WITH_TAG, site.sub["mac_address"], address, site.b.address, str(tag)).strip()
+
+
+COUNT = """
+import socket
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+wire.bind(("eth0", 0))
+wire.settimeout(10)
+print("ready", flush=True)
+count = 0
+try:
+    while True:
+        if len(wire.recv(2000)) > 1000:
+            count += 1
+            wire.settimeout(1)
+except TimeoutError:
+    print(count)
+"""
+SEND = """
+import socket, sys, time
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(400):
+    sender.sendto(bytes(1200), (sys.argv[1], 7000))
+    time.sleep(0.001)  # a switch in user space loses what comes all at once
+"""
+
+
+def received(site) -> int:
+    """How many of 400 packets to the sub-port its instance gets."""
+    address = site.sub["fixed_ips"][0]["ip_address"]
+    site.b.run("ip", "neigh", "replace", address, "lladdr", site.sub["mac_address"], "dev", "eth0")
+    with subprocess.Popen([*site.a.prefix, sys.executable, "-c", COUNT], stdout=subprocess.PIPE, text=True) as counting:
+        assert counting.stdout.readline() == "ready\n"
+        site.b.run(sys.executable, "-c", SEND, address)
+        return int(counting.stdout.readline())
+
+
+def test_what_a_sub_port_receives_is_limited(site):
+    lab = site.lab
+    assert received(site) > 380
+    policy = lab.ask("POST", "/v2.0/qos/policies", {"policy": {"name": "p"}})["policy"]
+    for kind, limit in (("bandwidth_limit_rule", {"max_kbps": 10**6}), ("packet_rate_limit_rule", {"max_kpps": 1})):
+        lab.ask("POST", f"/v2.0/qos/policies/{policy['id']}/{kind}s", {kind: limit | {"direction": "ingress"}})
+    path = f"/v2.0/qos/policies/{policy['id']}/bandwidth_limit_rules"
+    (rule,) = lab.ask("GET", path)["bandwidth_limit_rules"]
+    lab.update("port", site.sub["id"], qos_policy_id=policy["id"])
+    bridge = trunk_bridge(site.parent["id"])
+
+    def meters() -> str:
+        return lab.run("compute01", "ovs-ofctl", "-O", "OpenFlow14", "dump-meters", bridge)
+
+    eventually(lambda: meters().count("meter=") == 2, WITHIN_S)
+    assert received(site) > 380
+    lab.ask("PUT", f"{path}/{rule['id']}", {"bandwidth_limit_rule": {"max_kbps": 400, "max_burst_kbps": 400}})
+    eventually(lambda: "rate=400 " in meters(), WITHIN_S)
+    assert 30 < received(site) < 150  # what the bucket holds, and what it lets through meanwhile
+    lab.update("port", site.sub["id"], qos_policy_id=None)
+    eventually(lambda: "meter=" not in meters(), WITHIN_S)
+    assert received(site) > 380
 
 
 def test_a_sub_port_is_on_its_network_by_its_tag_and_the_trunk_is_active_while_it_is(site):

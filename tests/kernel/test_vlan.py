@@ -4,13 +4,16 @@ The host's eth1 is one end of a trunk. At the other end each VLAN has a device i
 """
 
 import subprocess
+import sys
 
 import pytest
+from msgspec.structs import replace
 
 from naru.drivers.base import plan
 from naru.drivers.linuxbridge import LinuxBridge
 from naru.drivers.ovs import OpenVswitch
-from naru.model.hoststate import NetworkState, SegmentState, TapState
+from naru.drivers.qos import Qos
+from naru.model.hoststate import BandwidthLimit, NetworkState, PacketRateLimit, QosState, SegmentState, TapState
 from own_host import RUN, bring, on_own_host, planned, run, start_open_vswitch, state
 
 pytestmark = pytest.mark.needs("root", "8021q")
@@ -96,6 +99,70 @@ def test_flat_and_vlan_share_a_device_and_everything_goes_as_it_came(prepare, fr
     bring(fresh(), state(BOTH))
     bring(fresh(), {})
     assert planned(fresh(), {}) == before == []
+
+
+RECEIVE = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("10.0.0.6", 7000))
+server.setsockopt(socket.SOL_IP, socket.IP_RECVTOS, 1)
+server.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE: all of them at once
+server.settimeout(10)
+print("ready", flush=True)
+count, marks = 0, set()
+try:
+    while True:
+        _, told, _, _ = server.recvmsg(2000, 100)
+        count, marks = count + 1, marks | {told[0][2][0] >> 2}
+        server.settimeout(2)
+except TimeoutError:
+    print(count, *marks)
+"""
+SEND = """
+import socket, sys
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(400):
+    sender.sendto(bytes(int(sys.argv[1])), ("10.0.0.6", 7000))
+"""
+
+
+@pytest.mark.needs("ovs-vswitchd", "openvswitch", "nft", "shaping")
+@on_own_host
+def test_open_vswitch_in_the_kernel_limits_and_marks_as_one_in_user_space_does():
+    """Of 400 packets at once, a bucket lets through what it holds: in the kernel a burst, and what may pass in a second."""
+    prepare_open_vswitch()
+    other = replace(TAP, port_id="66666666-6666", mac_address="fa:16:3e:00:00:07", netns="instance-2")
+    taps = state(BOTH, TAP, other)
+    bring(open_vswitch(), taps)
+    address("instance-1", "eth0", 5)
+    address("instance-2", "eth0", 6)
+    assert reaches("instance-1", 6, within_s=10)
+    assert arrived(1200)[0] > 380
+    few, slow = PacketRateLimit(50, 50), BandwidthLimit(400, 400)
+    types = ("bandwidth_limit", "dscp_marking", "packet_rate_limit")
+    for limits, size_bytes in (
+        (QosState(TAP.port_id, egress=slow, dscp_mark=26), 1200),
+        (QosState(TAP.port_id, egress=BandwidthLimit(10**6, 10**6), egress_packets=few, dscp_mark=26), 100),
+        (QosState(other.port_id, ingress_packets=few), 100),
+    ):
+        wanted = taps | state(limits)
+        bring(open_vswitch(), wanted)
+        bring(Qos("openvswitch", types), wanted)
+        count, marks = arrived(size_bytes)
+        assert 30 < count < 200
+        assert marks == [limits.dscp_mark or 0]
+        assert planned(open_vswitch(), wanted) == planned(Qos("openvswitch", types), wanted) == []
+    bring(Qos("openvswitch", types), {})
+
+
+def arrived(size_bytes):
+    """-> how many packets of one instance the other gets, and with which marks."""
+    python = [sys.executable, "-S", "-E", "-c"]
+    with subprocess.Popen(["ip", "netns", "exec", "instance-2", *python, RECEIVE], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "ready\n"
+        subprocess.run(["ip", "netns", "exec", "instance-1", *python, SEND, str(size_bytes)], check=True, timeout=60)
+        count, *marks = map(int, server.stdout.readline().split())
+    return count, marks
 
 
 @on_own_host

@@ -157,15 +157,15 @@ def test_a_sub_port_is_filtered_by_itself():
 def test_a_sub_port_is_limited_by_itself():
     lay()
     types = ("bandwidth_limit",)
-    bring(Qos(types), state(QosState(SUB.port_id, egress=BandwidthLimit(1000, 100))))
+    bring(Qos("linuxbridge", types), state(QosState(SUB.port_id, egress=BandwidthLimit(1000, 100))))
     assert pings("10.2.0.9", within_s=10)
     unlimited_s, limited_s = (seconds_to_send(f"10.{n}.0.9", f"instance-{n}") for n in (1, 2))
     assert limited_s > 1 > unlimited_s, (limited_s, unlimited_s)
-    bring(Qos(types), state(QosState(PARENT.port_id, egress=BandwidthLimit(1000, 100))))
+    bring(Qos("linuxbridge", types), state(QosState(PARENT.port_id, egress=BandwidthLimit(1000, 100))))
     limited_s, below_s = (seconds_to_send(f"10.{n}.0.9", f"instance-{n}") for n in (1, 2))
     assert limited_s > 1, limited_s
     assert below_s > 1, "the limit of a parent holds for what is behind it"
-    bring(Qos(types), {})
+    bring(Qos("linuxbridge", types), {})
 
 
 RECEIVE = """
