@@ -157,7 +157,7 @@ def trunks() -> Subject:
 
 
 def ovs() -> Subject:
-    """With a bridge that leads to physnet1 and one that a stranger made; a hypervisor has plugged a tap into br-int."""
+    """With a bridge that leads to physnet1 and one that a stranger made; a hypervisor has plugged a tap into br-int, and a trunk."""
 
     def prepare() -> None:
         start_open_vswitch()
@@ -165,6 +165,9 @@ def ovs() -> Subject:
         run("ovs-vsctl add-br br-int -- set Bridge br-int datapath_type=netdev")
         run("ip tuntap add tap55555555-55 mode tap")
         run("ovs-vsctl add-port br-int tap55555555-55 -- set Interface tap55555555-55 external_ids:iface-id=55555555-5555")
+        run("ovs-vsctl add-br tbr-aaaaaaaa-aa -- set Bridge tbr-aaaaaaaa-aa datapath_type=netdev")
+        run("ip tuntap add tapaaaaaaaa-aa mode tap")
+        run("ovs-vsctl add-port tbr-aaaaaaaa-aa tapaaaaaaaa-aa -- set Interface tapaaaaaaaa-aa external_ids:iface-id=aaaaaaaa-aaaa")
 
     both = NetworkState("22222222-2222", 1500, (SegmentState("vlan", "physnet1", 200), SegmentState("vlan", "physnet1", 201)))
     geneve = NetworkState("11111111-1111", 1450, (SegmentState("geneve", None, 77),))
@@ -172,6 +175,7 @@ def ovs() -> Subject:
     # Few and full: what Open vSwitch is told takes a tenth of a second each time.
     filtered, plugged, moved = (msgspec.structs.replace(tap, filtered=True) for tap in (TAP, PLUGGED, OTHER_TAP))
     behind = TapState("88888888-8888", "22222222-2222", "fa:16:3e:00:00:18", 1450, parent=TAP.port_id, vlan=100)
+    of_hypervisor = TapState("aaaaaaaa-aaaa", "22222222-2222", "fa:16:3e:00:00:19", 1400, trunk=True)
     slow, few = BandwidthLimit(1000, 800), PacketRateLimit(1000, 800)
     limits = QosState(TAP.port_id, slow, slow, 8), QosState(behind.port_id, slow, None, 26, few, few)
     states = [
@@ -189,7 +193,7 @@ def ovs() -> Subject:
             *CHANGED_GROUP,
             *OTHER_GROUP,
         ),
-        state(geneve, FLAT, TAP, behind, *limits),
+        state(geneve, FLAT, msgspec.structs.replace(TAP, trunk=True), behind, of_hypervisor, *limits),
     ]
     return Subject(switch, prepare, states, stride=17)
 

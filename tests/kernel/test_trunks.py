@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from live_lab import Instance, live_lab
+from live_lab import Instance, World, live_lab
 from naru.model.compute import IMAGES
-from naru.model.devices import trunk_bridge
+from naru.model.devices import tap_name, trunk_bridge
 from naru.testing import eventually
 
 pytestmark = pytest.mark.needs("root", "ovs-vswitchd")
@@ -69,9 +69,10 @@ def network(lab, number):
     return made
 
 
-def ask(site, tag: int, address: str = "") -> str:
-    address = address or site.sub["fixed_ips"][0]["ip_address"]
-    return site.a.run(sys.executable, "-c", ASK_WITH_TAG, site.sub["mac_address"], address, site.b.address, str(tag)).strip()
+def ask(site, tag: int, address: str = "", by: World | None = None) -> str:
+    sub = site.sub if by is None else site.other_sub
+    address = address or sub["fixed_ips"][0]["ip_address"]
+    return (by or site.a).run(sys.executable, "-c", ASK_WITH_TAG, sub["mac_address"], address, site.b.address, str(tag)).strip()
 
 
 COUNT = """
@@ -150,8 +151,8 @@ def test_a_sub_port_is_on_its_network_by_its_tag_and_the_trunk_is_active_while_i
 
     path = f"/v2.0/trunks/{site.trunk['id']}"
     lab.ask("PUT", f"{path}/remove_subports", {"sub_ports": [{"port_id": site.sub["id"]}]})
-    eventually(lambda: trunk_bridge(site.parent["id"]) not in lab.run("compute01", "ovs-vsctl", "list-br"), WITHIN_S)
-    eventually(lambda: site.a.pings("10.1.0.2"), WITHIN_S)
+    eventually(lambda: f"spt-{site.sub['id'][:11]}" not in lab.run("compute01", "ovs-vsctl", "show"), WITHIN_S)
+    assert site.a.pings("10.1.0.2")
     assert ask(site, VLAN) == "no answer"
     freed = lab.show("port", site.sub["id"])
     assert (freed["device_owner"], freed["binding:host_id"], freed["status"]) == ("", "", "DOWN")
@@ -164,3 +165,42 @@ def test_a_sub_port_is_on_its_network_by_its_tag_and_the_trunk_is_active_while_i
     eventually(lambda: trunk_bridge(site.parent["id"]) not in lab.run("compute01", "ovs-vsctl", "list-br"), WITHIN_S)
     assert "spi-" not in lab.run("compute01", "ovs-vsctl", "show")
     assert lab.show("trunk", site.trunk["id"])["status"] == "DOWN"
+
+
+def test_a_hypervisor_plugs_the_parent_where_its_binding_says_before_or_after_the_agent_has_made_the_bridge(site):
+    """As os-vif and libvirt do it; a veth pair stands for the guest's card."""
+    lab = site.lab
+    parent, site.other_sub = (lab.create("port", network_id=each["id"]) for each in (site.outer, site.inner))
+    sub_port = {"port_id": site.other_sub["id"], "segmentation_type": "vlan", "segmentation_id": VLAN}
+    trunk = lab.create("trunk", port_id=parent["id"], sub_ports=[sub_port])
+    bound = {"binding:host_id": "compute01", "device_id": "of-nova", "device_owner": "compute:nova"}
+    freed = {"binding:host_id": "", "device_id": "", "device_owner": ""}
+    tap, bridge = tap_name(parent["id"]), trunk_bridge(parent["id"])
+    guest = World(lab, [*lab.enter("compute01"), "ip", "netns", "exec", "of-nova"], "of-nova")
+    lab.run("compute01", "ip", "netns", "add", "of-nova")
+    for comes_first in (False, True):
+        if comes_first:
+            plug(lab, bridge, tap, parent)
+        details = lab.update("port", parent["id"], **bound)["binding:vif_details"]
+        assert (details["bridge_name"], details["datapath_type"]) == (bridge, "netdev")
+        if not comes_first:
+            eventually(lambda: bridge in lab.run("compute01", "ovs-vsctl", "list-br"), WITHIN_S)
+            plug(lab, bridge, tap, parent)
+        eventually(lambda: ask(site, VLAN, by=guest) == str(VLAN), WITHIN_S)
+        assert ask(site, VLAN + 1, by=guest) == "no answer"
+        assert ask(site, VLAN, address="10.2.0.99", by=guest) == "no answer"
+        eventually(lambda: lab.show("trunk", trunk["id"])["status"] == "ACTIVE", WITHIN_S)
+        lab.run("compute01", "ovs-vsctl", "del-port", tap)
+        lab.run("compute01", "ip", "link", "del", tap)
+        eventually(lambda: lab.show("trunk", trunk["id"])["status"] == "DOWN", WITHIN_S)
+        lab.update("port", parent["id"], **freed)
+        eventually(lambda: bridge not in lab.run("compute01", "ovs-vsctl", "list-br"), WITHIN_S)
+    assert lab.show("port", site.other_sub["id"])["binding:vif_type"] == "unbound"
+
+
+def plug(lab, bridge, tap, port):
+    lab.run("compute01", "ip", "link", "add", tap, "type", "veth", "peer", "name", "eth0", "netns", "of-nova")
+    lab.run("compute01", "ip", "-n", "of-nova", "link", "set", "eth0", "up")
+    made = f"--may-exist add-br {bridge} -- set Bridge {bridge} datapath_type=netdev -- --may-exist add-port {bridge} {tap}"
+    ids = (f'external_ids:iface-id="{port["id"]}"', f'external_ids:attached-mac="{port["mac_address"]}"')
+    lab.run("compute01", "ovs-vsctl", *made.split(), "--", "set", "Interface", tap, *ids)

@@ -6,6 +6,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from naru.agent.instances import Instances
+from naru.agent.machines import Device, Machines
 from naru.drivers.announce import gratuitous_arp
 from naru.drivers.base import Foreign, plan
 from naru.drivers.iproute import deleted_together, parse_failures
@@ -315,7 +316,8 @@ def test_a_virtual_machine_boots_when_its_ports_are_wired_with_cards_that_its_ta
     mark = f"/run/naru/machine-taps/{device}"
     assert lines(driver, waiting, tap)[0] == [f"write {mark}: {device}", f"ip: tuntap add dev {device} mode tap"]
     (start,), _ = lines(driver, running, tap, have=made(driver, waiting, tap))
-    assert f"tap,id=n0,ifname={device},script=no,downscript=no -device virtio-net-pci,netdev=n0,mac=fa:16:3e:00:00:05,romfile=" in start
+    card = f"virtio-net-pci,id={device},netdev=to-{device},mac=fa:16:3e:00:00:05,romfile= "
+    assert f"-netdev tap,id=to-{device},ifname={device},script=no,downscript=no -device {card.strip()}" in start
     assert "-m 96 " in start
     assert "naru.hostname=web-1'" in start
     stop, _ = lines(driver, have=made(driver, running, tap))
@@ -325,6 +327,39 @@ def test_a_virtual_machine_boots_when_its_ports_are_wired_with_cards_that_its_ta
         f"ip: link del dev {device}",
         f"unlink: {mark}",
     ]
+
+
+def test_a_card_is_plugged_into_a_machine_that_runs_and_its_tap_goes_after_it():
+    tap, more = TapState(P, N, "fa:16:3e:00:00:05", 1450), TapState(SUB_PORT, N, "fa:16:3e:00:00:07", 1450)
+    device, second = (f"tap{id[:11]}" for id in (P, SUB_PORT))
+    one, two = (InstanceState(I, "web", "qemu", "", devices, running=True) for devices in ((device,), (device, second)))
+    driver, monitor = Instances(RUN), f"qmp /run/naru/machines/{I}/qmp"
+    assert lines(driver, two, tap, more, have=made(driver, one, tap))[0] == [
+        f"write /run/naru/machine-taps/{second}: {second}",
+        f"ip: tuntap add dev {second} mode tap",
+        f"{monitor}: plug {second} fa:16:3e:00:00:07",
+    ]
+    assert lines(driver, two, tap, more, have=made(driver, two, more, tap)) == ([], [])
+    assert lines(driver, one, tap, have=made(driver, two, tap, more))[0] == [
+        f"{monitor}: unplug {second} fa:16:3e:00:00:07",
+        f"ip: link del dev {second}",
+        f"unlink: /run/naru/machine-taps/{second}",
+    ]
+
+
+def test_a_machine_on_open_vswitch_is_plugged_as_libvirt_does_it_and_computes_its_checksums_in_user_space():
+    tap, device = TapState(P, N, "fa:16:3e:00:00:05", 1450), f"tap{P[:11]}"
+    running = InstanceState(I, "web", "qemu", "", (device,), running=True)
+    driver = Instances(RUN, machines=Machines(RUN, datapath_type="netdev"))
+    actions, _ = lines(driver, running, tap)
+    plug = next(line for line in actions if line.startswith("ovs-vsctl"))
+    assert plug.startswith(f"ovs-vsctl: --if-exists del-port {device} -- add-port br-int {device} -- set Interface {device} ")
+    assert f'external_ids:iface-id="{P}"' in plug
+    assert "mac=fa:16:3e:00:00:05,romfile=,csum=off" in actions[-1]
+    parent, _ = lines(driver, running, replace(tap, trunk=True))
+    assert any(f"add-port tbr-{P[:11]} {device}" in line for line in parent)
+    unseen = [replace(fact, wire=None) if isinstance(fact, Device) else fact for fact in made(driver, running, tap)]
+    assert lines(driver, running, tap, have=unseen) == ([], [])
 
 
 def test_a_queueing_discipline_of_somebody_else_is_left_alone_and_named():

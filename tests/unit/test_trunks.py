@@ -4,17 +4,21 @@ import pytest
 from msgspec.structs import replace
 
 from naru.compile.host import compile_host
-from naru.model.compute import Server
 from naru.model.errors import Conflict
 from naru.model.hoststate import HostDescription
 from naru.model.resources import Network, Port, put
 from naru.model.trunks import SubPort, Trunk, sub_port_list
 from naru.service.hosts import register_host
+from naru.service.port_bindings import create_binding
 from naru.service.ports import update_port
 from naru.service.trunks import add_subports, create_trunk
 from planning import ADMIN, CLOUD, NOW, PlainCloud
 
 ID = "11111111-2222-4333-8444-555555555555"
+PLUGGED = {"binding_host_id": "compute01", "device_id": "of-nova", "device_owner": "compute:nova"}
+OPEN_VSWITCH = HostDescription(
+    "openvswitch", tunnel_address="172.18.0.31", vif_type="ovs", vif_details={"bridge_name": "br-int", "datapath_type": "system"}
+)
 
 
 @pytest.fixture
@@ -45,25 +49,31 @@ def test_a_tag_is_inherited_from_the_ports_network(cloud):
     assert refused.value.type == "DuplicateSubPort"
 
 
-def test_a_trunk_is_active_while_all_its_ports_are_wired_and_a_hypervisors_is_refused(cloud):
-    cloud.run(register_host(cloud.view, "compute01", HostDescription("openvswitch", tunnel_address="172.18.0.31"), NOW, CLOUD))
-    cloud.run(put_server(cloud))
-    for device, is_own in (("s1", True), ("of-nova", False)):
-        parent, below = cloud.port(cloud.network()), cloud.port(cloud.network())
-        trunk = trunk_on(cloud, parent, SubPort(below.id, "vlan", 7))
-        plugged = {"binding_host_id": "compute01", "device_id": device, "device_owner": "compute:nova"}
-        cloud.run(update_port(cloud.view, ADMIN, parent.id, plugged, CLOUD))
-        details = cloud.view.get(Port, below.id).binding_vif_details
-        assert ("is plugged by a hypervisor" in details.get("reason", "")) is not is_own
-        cloud.report("compute01", ok=(f"tap/{parent.id}",))
-        assert cloud.view.get(Trunk, trunk.id).status == "DOWN"
-        if is_own:
-            (tap,) = (value for value in compile_host(cloud.view, "compute01").values() if value.key == f"tap/{below.id}")
-            assert (tap.parent, tap.vlan) == (parent.id, 7)
-            cloud.report("compute01", ok=(f"tap/{below.id}",))
-            assert cloud.view.get(Trunk, trunk.id).status == "ACTIVE"
-            cloud.report("compute01", failed={f"tap/{below.id}": "no room"})
-            assert cloud.view.get(Trunk, trunk.id).status == "DOWN"
+def test_a_trunk_is_active_while_all_its_ports_are_wired(cloud):
+    cloud.run(register_host(cloud.view, "compute01", OPEN_VSWITCH, NOW, CLOUD))
+    parent, below = cloud.port(cloud.network()), cloud.port(cloud.network())
+    trunk = trunk_on(cloud, parent, SubPort(below.id, "vlan", 7))
+    cloud.run(update_port(cloud.view, ADMIN, parent.id, PLUGGED, CLOUD))
+    cloud.report("compute01", ok=(f"tap/{parent.id}",))
+    assert cloud.view.get(Trunk, trunk.id).status == "DOWN"
+    taps = compile_host(cloud.view, "compute01")
+    assert (taps[f"tap/{below.id}"].parent, taps[f"tap/{below.id}"].vlan, taps[f"tap/{parent.id}"].trunk) == (parent.id, 7, True)
+    cloud.report("compute01", ok=(f"tap/{below.id}",))
+    assert cloud.view.get(Trunk, trunk.id).status == "ACTIVE"
+    cloud.report("compute01", failed={f"tap/{below.id}": "no room"})
+    assert cloud.view.get(Trunk, trunk.id).status == "DOWN"
+
+
+def test_a_hypervisor_is_told_to_plug_the_parent_of_a_trunk_into_a_bridge_of_its_own_on_open_vswitch(cloud):
+    cloud.run(register_host(cloud.view, "compute01", OPEN_VSWITCH, NOW, CLOUD))
+    parent, plain = cloud.port(cloud.network()), cloud.port(cloud.network())
+    trunk_on(cloud, parent)
+    for port, bridge in ((parent, f"tbr-{parent.id[:11]}"), (plain, "br-int")):
+        cloud.run(update_port(cloud.view, ADMIN, port.id, PLUGGED, CLOUD))
+        assert cloud.view.get(Port, port.id).binding_vif_details["bridge_name"] == bridge
+    cloud.run(register_host(cloud.view, "compute02", OPEN_VSWITCH, NOW, CLOUD))
+    moving = cloud.run(create_binding(cloud.view, ADMIN, parent.id, {"host": "compute02"}, CLOUD))
+    assert moving.vif_details["bridge_name"] == f"tbr-{parent.id[:11]}"
 
 
 @pytest.mark.parametrize("vlan", [True, False])
@@ -72,17 +82,12 @@ def test_a_linux_bridge_wires_a_trunk_whoever_plugs_it_where_its_kernel_has_vlan
     cloud.run(register_host(cloud.view, "compute01", host, NOW, CLOUD))
     parent, below = cloud.port(cloud.network()), cloud.port(cloud.network())
     trunk_on(cloud, parent, SubPort(below.id, "vlan", 7))
-    plugged = {"binding_host_id": "compute01", "device_id": "of-nova", "device_owner": "compute:nova"}
-    cloud.run(update_port(cloud.view, ADMIN, parent.id, plugged, CLOUD))
+    cloud.run(update_port(cloud.view, ADMIN, parent.id, PLUGGED, CLOUD))
     bound = cloud.view.get(Port, below.id)
     assert bound.binding_vif_type == ("bridge" if vlan else "binding_failed")
     assert bound.binding_vif_details.get("reason", "").startswith("" if vlan else "host compute01 cannot tag for trunks")
     tap = compile_host(cloud.view, "compute01").get(f"tap/{below.id}")
     assert (tap is not None and (tap.parent, tap.vlan) == (parent.id, 7)) is vlan
-
-
-def put_server(cloud):
-    yield put(Server(id="s1", name="web", host="compute01", flavor_id="1", image_id="netns"))
 
 
 def test_two_inherited_tags_must_differ(cloud):

@@ -62,7 +62,8 @@ async def run_agent(
     with only_agent(run_dir):
         description = describe_host(agent, tunnel_address)
         feed = open_feed(host, server, token, description, memory, trusted or trust(agent.cafile))
-        machines = Machines(run_dir, Path(agent.guest_dir), agent.qemu_accelerator)
+        datapath_type = agent.ovs_datapath_type if agent.mechanism == "openvswitch" else ""
+        machines = Machines(run_dir, Path(agent.guest_dir), agent.qemu_accelerator, datapath_type)
         instances = Instances(run_dir, _keep_script(memory), machines)
         firewall: list[Driver] = [Nft()] if agent.mechanism == "linuxbridge" and filters_packets(agent) else []
         switch = make_switch(agent, run_dir, tunnel_address)

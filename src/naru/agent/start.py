@@ -53,8 +53,6 @@ def check_host(settings: Agent) -> None:
 def _check_guest(settings: Agent) -> None:
     if "qemu" not in settings.instance_drivers:
         return
-    if settings.mechanism != "linuxbridge":
-        raise StartError("[agent] instance_drivers: the taps of virtual machines are plugged into Linux bridges alone; leave qemu out")
     absent = [name for name in ("kernel", "initramfs") if not (Path(settings.guest_dir) / name).exists()]
     if absent:
         wanted = " and ".join(absent)

@@ -89,6 +89,7 @@ def _tap(view: View, domain: Domain, port: Port, ends: Ends) -> TapState:
         filtered=is_filtered(view, port),
         parent=trunk.port_id if trunk is not None else None,
         vlan=tag,
+        trunk=view.count(Trunk, "port_id", port.id) > 0,
     )
 
 

@@ -4,7 +4,7 @@
                                            patch-tun [trunk]     ==patch== patch-int  br-tun  tun-vxlan, tun-geneve
 
 A trunk has a bridge of its own, `tbr-<parent>`: the parent's tap carries tags there, and each port of the trunk is a pair of patch ports
-to br-int.
+to br-int. Hypervisors plug the tap there because the port's binding says so; who comes first makes the bridge, and it goes with the port.
 
 A segment is a pair of patch ports between br-int and the operator's bridge of `bridge_mappings`: access ports on both sides, so that the
 switch itself changes the tags, each of the segments of a network has its own, and no flow is needed. All that lead elsewhere are
@@ -127,9 +127,8 @@ class OpenVswitch:
             yield LocalVlan(network.key, INTEGRATION, network.network_id, vlans[network.network_id])
             for segment in network.segments:
                 yield from self._want_segment(network, segment, vlans[network.network_id])
-        parents = {tap.parent for tap in taps if tap.parent is not None}
         for tap in sorted(taps, key=lambda tap: tap.parent is not None):  # parents first: their bridges
-            yield from self._want_ports(tap, vlans.get(tap.network_id), is_parent=tap.port_id in parents)
+            yield from self._want_ports(tap, vlans.get(tap.network_id))
         for network in networks.values():
             if (vlan := vlans.get(network.network_id)) is not None:
                 yield from want_tunnel_flows(network, peers.get(network.network_id, []), vlan, self._made)
@@ -185,20 +184,23 @@ class OpenVswitch:
         yield SwitchPort(network.key, INTEGRATION, here, tag=vlan, protected=True, type="patch", options=f"peer={there}")
         yield SwitchPort(network.key, bridge, there, tag=segment.segmentation_id, type="patch", options=f"peer={here}")
 
-    def _want_ports(self, tap: TapState, vlan: int | None, *, is_parent: bool) -> Iterator[Fact]:
+    def _want_ports(self, tap: TapState, vlan: int | None) -> Iterator[Fact]:
         tag = DEAD_VLAN if tap.filtered and self._filters else vlan
         ids = spelled({"attached-mac": tap.mac_address, "iface-id": tap.port_id, "iface-status": "active"})
         if tap.parent is not None:
-            yield from _want_patch(tap, trunk_bridge(tap.parent), tap.vlan, tag)
-        elif tap.netns is None:
-            yield PluggedPort(tap.key, tap.port_id, tag, tap.admin_state_up, tap.mtu_bytes)
-        elif is_parent:
+            if tap.admin_state_up:
+                yield from _want_patch(tap, trunk_bridge(tap.parent), tap.vlan, tag)
+            return
+        bridge = INTEGRATION
+        if tap.trunk:
             bridge = trunk_bridge(tap.port_id)
             yield SwitchBridge(tap.key, bridge, self._datapath_type, (tap.key,))
-            yield SwitchPort(tap.key, bridge, tap_name(tap.port_id), iface=ids)
             yield from _want_patch(tap, bridge, 0, tag)
+            tag = None
+        if tap.netns is None:
+            yield PluggedPort(tap.key, tap.port_id, tag, tap.admin_state_up, tap.mtu_bytes, bridge)
         else:
-            yield SwitchPort(tap.key, INTEGRATION, tap_name(tap.port_id), tag=tag, iface=ids)
+            yield SwitchPort(tap.key, bridge, tap_name(tap.port_id), tag=tag, iface=ids)
 
     def read(self) -> dict[str, Fact]:
         switch, links = self._switch.database.read(), self._links.read()
@@ -314,10 +316,10 @@ def _read_port(port: ovsdb.Port, link_of: Mapping[str, iproute.Link]) -> Iterato
         return
     reason = f"port {port.name} of bridge {port.bridge} exists and is not Naru's; ovs-vsctl del-port {port.name}, if nothing uses it"
     yield Foreign("", f"port/{port.name}", reason)
-    if port.bridge == INTEGRATION and "iface-id" in ids:
+    if "iface-id" in ids and (port.bridge == INTEGRATION or port.bridge.startswith(trunk_bridge(""))):
         link, port_id = link_of.get(port.name, iproute.Link(port.name)), ids["iface-id"]
         marked = ADOPTED in port.external_ids
-        yield PluggedPort(f"tap/{port_id}", port_id, _tag(port), link.is_up, link.mtu, port.name, marked)
+        yield PluggedPort(f"tap/{port_id}", port_id, _tag(port), link.is_up, link.mtu, port.bridge, port.name, marked)
 
 
 def _tag(port: ovsdb.Port) -> int | None:

@@ -152,8 +152,8 @@ class Qos:
 
 def trunked(desired: HostState) -> set[str]:
     """The ports of trunks, which have no tap to themselves: parents and sub-ports."""
-    behind = [value for value in desired.values() if isinstance(value, TapState) and value.parent is not None]
-    return {value.port_id for value in behind} | {value.parent for value in behind if value.parent is not None}
+    taps = (value for value in desired.values() if isinstance(value, TapState))
+    return {tap.port_id for tap in taps if tap.trunk or tap.parent is not None}
 
 
 def _want(values: list[QosState]) -> Iterator[Fact]:

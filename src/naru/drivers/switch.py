@@ -161,12 +161,13 @@ class SwitchPort(Fact, frozen=True):
 
 
 class PluggedPort(Fact, frozen=True):
-    """A port that a hypervisor plugged into br-int, found by its `iface-id`: in the VLAN of its domain, and up or down."""
+    """A port that a hypervisor plugged, found by its `iface-id`: in the VLAN of its domain; in the bridge of a trunk, with all tags."""
 
     port_id: str
     tag: int | None
     up: bool = True
     mtu_bytes: int = 0
+    bridge: str = "br-int"
     device: str = ""  # read: how the hypervisor called it
     marked: bool = True
 
@@ -178,11 +179,11 @@ class PluggedPort(Fact, frozen=True):
         return (
             isinstance(have, PluggedPort)
             and have.marked
-            and (have.tag, have.up, have.mtu_bytes) == (self.tag, self.up, self.mtu_bytes)
+            and (have.tag, have.up, have.mtu_bytes, have.bridge) == (self.tag, self.up, self.mtu_bytes, self.bridge)
         )  # fmt: skip
 
     def add(self) -> Iterable[Step]:
-        words = f"no port of br-int has external_ids:iface-id={self.port_id}; the hypervisor makes it when it starts the instance"
+        words = f"no port of {self.bridge} has external_ids:iface-id={self.port_id}; the hypervisor makes it when it starts the instance"
         yield Failure(self.key, f"not plugged yet: {words}")
 
     def replaces(self, have: Fact) -> bool:
@@ -190,6 +191,10 @@ class PluggedPort(Fact, frozen=True):
 
     def change(self, have: Fact) -> Iterable[Step]:
         assert isinstance(have, PluggedPort)
+        if have.bridge != self.bridge:
+            help_ = "stop the instance and start it, and its hypervisor plugs it as the binding of the port says"
+            yield Failure(self.key, f"{have.device} is in {have.bridge}, and belongs in {self.bridge}; {help_}")
+            return
         yield Action(self.key, VSCTL, f"set Port {have.device} {vlan_words(self.tag)} external_ids:{ADOPTED}={self.key}")
         yield Action(self.key, IP, f"link set dev {have.device} mtu {self.mtu_bytes} {'up' if self.up else 'down'}")
 

@@ -7,6 +7,7 @@
 ("sh",)                                     a command line
 ("netns", NETNS, "nft", "-f", "-")          the whole input of a program that runs there; it does all of it or nothing
 ("checksums",)                              a namespace and a device there that is to compute checksums itself
+("qmp", PATH)                               a card that the qemu with this monitor is to get or lose: see qmp.py
 ("announce", NETNS)                         a device and an IPv4 address to announce there
 ("write", PATH)                             the lines are the whole content of the file, replaced atomically
 ("secret", PATH)                            the same, and no log shows the lines
@@ -18,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
-from naru.drivers import daemons, iproute, nftables, ovsdb
+from naru.drivers import daemons, iproute, nftables, ovsdb, qmp
 from naru.drivers.announce import announce
 from naru.drivers.base import Action, Failure
 from naru.drivers.checksums import compute_checksums
@@ -128,6 +129,7 @@ _TOOLS: Mapping[str, Callable[[tuple[str, ...], list[str]], dict[int, str]]] = {
     "sh": _run_shell,
     "netns": _run_inside,
     "checksums": lambda _, lines: compute_checksums(lines),
+    "qmp": lambda tool, lines: qmp.exchange(Path(tool[1]), lines),
     "announce": lambda tool, lines: announce(tool[1], lines),
     "write": _write_file,
     "secret": _write_file,

@@ -2,11 +2,13 @@
 
     <directory>/kernel        from the newest linux-image-…-cloud of the package archive, by `apt-get download`: nothing is installed
     <directory>/initramfs     busybox with its libraries, the modules of a virtio network card, guest-init.sh, guest-udhcpc.sh
+    <directory>/made-by       the digest of what is ours of that: with another, both are made anew
 
 Sources: kernel documentation "initramfs buffer format" (newc), modinfo(8) (`depends=` in section .modinfo).
 """
 
 import gzip
+import hashlib
 import re
 import shutil
 import subprocess
@@ -18,15 +20,17 @@ from naru.lab import LabError
 
 META_PACKAGE = "linux-image-cloud-amd64"
 MODULES = ("virtio_pci", "virtio_net")
-KERNEL, INITRAMFS = "kernel", "initramfs"
+KERNEL, INITRAMFS, MADE_BY = "kernel", "initramfs", "made-by"
+SCRIPTS = {"guest-init.sh": "init", "guest-udhcpc.sh": "bin/configure"}
 _HERE = Path(__file__).parent
 _FOLDERS = ("bin", "proc", "sys", "dev", "etc", "run", "lib/modules")
 
 
 def make_guest(directory: Path) -> None:
-    """Write both files; one that is there stays as it is. Raises LabError with what is missing."""
+    """Write both files; what this version made stays as it is. Raises LabError with what is missing."""
     directory.mkdir(parents=True, exist_ok=True)
-    if all((directory / name).exists() for name in (KERNEL, INITRAMFS)):
+    made_by = hashlib.sha256(b"".join(path.read_bytes() for path in (Path(__file__), *(_HERE / name for name in SCRIPTS)))).hexdigest()
+    if all((directory / name).exists() for name in (KERNEL, INITRAMFS, MADE_BY)) and (directory / MADE_BY).read_text() == made_by:
         return
     with tempfile.TemporaryDirectory() as scratch:
         unpacked = _unpack_kernel(Path(scratch))
@@ -37,6 +41,7 @@ def make_guest(directory: Path) -> None:
         (directory / f".{INITRAMFS}.new").write_bytes(gzip.compress(_archive(root), 6))
     for name in (KERNEL, INITRAMFS):
         (directory / f".{name}.new").replace(directory / name)
+    (directory / MADE_BY).write_text(made_by)
 
 
 def _unpack_kernel(scratch: Path) -> Path:
@@ -64,7 +69,7 @@ def _fill(root: Path, unpacked: Path) -> None:
         shutil.copy(library, target)
     for number, file in enumerate(_modules(unpacked)):
         shutil.copy(file, root / "lib/modules" / f"{number:02}-{file.name}")
-    for source, target in (("guest-init.sh", "init"), ("guest-udhcpc.sh", "bin/configure")):
+    for source, target in SCRIPTS.items():
         shutil.copyfile(_HERE / source, root / target)
         (root / target).chmod(0o755)
 

@@ -69,6 +69,7 @@ class TapState(_Value, frozen=True, tag="tap"):
     filtered: bool = False
     parent: str | None = None  # of a sub-port of a trunk: nobody plugs it, its frames have the tag `vlan` at that port's tap
     vlan: int = 0
+    trunk: bool = False  # it is the parent of one, perhaps without sub-ports
 
     @property
     def key(self) -> str:

@@ -5,11 +5,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from naru.model.agents import Agent
+from naru.model.devices import trunk_bridge
 from naru.model.errors import Conflict
 from naru.model.provider import why_not_carried
 from naru.model.qos import QosPolicy, effective_policy
 from naru.model.resources import Network, Port
 from naru.model.segments import Segment
+from naru.model.trunks import Trunk
 from naru.model.view import View
 
 
@@ -31,7 +33,8 @@ def is_bound(port: Port) -> bool:
 def bind(view: View, port: Port, host: str | None, vnic_type: str = "normal") -> tuple[str, dict[str, Any]]:
     """-> vif_type and vif_details of a port on `host`.
 
-    The type is "unbound", "binding_failed" (the details say the reason), or what the host's agent says hypervisors plug there.
+    The type is "unbound", "binding_failed" (the details say the reason), or what the host's agent says hypervisors plug there. With Open
+    vSwitch, that is a bridge of its own for the parent of a trunk.
     """
     if not host:
         return "unbound", {}
@@ -41,7 +44,10 @@ def bind(view: View, port: Port, host: str | None, vnic_type: str = "normal") ->
     assert agent is not None
     said = agent.configurations
     details = {"port_filter": said.get("port_filter", False), "connectivity": "l2"}
-    return said.get("vif_type", "bridge"), details | said.get("vif_details", {})
+    details |= said.get("vif_details", {})
+    if "bridge_name" in details and view.count(Trunk, "port_id", port.id):
+        details["bridge_name"] = trunk_bridge(port.id)
+    return said.get("vif_type", "bridge"), details
 
 
 def bound(view: View, port: Port) -> Port:

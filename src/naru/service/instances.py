@@ -127,7 +127,6 @@ def attach_interface(view: View, caller: Caller, id: str, nic: WantedNic | None,
     the host cannot carry.
     """
     server = fetch_own(view, caller, Server, id, "update")
-    _check_exchangeable(server)
     if nic is None:
         return (yield from _attach_picked(view, caller, server, cloud))
     fetch(view, caller, Port if nic.port_id else Network, nic.port_id or nic.network_id or "")
@@ -152,17 +151,9 @@ def _attach_picked(view: View, caller: Caller, server: Server, cloud: Cloud) -> 
     return port
 
 
-def _check_exchangeable(server: Server) -> None:
-    image = find_image(server.image_id)
-    if image is not None and image.driver == "qemu":
-        message = f"server {server.id} is a virtual machine, which keeps the network cards that it booted with"
-        raise Invalid(f"Attaching and detaching interfaces is not supported: {message}.", "AttachInterfaceNotSupported")
-
-
 def detach_interface(view: View, caller: Caller, id: str, port_id: str, cloud: Cloud) -> Changes[None]:
     """The other interfaces keep their device names. Raises NotFound for a port that is no interface of the server."""
     server = fetch_own(view, caller, Server, id, "update")
-    _check_exchangeable(server)
     port = next((port for port in server_ports(view, server) if port.id == port_id), None)
     if port is None:
         raise NotFound(f"Port {port_id} is not attached to server {server.id}.")

@@ -4,7 +4,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from naru.model.compute import Server
 from naru.model.resources import Changes, Port, put
 from naru.model.trunks import SUB_PORT_OWNER, Trunk
 from naru.model.view import View
@@ -56,7 +55,7 @@ def _show_status(view: View, trunk: Trunk) -> Changes[None]:
 def _place(view: View, port: Port, parent: Port) -> Changes[None]:
     host = parent.binding_host_id
     vif_type, details = bind(view, port, host, port.binding_vnic_type)
-    if host and vif_type != "binding_failed" and (reason := _why_no_trunk(view, host, parent)):
+    if host and vif_type != "binding_failed" and (reason := _why_no_trunk(view, host)):
         vif_type, details = "binding_failed", {"reason": reason}
     if (host, vif_type, details) != (port.binding_host_id, port.binding_vif_type, port.binding_vif_details):
         yield put(_bound(port, host, vif_type, details))
@@ -68,10 +67,8 @@ def _bound(port: Port, host: str, vif_type: str, details: dict[str, Any]) -> Por
     return replace(unwired(bound), status="DOWN")
 
 
-def _why_no_trunk(view: View, host: str, parent: Port) -> str | None:
+def _why_no_trunk(view: View, host: str) -> str | None:
     agent = agent_of(view, host)
     if agent is None or not agent.configurations["vlan"]:
         return f"host {host} cannot tag for trunks: its kernel has no VLAN devices (8021q)"
-    if agent.configurations["mechanism"] == "openvswitch" and view.get(Server, parent.device_id) is None:
-        return f"the parent {parent.id} is plugged by a hypervisor: trunks are wired for instances of Naru's own"
     return None
