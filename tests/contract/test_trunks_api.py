@@ -168,15 +168,17 @@ def test_a_sub_port_is_bound_where_its_parent_is_or_says_why_it_cannot_be(servin
         port = admin.show("ports", below["id"])
         return port["device_owner"], port["binding:host_id"], port["binding:vif_type"], port["binding:vif_details"].get("reason", "")
 
-    with FakeHost(serving, "compute1"):
+    with FakeHost(serving, "compute1", vlan=False):
         admin.update("ports", parent["id"], **{"binding:host_id": "compute1"})
-        reason = "host compute1 does not tag for trunks: those with Open vSwitch do"
+        reason = "host compute1 cannot tag for trunks: its kernel has no VLAN devices (8021q)"
         assert said() == ("trunk:subport", "compute1", "binding_failed", reason)
         assert admin.request("GET", f"/trunks/{trunk['id']}").json()["trunk"]["status"] == "DOWN"
         admin.act(trunk, "remove_subports", {"port_id": below["id"]})
         assert said() == ("", "", "unbound", "")
         admin.act(trunk, "add_subports", behind(below, 8))
         assert said()[:3] == ("trunk:subport", "compute1", "binding_failed")
+        with FakeHost(serving, "compute1", vlan=True):
+            assert said() == ("trunk:subport", "compute1", "bridge", "")
         admin.update("ports", parent["id"], **{"binding:host_id": None})
         assert said() == ("", "", "unbound", "")
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import pytest
+from msgspec.structs import replace
 
 from naru.drivers.base import plan
 from naru.drivers.openflow import Flows
@@ -13,6 +14,7 @@ from naru.model.hoststate import BandwidthLimit, PacketRateLimit, QosState, TapS
 
 BANDWIDTH, PACKETS = BandwidthLimit(8000, 800), PacketRateLimit(1000, 80)
 PARENT = TapState("p1", "n", "fa:16:3e:00:00:05", 1450, netns="instance-1", device="eth0")
+TRUNK = replace(PARENT, trunk=True)
 BEHIND = TapState("p2", "m", "fa:16:3e:00:00:06", 1450, parent="p1", vlan=100)
 ALL = QosState("p1", BANDWIDTH, BANDWIDTH, 26, PACKETS, PACKETS)
 
@@ -40,7 +42,7 @@ def test_what_a_tap_receives_is_not_the_switchs_affair():
 
 
 def test_what_a_port_of_a_trunk_receives_meets_its_meters_in_the_trunks_bridge():
-    facts = want(PARENT, BEHIND, QosState("p1", ingress_packets=PACKETS), QosState("p2", BANDWIDTH, ingress_packets=PACKETS))
+    facts = want(TRUNK, BEHIND, QosState("p1", ingress_packets=PACKETS), QosState("p2", BANDWIDTH, ingress_packets=PACKETS))
     assert [fact.number for fact in facts.values() if isinstance(fact, Meter)] == [131072, 65636, 131172]
     assert lines(facts, "tbr-p1") == [
         "table=0,priority=200,in_port=tpt-p1,reg7=0,actions=meter:131072,NORMAL",
