@@ -15,8 +15,8 @@ from typing import ClassVar
 from naru.drivers import daemons, iproute, ovsdb
 from naru.drivers.base import Action, Fact, Failure, Step, ToolError
 from naru.drivers.observe import file_names
-from naru.drivers.ovs import INTEGRATION
 from naru.drivers.qmp import Card, MonitorError, line, read_cards, words
+from naru.drivers.switch import INTEGRATION
 from naru.model.devices import tap_name, trunk_bridge
 from naru.model.hoststate import InstanceState, TapState
 
@@ -127,6 +127,7 @@ class Machines:
         self._guest = guest_dir
         self._accelerator = accelerator
         self._datapath_type = datapath_type
+        self._database = ovsdb.Database()
 
     def want(self, instances: Iterable[InstanceState], taps: Iterable[TapState]) -> Iterator[Fact]:
         tap_of = {tap_name(tap.port_id): tap for tap in taps}
@@ -177,7 +178,7 @@ class Machines:
         if not self._datapath_type:
             return {}
         try:
-            ports = ovsdb.read_switch().ports
+            ports = self._database.read().ports
         except ToolError:
             return None
         return {port.name: (port.bridge, *(port.interface_ids.get(id, "") for id in ("iface-id", "attached-mac"))) for port in ports}
