@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from naru.drivers.base import Action, Fact, Failure, ToolError
-from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, HostReport, HostState, Put, Value
+from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, HostReport, HostState, Put, Receipt, Value
 
 T = TypeVar("T")
 
@@ -165,10 +165,11 @@ class FakeServer:
         self._http.server_close()
         self.hang_up()
 
-    def take_report(self, report: HostReport) -> None:
+    def take_report(self, report: HostReport) -> Receipt:
         kept = {} if report.full else {key: reason for key, reason in self.status.items() if key not in report.gone}
         self.status = kept | dict.fromkeys(report.ok, "") | report.failed
         self.reports.append(report)
+        return Receipt(report.revision == self.revision)
 
     def batches(self, since: int | None) -> Iterator[list[Frame]]:
         """First what changed after `since` (None: everything), then each change; empty for a keep-alive."""
@@ -203,8 +204,8 @@ class _FeedRequest(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         if self._is_known():
-            self._feed.take_report(msgspec.json.decode(self._body(), type=HostReport))
-            self._answer(200)
+            receipt = self._feed.take_report(msgspec.json.decode(self._body(), type=HostReport))
+            self._answer(200, msgspec.json.encode(receipt))
 
     def do_GET(self) -> None:
         if not self._is_known():
@@ -245,9 +246,10 @@ class _FeedRequest(BaseHTTPRequestHandler):
         """The Date of an answer."""
         return super().date_time_string((time.time() if timestamp is None else timestamp) + self._feed.ahead_s)
 
-    def _answer(self, status: int) -> None:
+    def _answer(self, status: int, body: bytes = b"") -> None:
         self.send_response(status)
         self.end_headers()  # HTTP/1.0: the end of the connection is the end of the body
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: a test's output is its own."""

@@ -87,6 +87,7 @@ ROUTER_TAPS = (
     TapState("66666666-6666", "11111111-1111", "fa:16:3e:00:00:11", 1450, netns="qrouter-9", device="qr-66666666-66"),
     TapState("77777777-7777", "22222222-2222", "fa:16:3e:00:00:12", 1500, netns="qrouter-9", device="qg-77777777-77"),
 )
+CHANGED_TAPS = tuple(msgspec.structs.replace(tap, mac_address="fa:16:3e:00:00:13") for tap in ROUTER_TAPS)
 ROUTES = (Route("0.0.0.0/0", "203.0.113.1"), Route("10.9.0.0/16", "10.7.0.99"), Route("fd09::/64", "fd00::99"))
 FLOATING = FloatingAddress("f1", "203.0.113.50", "10.7.0.11")
 NUMBERS = tuple(
@@ -232,13 +233,17 @@ def routers() -> Subject:
         run("ip link add eth1 type veth peer name wire")
         bring(links(), state(VXLAN, FLAT, *ROUTER_TAPS))
 
-    return Subject(lambda: Routers(RUN), prepare, [state(), state(ROUTER), state(INNER_ROUTER), state(READDRESSED)])
+    return Subject(
+        lambda: Routers(RUN, 60.0),
+        prepare,
+        [state(), state(ROUTER, *ROUTER_TAPS), state(INNER_ROUTER, *CHANGED_TAPS), state(READDRESSED, *CHANGED_TAPS)],
+    )
 
 
 def advertisers() -> Subject:
     def prepare() -> None:
         bring(links(), state(VXLAN, *ROUTER_TAPS[:1]))
-        bring(Routers(RUN), state(INNER_ROUTER))
+        bring(Routers(RUN, 60.0), state(INNER_ROUTER))
 
     prefixes = [AdvertisedPrefix("fd00::/64", mode, ("fd00::53",)) for mode in MODES]
     told = [msgspec.structs.replace(INSIDE, mtu_bytes=1450, advertised=(prefix,)) for prefix in prefixes]

@@ -4,7 +4,8 @@ import httpx
 import msgspec
 import pytest
 
-from naru.model.hoststate import HostDescription
+from clients import FakeHost
+from naru.model.hoststate import HostDescription, HostReport, Receipt
 from networking import Networking
 
 NOWHERE = "11111111-2222-4333-8444-555555555555"
@@ -249,3 +250,25 @@ def test_the_sdk(clients, admin, agents):
 def test_the_command(clients, admin):
     zones = clients.openstack("availability", "zone", "list", "--network", user="admin")
     assert {zone["Zone Name"] for zone in zones} == {"nova", "west"}
+
+
+def test_a_host_hears_with_each_report_whether_it_still_has_what_it_had(admin, demo, serving):
+    with FakeHost(serving, "h4", dhcp=False, l3=True) as host:
+
+        def is_current(revision):
+            answer = host.http.post("/report", content=msgspec.json.encode(HostReport(revision))).raise_for_status()
+            return msgspec.json.decode(answer.content, type=Receipt).current
+
+        router = make_router(demo)
+        connect(demo, router)
+        (agent,) = admin.list("agents", host="h4")
+        if running(admin, router) != ["h4"]:
+            (before,) = admin.list("agents", host=running(admin, router)[0])
+            assert admin.request("DELETE", f"/agents/{before['id']}/l3-routers/{router['id']}").status_code == 204
+            assert admin.request("POST", f"/agents/{agent['id']}/l3-routers", json={"router_id": router["id"]}).status_code == 201
+        values, revision = host.read()
+        assert f"router/{router['id']}" in values
+        assert is_current(revision)
+        assert not is_current(revision - 1)
+        assert admin.request("DELETE", f"/agents/{agent['id']}/l3-routers/{router['id']}").status_code == 204
+        assert not is_current(revision)

@@ -1,13 +1,14 @@
 """The very lines that drivers run, for the situations that matter. No kernel is asked: facts in, lines out."""
 
-from ipaddress import IPv4Address
+import re
+from ipaddress import ip_address
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from naru.agent.instances import Instances
 from naru.agent.machines import Device, Machines
-from naru.drivers.announce import gratuitous_arp
+from naru.drivers.announce import announcements
 from naru.drivers.base import Foreign, plan
 from naru.drivers.iproute import deleted_together, parse_failures
 from naru.drivers.links import Bridge, Port, Tap, Trunk
@@ -33,6 +34,7 @@ from naru.model.hoststate import (
     SegmentState,
     TapState,
 )
+from wire import IPV6, ethernet, icmpv6
 
 N = "11111111-aaaa-4bbb-8ccc-222222222222"
 P = "33333333-aaaa-4bbb-8ccc-444444444444"
@@ -394,7 +396,7 @@ ROUTER = RouterState(
 
 
 def test_a_router_forwards_then_has_addresses_and_routes_then_translates():
-    ran, failures = lines(Routers(RUN), ROUTER)
+    ran, failures = lines(Routers(RUN, 60.0), ROUTER)
     assert failures == []
     (translations,) = [line for line in ran if "nft -f" in line]
     assert [line for line in ran if line != translations] == [
@@ -409,6 +411,7 @@ def test_a_router_forwards_then_has_addresses_and_routes_then_translates():
         f"ip -n {NETNS}: addr replace 10.7.0.1/24 dev qr-66666666-aa",
         f"announce {NETNS}: qr-66666666-aa 10.7.0.1",
         f"ip -n {NETNS}: addr replace fd00::1/64 dev qr-66666666-aa nodad",
+        f"announce {NETNS}: qr-66666666-aa fd00::1",
         f"ip -n {NETNS}: addr replace 203.0.113.5/24 dev qg-77777777-aa",
         f"announce {NETNS}: qg-77777777-aa 203.0.113.5",
         f"ip -n {NETNS}: addr replace 203.0.113.50/32 dev qg-77777777-aa",
@@ -428,7 +431,7 @@ def test_a_router_forwards_then_has_addresses_and_routes_then_translates():
 
 
 def test_a_floating_ip_that_goes_takes_its_address_along_after_its_translations_and_nothing_else():
-    driver, later = Routers(RUN), replace(ROUTER, floating=())
+    driver, later = Routers(RUN, 60.0), replace(ROUTER, floating=())
     ran, _ = lines(driver, later, have=made(driver, ROUTER))
     assert [line.partition(": ")[0] for line in ran] == [f"netns {NETNS} nft -f -", f"ip -n {NETNS}"]
     assert ran[1] == f"ip -n {NETNS}: addr del 203.0.113.50/32 dev qg-77777777-aa"
@@ -436,7 +439,7 @@ def test_a_floating_ip_that_goes_takes_its_address_along_after_its_translations_
 
 def test_external_addresses_are_limited_before_they_are_translated_inward_and_after_it_outward():
     rates = AddressLimit("203.0.113.50", BandwidthLimit(8000, 4000), BandwidthLimit(0, 0))
-    (ran,) = [line for line in lines(Routers(RUN), replace(ROUTER, limits=(rates,)))[0] if "nft -f" in line]
+    (ran,) = [line for line in lines(Routers(RUN, 60.0), replace(ROUTER, limits=(rates,)))[0] if "nft -f" in line]
     for statement in (
         "add chain ip naru arriving { type filter hook prerouting priority dstnat - 50; }",
         'add rule ip naru arriving iifname "qg-77777777-aa" ip daddr vmap @ingress',
@@ -450,12 +453,29 @@ def test_external_addresses_are_limited_before_they_are_translated_inward_and_af
 
 def test_a_gateway_beyond_all_subnets_of_the_router_is_looked_for_on_the_external_device():
     beyond = replace(ROUTER, routes=(Route("0.0.0.0/0", "198.51.100.1"),))
-    assert f"ip -n {NETNS}: route replace 0.0.0.0/0 via 198.51.100.1 dev qg-77777777-aa onlink" in lines(Routers(RUN), beyond)[0]
+    assert f"ip -n {NETNS}: route replace 0.0.0.0/0 via 198.51.100.1 dev qg-77777777-aa onlink" in lines(Routers(RUN, 60.0), beyond)[0]
 
 
-def test_gratuitous_arp_is_a_request_for_ones_own_address():
-    frame = gratuitous_arp(bytes.fromhex("fa163e000012"), IPv4Address("203.0.113.50"))
-    assert frame.hex() == "fffffffffffffa163e00001208060001080006040001fa163e000012cb007132000000000000cb007132"
+def test_an_address_is_announced_by_a_request_for_it_and_a_reply_that_nobody_asked_for():
+    request, reply = announcements(bytes.fromhex("fa163e000012"), ip_address("203.0.113.50"))
+    assert request.hex() == "fffffffffffffa163e00001208060001080006040001fa163e000012cb007132000000000000cb007132"
+    assert reply.hex() == "fffffffffffffa163e00001208060001080006040002fa163e000012cb007132fa163e000012cb007132"
+
+
+def test_an_ipv6_address_is_announced_to_all_nodes_as_a_routers_that_overrides():
+    address, option = ip_address("fd00::1"), bytes.fromhex("0201fa163e000012")
+    (frame,) = announcements(bytes.fromhex("fa163e000012"), address)
+    told = icmpv6("fd00::1", "ff02::1", 136, b"\xa0\0\0\0" + address.packed + option)
+    assert frame == ethernet("fa:16:3e:00:00:12", "33:33:00:00:00:01", IPV6, told)
+
+
+def test_a_router_is_fenced_at_each_device_whose_mac_is_known():
+    tap = TapState(OUTSIDE.port_id, N, "fa:16:3e:00:00:12", 1500, netns=NETNS, device=OUTSIDE.device)
+    (text,) = [line for line in lines(Routers(RUN, 60.0), ROUTER, tap)[0] if "netdev naru" in line]
+    assert re.findall(r"(\w+) device \"([^\"]+)\"", text) == [("ingress", "qg-77777777-aa"), ("egress", "qg-77777777-aa")]
+    assert "ether saddr fa:16:3e:00:00:12 ether daddr ff:ff:ff:ff:ff:ff arp operation reply" in text
+    assert "update @alive { oifname timeout 60000ms } delete @moved" in text
+    assert not [line for line in lines(Routers(RUN, None), ROUTER, tap)[0] if "netdev naru" in line]
 
 
 def test_taps_that_go_one_after_the_other_go_together():

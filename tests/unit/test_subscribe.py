@@ -139,6 +139,17 @@ def test_report_to_a_server_that_forgot_the_host_registers_it(server, tmp_path):
     asyncio.run(scenario())
 
 
+def test_a_report_is_answered_by_whether_the_state_that_it_speaks_of_is_the_newest(server, tmp_path):
+    async def scenario():
+        server.put(ONE)
+        async with following(server, tmp_path / "saved") as feed:
+            await soon(lambda: feed.in_sync)
+            assert (await feed.report(HostReport(feed.revision)))[0].current
+            assert not (await feed.report(HostReport(feed.revision - 1)))[0].current
+
+    asyncio.run(scenario())
+
+
 def test_wrong_token_is_never_in_sync(server, tmp_path):
     async def scenario():
         async with following(server, tmp_path / "saved", token="wrong") as feed:

@@ -20,6 +20,7 @@ from naru.agent.clock import CLOCK, HostClock
 from naru.agent.enrol import own_secret
 from naru.agent.instances import SCRIPT, WAKE, Instances, keep_script
 from naru.agent.machines import Machines
+from naru.agent.presence import ALIVE_REPORTS, Presence
 from naru.agent.reconcile import Pass, Reconciler, without_routers
 from naru.agent.report import Ledger
 from naru.agent.start import StartError, describe_host, filters_packets, find_leftovers, find_local_address, make_switch, only_agent
@@ -27,6 +28,7 @@ from naru.agent.wake import Wake, Why
 from naru.drivers.advertise import Advertisers
 from naru.drivers.base import Driver, ToolError
 from naru.drivers.dnsmasq import Dnsmasq
+from naru.drivers.fence import can_fence
 from naru.drivers.metadata import Metadata
 from naru.drivers.nft import Nft
 from naru.drivers.qos import Qos
@@ -75,7 +77,7 @@ async def run_agent(
             *firewall,
             switch,
             *shaping,
-            Routers(run_dir),
+            Routers(run_dir, _alive_s(agent)),
             Advertisers(run_dir),
             Dnsmasq(run_dir),
             metadata,
@@ -104,6 +106,16 @@ def open_feed(host: str, server: str, token: str, description: HostDescription, 
     ticket = token if token.startswith(ONCE) else ""
     shown = own_secret(memory / f"{host}.credential") if ticket else token
     return Feed(server, shown, host, description, saved=memory / f"{host}.json", ticket=ticket, trusted=trusted)
+
+
+def _alive_s(settings: AgentSettings) -> float | None:
+    """Of fences; None where there can be none."""
+    if not settings.l3:
+        return None
+    if can_fence():
+        return ALIVE_REPORTS * settings.report_interval_s
+    log.warning("this kernel has no nftables egress hooks (Linux 5.16): a router that moves while no agent runs here goes on here, too")
+    return None
 
 
 def _keep_script(memory: Path) -> Path:
@@ -138,6 +150,7 @@ class HostAgent:
         self._clock = HostClock()
         self._reconciler = Reconciler(drivers, time.monotonic)
         self._ledger = Ledger()
+        self._presence = Presence(settings.report_interval_s, time.monotonic)
         self._news = asyncio.Event()  # there is something to report
         self._told: dict[str, str] = {}  # failures that were logged
         feed.on_change = lambda: wake.note(Why.FEED)
@@ -192,6 +205,8 @@ class HostAgent:
             return time.monotonic() + TRY_AGAIN_S
         disturbed = self._wake.ignore_own_changes()
         self._wake.watch(pids)
+        if in_sync and Why.FEED in why:
+            await asyncio.to_thread(self._presence.announce, dict(desired), again=False)
         if in_sync:
             self._ledger.current, self._ledger.revision, self._ledger.complete = done.achieved, revision, True
         self._log(done, why, time.monotonic() - started_s)
@@ -218,10 +233,12 @@ class HostAgent:
                 continue
             report, asked = self._ledger.next_report(), self._clock.read()
             try:
-                date = await self._feed.report(report)
+                receipt, date = await self._feed.report(report)
                 self._ledger.accept(report)
                 self._clock.compare(asked, date)
                 told = ""
+                if receipt.current:
+                    await asyncio.to_thread(self._presence.announce, dict(self._feed.state), again=True)
             except httpx.HTTPError as error:
                 if told != (told := f"{type(error).__name__}: {error}"):
                     log.warning("the server did not take the report", reason=told)

@@ -7,10 +7,10 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from naru.api.backend import Backend
-from naru.api.http import Call, Route, json_response, no_content
+from naru.api.http import Call, Route, json_response
 from naru.feed.publish import Publisher
 from naru.model.errors import Invalid, Unauthenticated, not_found
-from naru.model.hoststate import HostDescription, HostReport
+from naru.model.hoststate import HostDescription, HostReport, Receipt
 from naru.service.binding import agent_of
 from naru.service.enrolment import is_host
 from naru.service.hosts import record_report, register_host
@@ -46,7 +46,7 @@ async def _report(door: HostDoor, call: Call) -> Response:
     _require_host(door, call)
     report = await read_body(call, HostReport)
     await door.backend.store.write(lambda view: record_report(view, call.id, report, door.backend.now(), door.backend.cloud))
-    return no_content()
+    return json_response(Receipt(door.publisher.is_current(call.id, report.revision)))
 
 
 async def _watch(door: HostDoor, call: Call) -> Response:

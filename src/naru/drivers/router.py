@@ -1,11 +1,12 @@
-"""Routers: what is true inside a `qrouter-…` namespace: it forwards, has its addresses and routes, and translates (translation.py).
+"""Routers: what is true inside a `qrouter-…` namespace: it forwards, has its addresses and routes, translates (translation.py), and is
+silent once another host runs it (fence.py).
 
 The namespace and the devices in it are made by the driver of the links. All in a namespace of ours is ours; the proof is the
 namespace's mark. Sources: ip-address(8), ip-route(8), Documentation/networking/ip-sysctl.rst of the kernel.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -15,10 +16,11 @@ import msgspec
 
 from naru.drivers import iproute
 from naru.drivers.base import Action, Fact, Failure, Step, ToolError
+from naru.drivers.fence import fence, fenced, unfence
 from naru.drivers.tools import SIDE_BY_SIDE, run_actions
 from naru.drivers.translation import DIGEST_PREFIX, TABLE, translation
 from naru.model.devices import router_netns
-from naru.model.hoststate import METADATA_ADDRESS, METADATA_ADDRESS_IPV6, HostState, RouterInterface, RouterState
+from naru.model.hoststate import METADATA_ADDRESS, METADATA_ADDRESS_IPV6, HostState, RouterInterface, RouterState, TapState
 
 SETTINGS = {
     "net.ipv4.ip_forward": "1",
@@ -29,7 +31,7 @@ DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
 _SEE = (
     "ip -json address && ip -json route && ip -6 -json route"
     f" && cat {' '.join('/proc/sys/' + name.replace('.', '/') for name in SETTINGS)}"
-    f" && {{ nft -t list table {TABLE} 2>/dev/null || true; }}"
+    " && { nft -t list ruleset 2>/dev/null || true; }"
 )
 
 
@@ -41,6 +43,10 @@ class Inside(Fact, frozen=True):
     @property
     def ip(self) -> tuple[str, ...]:
         return ("ip", "-n", self.netns)
+
+    @property
+    def nft(self) -> tuple[str, ...]:
+        return ("netns", self.netns, "nft", "-f", "-")
 
     @property
     def sysctl(self) -> tuple[str, ...]:
@@ -89,12 +95,16 @@ class Address(Inside, frozen=True):
     def name(self) -> str:
         return f"address/{self.netns}/{self.device}/{self.address}"
 
+    @property
+    def announcement(self) -> str:
+        return f"{self.device} {self.address.partition('/')[0]}"
+
     def add(self) -> Iterable[Step]:
-        is_ipv6 = ":" in self.address
         # That nobody else has it the server has made sure: there is nothing to detect, and no second to wait.
-        yield Action(self.key, self.ip, f"addr replace {self.address} dev {self.device}{' nodad' if is_ipv6 else ''}")
-        if not is_ipv6 and self.device != "lo":
-            yield Action(self.key, ("announce", self.netns), f"{self.device} {self.address.partition('/')[0]}")
+        nodad = " nodad" if ":" in self.address else ""
+        yield Action(self.key, self.ip, f"addr replace {self.address} dev {self.device}{nodad}")
+        if self.device != "lo":
+            yield Action(self.key, ("announce", self.netns), self.announcement)
 
     def remove(self) -> Iterable[Action]:
         yield Action(self.key, self.ip, f"addr del {self.address} dev {self.device}")
@@ -134,23 +144,51 @@ class Translation(Inside, frozen=True):
         return isinstance(have, Translation) and have.digest == self.digest
 
     def add(self) -> Iterable[Step]:
-        yield Action(self.key, ("netns", self.netns, "nft", "-f", "-"), "; ".join(self.lines))
+        yield Action(self.key, self.nft, "; ".join(self.lines))
 
     def remove(self) -> Iterable[Action]:
-        yield Action(self.key, ("netns", self.netns, "nft", "-f", "-"), f"delete table {TABLE}")
+        yield Action(self.key, self.nft, f"delete table {TABLE}")
+
+
+class Fence(Inside, frozen=True):
+    device: str
+    digest: str
+    lines: tuple[str, ...] = ()  # wanted
+
+    @property
+    def name(self) -> str:
+        return f"fence/{self.netns}/{self.device}"
+
+    def is_met_by(self, have: Fact) -> bool:
+        return isinstance(have, Fence) and have.digest == self.digest
+
+    def add(self) -> Iterable[Step]:
+        yield Action(self.key, self.nft, "; ".join(self.lines))
+
+    def change(self, have: Fact) -> Iterable[Step]:
+        before = unfence(have.digest) if isinstance(have, Fence) else ()
+        yield Action(self.key, self.nft, "; ".join((*before, *self.lines)))
 
 
 class Routers:
-    """The driver: RouterState -> the facts of its namespace."""
+    """The driver: RouterState -> the facts of its namespace. `alive_s`: what an announcement counts in fences; None: there are none."""
 
     kinds = ("router",)
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, alive_s: float | None) -> None:
         self._marks = run_dir / "netns"
+        self._alive_s = alive_s
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
-        facts = (fact for value in desired.values() if isinstance(value, RouterState) for fact in _want(value))
+        routers = [value for value in desired.values() if isinstance(value, RouterState)]
+        facts = [fact for router in routers for fact in (*_want(router), *self._want_fences(router, desired))]
         return {fact.name: fact for fact in facts}, []
+
+    def _want_fences(self, router: RouterState, desired: HostState) -> Iterator[Fence]:
+        for interface in router.ends:
+            tap = desired.get(f"tap/{interface.port_id}")
+            if self._alive_s is not None and isinstance(tap, TapState):
+                yield Fence(router.key, router.netns, interface.device, *fence(interface.device, tap.mac_address, self._alive_s))
 
     def read(self) -> dict[str, Fact]:
         prefix = router_netns("")
@@ -168,22 +206,33 @@ class Routers:
 
 def _want(router: RouterState) -> Iterator[Fact]:
     key, netns = router.key, router.netns
-    interfaces = [*router.interfaces, *([router.gateway] if router.gateway is not None else [])]
     yield Forwarding(key, netns)
-    for device in ("lo", *(interface.device for interface in interfaces)):
+    for device in ("lo", *(interface.device for interface in router.ends)):
         yield Up(key, netns, device)
     if router.metadata:
         yield Address(key, netns, "lo", f"{METADATA_ADDRESS}/32")
-    for interface in interfaces:
-        for address in interface.addresses:
-            yield Address(key, netns, interface.device, address)
-    if router.gateway is not None:
-        for external in dict.fromkeys(external for external, _ in router.led):
-            yield Address(key, netns, router.gateway.device, f"{external}/32")
+    yield from _addresses(router)
     for route in router.routes:
-        beyond = router.gateway.device if router.gateway is not None and not _is_near(route.nexthop, interfaces) else ""
+        beyond = router.gateway.device if router.gateway is not None and not _is_near(route.nexthop, router.ends) else ""
         yield Via(key, netns, route.destination, route.nexthop, beyond)
     yield Translation(key, netns, *translation(router))
+
+
+def _addresses(router: RouterState) -> Iterator[Address]:
+    for interface in router.ends:
+        for address in interface.addresses:
+            yield Address(router.key, router.netns, interface.device, address)
+    if router.gateway is not None:
+        for external in dict.fromkeys(external for external, _ in router.led):
+            yield Address(router.key, router.netns, router.gateway.device, f"{external}/32")
+
+
+def announcements(router: RouterState) -> Mapping[str, list[str]]:
+    """Device -> the lines for announce.py that say all of its addresses."""
+    lines: dict[str, list[str]] = {}
+    for address in _addresses(router):
+        lines.setdefault(address.device, []).append(address.announcement)
+    return lines
 
 
 def _is_near(nexthop: str, interfaces: Iterable[RouterInterface]) -> bool:
@@ -207,7 +256,7 @@ def _observe(netns: str) -> list[Fact]:
             return []
         raise ToolError(f"what is in network namespace {netns} cannot be seen: {ran.stderr.strip()}")
     links, routes, routes6, *rest = ran.stdout.splitlines()
-    settings, table = rest[: len(SETTINGS)], rest[len(SETTINGS) :]
+    settings, tables = rest[: len(SETTINGS)], "\n".join(rest[len(SETTINGS) :])
     key = f"router/{netns.partition('-')[2]}"
     facts: list[Fact] = [Forwarding(key, netns)] if settings == list(SETTINGS.values()) else []
     decoded = msgspec.json.decode(links, type=list[iproute.Link])
@@ -223,8 +272,8 @@ def _observe(netns: str) -> list[Fact]:
             if route.gateway and route.protocol != "ra":
                 destination = DEFAULT[version] if route.dst == "default" else str(ip_network(route.dst))
                 facts.append(Via(key, netns, destination, route.gateway, route.dev))
-    if digest := re.search(rf"chain ({DIGEST_PREFIX}[0-9a-f]+) ", "\n".join(table)):
+    if digest := re.search(rf"chain ({DIGEST_PREFIX}[0-9a-f]+) ", tables):
         facts.append(Translation(key, netns, digest[1]))
-    elif table:
+    elif f"table {TABLE} " in tables:
         facts.append(Translation(key, netns, ""))
-    return facts
+    return [*facts, *(Fence(key, netns, device, digest) for device, digest in fenced(tables))]

@@ -3,6 +3,7 @@
     arriving, leaving    no more than may be of what comes for an external address, or leaves with it
     prerouting, output   a floating IP, or numbers of it, lead to the address inside
     forward              what was led where nothing leads any more is cut off, in either direction
+    input                what belongs to a connection that is not known (yet) is not refused: it came from another host with the router
     postrouting          out: with the floating IP of the address, else with the gateway's; back inside: with the router's own
 
 The lines replace the whole table in one transaction, and connections keep what they have: the kernel translates those by its conntrack.
@@ -44,6 +45,7 @@ def _table() -> Iterator[str]:
     yield f"add chain {TABLE} prerouting {{ type nat hook prerouting priority dstnat; }}"
     yield f"add chain {TABLE} output {{ type nat hook output priority -100; }}"
     yield f"add chain {TABLE} forward {{ type filter hook forward priority filter; }}"
+    yield f"add chain {TABLE} input {{ type filter hook input priority filter; }}"
     yield f"add chain {TABLE} postrouting {{ type nat hook postrouting priority srcnat; }}"
     yield f"add map {TABLE} ingress {{ type ipv4_addr : verdict; }}"
     yield f"add map {TABLE} egress {{ type ipv4_addr : verdict; }}"
@@ -114,6 +116,8 @@ def _rules(router: RouterState) -> Iterator[str]:
         yield f"{rule} leaving {out} ip saddr vmap @egress"
         own = f"ct reply ip daddr != {router.snat_address} " if router.snat_address else ""
         yield f"{rule} forward {out} ct status snat ct direction original {own}ct reply ip daddr . ip saddr != @led drop"
+        # Refused, it would be at an end; so its next packet from inside takes it up, with the numbers that it had.
+        yield f'{rule} input iifname "{router.gateway.device}" ct state new,invalid tcp flags & syn == 0x0 drop'
         yield f"{rule} postrouting {out} snat to ip saddr map @outward"
         if router.snat_address:
             yield f"{rule} postrouting {out} snat to {router.snat_address}"

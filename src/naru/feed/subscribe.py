@@ -3,12 +3,13 @@
     PUT  /agent/v1/hosts/{host}/credential      with a one-time token: what the host will show from then on
     PUT  /agent/v1/hosts/{host}                 HostDescription, at start and whenever the server does not know the host
     GET  /agent/v1/hosts/{host}/state[?since=R] NDJSON frames; a blank line now and then keeps the connection alive
-    POST /agent/v1/hosts/{host}/report          HostReport
+    POST /agent/v1/hosts/{host}/report          HostReport; the answer is a Receipt
 
 A list (no `since`) is the whole state: at its bookmark, keys that it did not name are gone. Until then nothing may be pruned.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import random
 import ssl
@@ -19,7 +20,7 @@ import httpx
 import msgspec
 import structlog
 
-from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, HostReport, Put, Value
+from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, HostReport, Put, Receipt, Value
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
@@ -128,13 +129,16 @@ class Feed:
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the hosts, guards nothing
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
-    async def report(self, report: HostReport) -> str:
-        """Send a report. -> when the server took it, as its answer says (Date). Raises httpx.HTTPError if it did not."""
+    async def report(self, report: HostReport) -> tuple[Receipt, str]:
+        """Send a report. -> the answer, and when the server gave it (Date). Raises httpx.HTTPError if it did not take the report."""
         answer = await self._client.post(f"{self._url}/report", content=msgspec.json.encode(report), headers=JSON)
         if answer.status_code == httpx.codes.NOT_FOUND:  # it has forgotten the host: what it knew of it is to be told again
             await self._register()
         answer.raise_for_status()
-        return str(answer.headers.get("Date", ""))
+        receipt, date = Receipt(), str(answer.headers.get("Date", ""))
+        with contextlib.suppress(msgspec.DecodeError):  # an older server says nothing
+            receipt = msgspec.json.decode(answer.content, type=Receipt)
+        return receipt, date
 
     async def close(self) -> None:
         await self._client.aclose()

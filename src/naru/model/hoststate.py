@@ -6,7 +6,7 @@ can wire its host. Order, repetition and loss of frames do not matter, the next 
 
     GET  /agent/v1/hosts/{host}/state?since=R   -> NDJSON frames (Put, Del, then Bookmark)
     PUT  /agent/v1/hosts/{host}                 <- HostDescription, when the agent starts
-    POST /agent/v1/hosts/{host}/report          <- HostReport, when something changed and as heartbeat
+    POST /agent/v1/hosts/{host}/report          <- HostReport, when something changed and as heartbeat; -> Receipt
 
 Addresses are strings in their canonical text form, MACs lower case with colons, MTUs in bytes.
 """
@@ -359,6 +359,11 @@ class RouterState(_Value, frozen=True, tag="router"):
         return f"router/{self.router_id}"
 
     @property
+    def ends(self) -> tuple[RouterInterface, ...]:
+        """Its interfaces and its gateway."""
+        return (*self.interfaces, self.gateway) if self.gateway is not None else self.interfaces
+
+    @property
     def led(self) -> tuple[tuple[str, str], ...]:
         """External and inner address of whatever leads inside."""
         pairs = [(floating.external, floating.fixed) for floating in self.floating]
@@ -449,3 +454,9 @@ class HostReport(msgspec.Struct, frozen=True):
     gone: tuple[str, ...] = ()
     instances: dict[str, InstanceReport] = {}
     full: bool = False
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The server's answer to a report that it has taken: the host is alive, for all that the server knows."""
+
+    current: bool = False  # the report's revision is the newest: what the host was asked for is what it is asked for now
