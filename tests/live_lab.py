@@ -44,7 +44,8 @@ class LiveLab:
         self.state_dir = directory / "lab"
         (directory / "naru.toml").write_text(config)
         command = [sys.executable, "-m", "naru", "lab", "up", "--hosts", str(hosts), "--state-dir", str(self.state_dir)]
-        command += ["--mechanism", mechanism, *(("--guest", str(guest)) if guest else ())]
+        command += [word for of_hosts in mechanism.split() for word in ("--mechanism", of_hosts)]
+        command += ["--guest", str(guest)] if guest else []
         with (directory / "lab.log").open("w") as log:
             self._lab = subprocess.Popen([*command, "--config", str(directory / "naru.toml")], stdout=log, stderr=subprocess.STDOUT)
         self.running = eventually(lambda: find_lab(self.state_dir), 30)
@@ -198,6 +199,7 @@ class Instance(World):
 
 @contextlib.contextmanager
 def live_lab(directory: Path, config: str, hosts: int = 3, mechanism: str = "linuxbridge", guest: Path | None = None) -> Iterator[LiveLab]:
+    """`mechanism`: of all hosts, and of single ones: "linuxbridge compute01=openvswitch"."""
     lab = LiveLab(directory, config, hosts, mechanism, guest)
     try:
         yield lab

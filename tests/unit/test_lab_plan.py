@@ -9,7 +9,7 @@ import pytest
 from naru.lab import LabError
 from naru.lab.cloud import error_message, read_cloud
 from naru.lab.hosts import Host, addressing, host_names, underlay
-from naru.lab.lab import agent_settings
+from naru.lab.lab import agent_settings, choose_mechanisms
 from naru.lab.running import outside_pids, start_ticks
 from naru.settings import load
 
@@ -49,6 +49,17 @@ def test_interface_names_fit_into_the_kernels_15_characters():
 def test_a_host_has_no_address_on_the_physical_network():
     assert addressing(COMPUTE)[:2] == ["address add 10.0.0.31/24 dev eth0", "address add 172.18.0.31/24 dev eth1"]
     assert not any("eth2" in line for line in addressing(COMPUTE) if line.startswith("address"))
+
+
+def test_a_lab_has_one_mechanism_or_one_for_each_host():
+    names = host_names(3)
+    assert choose_mechanisms((), names) == dict.fromkeys(names, "linuxbridge")
+    assert choose_mechanisms(("openvswitch",), names) == dict.fromkeys(names, "openvswitch")
+    mixed = choose_mechanisms(("controller01=linuxbridge", "openvswitch"), names)
+    assert mixed == {"controller01": "linuxbridge", "compute01": "openvswitch", "compute02": "openvswitch"}
+    for word, reason in (("ovn", "ovn is no mechanism"), ("compute9=openvswitch", "there is no host compute9 in this lab")):
+        with pytest.raises(LabError, match=reason):
+            choose_mechanisms((word,), names)
 
 
 def test_agents_settings_are_settings_that_naru_knows():

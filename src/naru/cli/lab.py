@@ -43,22 +43,24 @@ def command() -> None:
 @click.option("--hosts", "host_count", default=3, show_default=True, help="Hosts in all: controller01, then compute01 …")
 @click.option(
     "--mechanism",
-    default="linuxbridge",
-    show_default=True,
-    type=click.Choice(["linuxbridge", "openvswitch"]),
-    help="How the hosts are wired; Open vSwitch runs in user space.",
+    "mechanisms",
+    multiple=True,
+    metavar="[HOST=]MECHANISM",
+    help="How the hosts are wired, or one of them: linuxbridge (the default), openvswitch, which runs in user space.",
 )
 @click.option("--detach", is_flag=True, help="Leave the lab running and return when it is ready.")
 @click.option("--guest", type=click.Path(path_type=Path), help="Run virtual machines too; `naru lab guest` made DIR.", metavar="DIR")
 @click.option("--config", type=click.Path(path_type=Path), help="naru.toml for the server and the agents.", metavar="FILE")
 @state_dir_option
-def up(host_count: int, mechanism: str, *, detach: bool, guest: Path | None, config: Path | None, state_dir: Path | None) -> None:
+def up(
+    host_count: int, mechanisms: tuple[str, ...], *, detach: bool, guest: Path | None, config: Path | None, state_dir: Path | None
+) -> None:
     """Start the hosts, a server on controller01, and an agent on every host.
 
     Runs until Ctrl-C, or until `naru lab down`.
     """
     from naru.lab.hosts import host_names
-    from naru.lab.lab import start_lab
+    from naru.lab.lab import choose_mechanisms, start_lab
     from naru.lab.namespaces import INTERRUPTED, run_enclosed
     from naru.lab.openvswitch import PACKAGES
     from naru.lab.running import claim_state_dir, default_state_dir
@@ -67,13 +69,13 @@ def up(host_count: int, mechanism: str, *, detach: bool, guest: Path | None, con
     with plain_refusals():
         option = f" --state-dir {state_dir}" if state_dir else ""
         state_dir = (state_dir or default_state_dir()).absolute()
-        host_names(host_count)
-        require_tools(PACKAGES if mechanism == "openvswitch" else {})
+        chosen = choose_mechanisms(mechanisms, host_names(host_count))
+        require_tools(PACKAGES if "openvswitch" in chosen.values() else {})
         claim_state_dir(state_dir)
         if detach:
             _detach(state_dir)
         config = config.absolute() if config else None
-        start = partial(start_lab, host_count, state_dir, mechanism, config, guest.absolute() if guest else None)
+        start = partial(start_lab, host_count, state_dir, mechanisms, config, guest.absolute() if guest else None)
         code = run_enclosed(lambda outside_pid: _run_lab(start, state_dir, option, outside_pid))
     if code == INTERRUPTED:
         click.echo(f"the lab is gone; its logs are in {state_dir}/logs", err=True)

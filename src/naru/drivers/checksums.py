@@ -9,6 +9,7 @@ import fcntl
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from naru.drivers import iproute
 from naru.drivers.announce import CLONE_NEWNET, enter_namespace
@@ -19,17 +20,22 @@ SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
 def compute_checksums(lines: list[str]) -> dict[int, str]:
     """`netns device` in each line; return the reason of each that failed, by its index."""
     with ThreadPoolExecutor(1) as own:  # a namespace is a thread's: this one ends in the last
-        reasons = own.submit(lambda: [_compute(*line.split()) for line in lines]).result()
+        reasons = own.submit(lambda: [_why_not(*line.split()) for line in lines]).result()
     return {index: reason for index, reason in enumerate(reasons) if reason}
 
 
-def _compute(netns: str, device: str) -> str:
+def compute_of(namespace: Path, device: str) -> None:
+    """Of one device, in the network namespace of a path, where the calling thread remains. Raises OSError."""
     off = ctypes.create_string_buffer(struct.pack("=II", ETHTOOL_STXCSUM, 0))  # struct ethtool_value
     asked = struct.pack("16sP16x", device.encode(), ctypes.addressof(off))  # struct ifreq
+    enter_namespace(namespace, CLONE_NEWNET)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, SIOCETHTOOL, asked)
+
+
+def _why_not(netns: str, device: str) -> str:
     try:
-        enter_namespace(iproute.NETNS_DIR / netns, CLONE_NEWNET)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-            fcntl.ioctl(control, SIOCETHTOOL, asked)
+        compute_of(iproute.NETNS_DIR / netns, device)
     except OSError as error:
         return f"cannot have {device} in network namespace {netns} compute its checksums: {error.strerror}"
     return ""

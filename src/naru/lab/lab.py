@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -15,9 +15,10 @@ import msgspec
 from naru.lab import LabError
 from naru.lab.cloud import connect
 from naru.lab.hosts import Host, create_hosts, host_names
-from naru.lab.openvswitch import BRIDGE_MAPPINGS, start_open_vswitch
+from naru.lab.openvswitch import BRIDGE_MAPPINGS, start_open_vswitch, sum_up
 
 CONTROLLER = "controller01"
+MECHANISMS = ("linuxbridge", "openvswitch")
 _PORT = 9696
 _START_S = 20.0  # a machine that is busy takes its time
 
@@ -38,16 +39,21 @@ class Lab(msgspec.Struct, frozen=True):
 
 
 def start_lab(
-    host_count: int, state_dir: Path, mechanism: str = "linuxbridge", config: Path | None = None, guest: Path | None = None
+    host_count: int, state_dir: Path, mechanisms: Sequence[str] = (), config: Path | None = None, guest: Path | None = None
 ) -> Lab:
     """Make the hosts and start the programs; returns when the server answers and knows every host as alive.
 
-    `config` is a naru.toml for all of them; what a host of the lab needs goes before it. `guest`: what virtual machines boot.
+    `mechanisms` are as `choose_mechanisms` has them. `config` is a naru.toml for all programs; what a host of the lab needs goes before
+    it. `guest`: what virtual machines boot.
     """
-    hosts = create_hosts(host_names(host_count))
-    if mechanism == "openvswitch":
-        for host in hosts.values():
+    names = host_names(host_count)
+    chosen = choose_mechanisms(mechanisms, names)
+    hosts = create_hosts(names)
+    for name, host in hosts.items():
+        if chosen[name] == "openvswitch":
             start_open_vswitch(host)
+        elif "openvswitch" in chosen.values():
+            sum_up(host)
     lab = Lab(hosts, {}, state_dir, f"http://{hosts[CONTROLLER].management}:{_PORT}")
     lab.logs.mkdir(parents=True)
     server_dir = state_dir / "server"
@@ -58,11 +64,23 @@ def start_lab(
     _require(lab, "the server has made the agents' token", lambda: token_file.exists() and token_file.stat().st_size > 0)
     for host in hosts.values():
         arguments = ["agent", "--host", host.name, "--server", lab.url, "--token-file", str(token_file), *more]
-        _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir, mechanism, guest))
+        _start_program(lab, f"agent-{host.name}", host, arguments, agent_settings(host, state_dir, chosen[host.name], guest))
     _require(lab, "the server answers", lambda: _answers(lab.url))
     agents = connect(lab.clouds_yaml, "naru-admin")["network"]
     _require(lab, "every host's agent is alive", lambda: _alive_hosts(agents) >= hosts.keys())
     return lab
+
+
+def choose_mechanisms(words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Host -> mechanism: a word is one for all hosts, or `HOST=MECHANISM`; Linux bridges where nothing is said. Raises LabError."""
+    pairs = [word.rpartition("=")[::2] for word in words]
+    for host, mechanism in pairs:
+        if mechanism not in MECHANISMS:
+            raise LabError(f"{mechanism} is no mechanism; there are {' and '.join(MECHANISMS)}")
+        if host and host not in names:
+            raise LabError(f"there is no host {host} in this lab; there are {', '.join(names)}")
+    of_all = next((mechanism for host, mechanism in pairs if not host), MECHANISMS[0])
+    return dict.fromkeys(names, of_all) | {host: mechanism for host, mechanism in pairs if host}
 
 
 def agent_settings(host: Host, state_dir: Path, mechanism: str, guest: Path | None = None) -> dict[str, str]:

@@ -3,11 +3,14 @@
     eth1  br-tunnel (has the tunnel address: tunnels of a switch in user space leave by bridges in user space)
     eth2  br-physnet2 (mapped to physnet2)
 
-Each host has daemons and a database of its own, in its own /run/openvswitch, where every tool looks for them.
+Each host with this mechanism has daemons and a database of its own, in its own /run/openvswitch, where every tool looks for them.
 """
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from naru.drivers.checksums import compute_of
 from naru.lab import LabError
 from naru.lab.hosts import Host
 
@@ -38,3 +41,10 @@ def start_open_vswitch(host: Host) -> None:
         done = subprocess.run(host.enter("sh", "-ec", script, "sh", argument), capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
             raise LabError(f"Open vSwitch on {host.name} cannot be started: {done.stderr.strip()}")
+
+
+def sum_up(host: Host) -> None:
+    """Have a host with Linux bridges compute the checksums of what leaves it, as a network card does: switches in user space read them."""
+    with ThreadPoolExecutor(1) as inside:
+        for device in ("eth1", "eth2"):
+            inside.submit(compute_of, Path(f"/proc/{host.pid}/ns/net"), device).result()
