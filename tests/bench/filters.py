@@ -56,7 +56,7 @@ def measure(count: int, groups: int) -> dict[str, float]:
     filters = [value for value in full.values() if isinstance(value, FilterState)]
     figures: dict[str, list[float]] = {}
     for number in range(ROUNDS):
-        driver = Nft()
+        driver = Nft({})
         moved = replace(filters[number], sources=(Source(filters[number].mac_address, "10.99.0.1"),))
         group = full["group/g0"]
         joined = replace(group, addresses=(*group.addresses, "10.98.0.1"))

@@ -222,10 +222,11 @@ def instances() -> Subject:
 def nft() -> Subject:
     states = [
         state(),
-        state(FILTER, *GROUP),
-        state(CHANGED_FILTER, *CHANGED_GROUP, *OTHER_GROUP, CLOSED),
+        state(VXLAN, DHCP_TAP, FILTER, *GROUP),
+        state(FLAT, CHANGED_FILTER, *CHANGED_GROUP, *OTHER_GROUP, CLOSED),
+        state(VXLAN),
     ]
-    return Subject(Nft, lambda: None, states)
+    return Subject(lambda: Nft({"physnet1": "eth1"}), lambda: None, states, stride=3)
 
 
 def routers() -> Subject:

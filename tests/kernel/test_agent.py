@@ -300,21 +300,29 @@ def test_a_hypervisors_tap_is_adopted_once_it_is_plugged(host):
     assert "master" not in host.run("ip", "link", "show", name)
 
 
-def test_a_bridge_that_a_hypervisor_made_first_is_taken_over_with_its_tap(host):
+@pytest.mark.parametrize("comes", ["before", "after"])
+def test_a_bridge_that_a_hypervisor_made_first_is_taken_over_with_its_tap(host, comes):
+    """os-vif makes the bridge, and libvirt puts the tap into it: the agent may look in between."""
     cloud = Cloud()
     tap = TapState(str(uuid.uuid4()), cloud.id, "fa:16:3e:00:00:05", 1450)
     name, bridge = tap_name(tap.port_id), bridge_name(cloud.id)
     host.run("ip", "link", "add", bridge, "type", "bridge")
     host.run("ip", "link", "set", bridge, "up")
-    host.run("ip", "tuntap", "add", name, "mode", "tap")
-    host.run("ip", "link", "set", name, "master", bridge)
     index = host.run("cat", f"/sys/class/net/{bridge}/ifindex")
     host.server.put(*cloud.dhcp(), tap)
-    host.start()
+    if comes == "after":
+        host.start()
+        assert "not plugged yet" in reason(host, tap.key)
+        assert host.server.status[cloud.network.key] == ""
+    host.run("ip", "tuntap", "add", name, "mode", "tap")
+    host.run("ip", "link", "set", name, "master", bridge)
+    if comes == "before":
+        host.start()
     eventually(lambda: settled(host), 10)
     assert host.run("cat", f"/sys/class/net/{bridge}/ifindex") == index, "it was not made anew"
     assert f"master {bridge}" in host.run("ip", "link", "show", name)
-    assert not [reason for report in host.server.reports for reason in report.failed.values()]
+    failed = {failure for report in host.server.reports for failure in report.failed.values() if "not plugged yet" not in failure}
+    assert failed == set()
     before = host.actions()
     host.end(signal.SIGKILL)
     host.server.reports.clear()
@@ -328,15 +336,14 @@ def test_a_bridge_that_a_hypervisor_made_first_is_taken_over_with_its_tap(host):
     assert name in host.run("ip", "link")
 
 
-@pytest.mark.parametrize("stranger", ["a device", "an address", "nothing"])
+@pytest.mark.parametrize("stranger", ["a device", "an address"])
 def test_a_bridge_of_our_name_that_serves_somebody_else_is_left_alone_and_so_is_the_tap_in_it(host, stranger):
     cloud = Cloud()
     tap = TapState(str(uuid.uuid4()), cloud.id, "fa:16:3e:00:00:05", 1450)
     name, bridge = tap_name(tap.port_id), bridge_name(cloud.id)
     host.run("ip", "link", "add", bridge, "type", "bridge")
     host.run("ip", "tuntap", "add", name, "mode", "tap")
-    if stranger != "nothing":
-        host.run("ip", "link", "set", name, "master", bridge)
+    host.run("ip", "link", "set", name, "master", bridge)
     if stranger == "a device":
         host.run("ip", "link", "add", "theirs", "type", "veth", "peer", "name", "far")
         host.run("ip", "link", "set", "theirs", "master", bridge)
@@ -345,10 +352,10 @@ def test_a_bridge_of_our_name_that_serves_somebody_else_is_left_alone_and_so_is_
     before = host.run("ip", "-details", "link")
     host.server.put(cloud.network, tap)
     host.start()
-    found = {"a device": "theirs", "an address": "192.0.2.1/24", "nothing": "nothing"}[stranger]
+    found = {"a device": "theirs", "an address": "192.0.2.1/24"}[stranger]
     assert f"it has {found} in it" in reason(host, cloud.network.key)
     assert f"it has {found} in it" in reason(host, tap.key)
-    assert host.actions() == 0
+    assert " tool=ip " not in host.log()
     assert host.run("ip", "-details", "link") == before
 
 

@@ -11,7 +11,7 @@ from naru.drivers.nft import NO_BR_NETFILTER, Nft
 from naru.drivers.nftables import parse_failures
 from naru.drivers.rules import CHAIN_KINDS, group_rules
 from naru.drivers.sources import numbered
-from naru.model.hoststate import FilterRule, FilterState, GroupState, RulesState, Source, TapState
+from naru.model.hoststate import FilterRule, FilterState, GroupState, NetworkState, RulesState, SegmentState, Source, TapState
 from naru.model.port_security import AddressPair
 from naru.model.resources import Port
 from naru.service.address_groups import add_addresses, create_address_group
@@ -20,6 +20,7 @@ from naru.service.security import create_group, create_rule, delete_rule
 from planning import ADMIN, CLOUD, PlainCloud
 
 HERE = Path(__file__).parent  # a folder that is there: stands for that of br_netfilter's settings
+MAPPED = {"physnet1": "eth1"}
 PORT = "44444444-aaaa-4bbb-8ccc-444444444444"
 MAC, VIRTUAL = "fa:16:3e:00:00:05", "fa:16:3e:00:00:ff"
 
@@ -183,14 +184,14 @@ def state(*values):
 
 
 def lines(*values, have=()):
-    want, failures = Nft(HERE).want(state(*values))
+    want, failures = Nft(MAPPED, HERE).want(state(*values))
     assert failures == []
     planned = plan(want, {fact.name: fact for fact in have}, prune=True)
     return [action.line for action in (*planned.removals, *planned.additions)]
 
 
 def made(*values):
-    return Nft(HERE).want(state(*values))[0].values()
+    return Nft(MAPPED, HERE).want(state(*values))[0].values()
 
 
 FILTER = FilterState(PORT, "net", MAC, (Source(MAC, "10.0.0.5"), Source(VIRTUAL, "10.9.0.0/24")), ("g1",))
@@ -214,6 +215,16 @@ def test_a_port_is_a_few_elements():
         f"add element inet naru ingress {{ {into} : jump g-g1-ingress }}",
         f"add element inet naru ingress_answers {{ {out} : jump g-g1-ingress_answers }}",
     ]
+
+
+def test_what_is_in_a_bridge_and_not_filtered_is_listed_and_with_a_network_alone_strangers_are_shut_out():
+    segments = (SegmentState("flat", "physnet1"), SegmentState("vlan", "physnet1", 200), SegmentState("vxlan", None, 77))
+    network = NetworkState("net", 1450, (*segments, SegmentState("vlan", "physnet9", 7)))
+    open_tap, filtered = TapState("55555555-aaaa", "net", MAC, 1450), TapState(PORT, "net", MAC, 1450, filtered=True)
+    added = lines(network, open_tap, filtered)
+    listed = [line for line in added if line.startswith("add element")]
+    assert listed == [f'add element bridge naru open {{ "{name}" }}' for name in ("eth1", "eth1.200", "vxlan-77", "tap55555555-aa")]
+    assert any(line.startswith("add chain bridge naru forward") for line in added)
 
 
 def test_a_member_more_is_one_line():
@@ -243,7 +254,7 @@ def test_what_rests_on_a_chain_changes_before_the_chain_goes():
 def test_a_port_of_several_groups_has_chains_that_lead_to_each_shared_with_others_like_it():
     groups = (RulesState("g1", ()), RulesState("g2", ()))
     ports = [FilterState(f"{n:08}", "net", MAC, (), order) for n, order in enumerate((("g1", "g2"), ("g2", "g1")))]
-    wanted = Nft(HERE).want(state(*groups, *ports))[0]
+    wanted = Nft(MAPPED, HERE).want(state(*groups, *ports))[0]
     assert len([name for name in wanted if name.startswith("chain/inet/s-")]) == len(CHAIN_KINDS)
 
 
@@ -260,12 +271,12 @@ def test_two_ports_never_have_the_same_number():
 
 
 def test_a_rule_whose_members_are_not_known_yet_leaves_the_chain_as_it_is():
-    wanted = Nft(HERE).want(state(FILTER, RULES))[0]
+    wanted = Nft(MAPPED, HERE).want(state(FILTER, RULES))[0]
     assert "chain/inet/g-g1-ingress" not in wanted
 
 
 def test_without_br_netfilter_every_filter_fails_in_words(tmp_path):
-    want, failures = Nft(tmp_path / "missing").want(state(FILTER, RULES, MEMBERS))
+    want, failures = Nft(MAPPED, tmp_path / "missing").want(state(FILTER, RULES, MEMBERS))
     assert want == {}
     assert [(failure.key, failure.reason) for failure in failures] == [(FILTER.key, NO_BR_NETFILTER)]
 

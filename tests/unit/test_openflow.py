@@ -43,8 +43,8 @@ def filtered(port, *sources, **changes):
     return FilterState(**fields | changes)
 
 
-def want(*values):
-    facts = want_filters({value.key: value for value in values}, PLACES, {"n": 7}, Made())
+def want(*values, vlans=None, strangers=()):
+    facts = want_filters({value.key: value for value in values}, PLACES, {"n": 7} if vlans is None else vlans, strangers, Made())
     return {fact.name: fact for fact in facts}
 
 
@@ -115,8 +115,14 @@ def test_another_address_of_a_port_changes_the_flows_of_that_port_alone():
     assert planned.additions[-1].line.startswith("delete cookie=0x6278")  # of what is not wanted any more, after all else
 
 
-def test_without_a_port_there_are_no_flows():
-    assert want(filtered("elsewhere"), WEB, MEMBERS) == {}
+def test_without_a_network_there_are_no_flows():
+    assert want(filtered("elsewhere"), WEB, MEMBERS, vlans={}) == {}
+
+
+def test_what_comes_from_a_port_that_nobody_knows_goes_nowhere():
+    first = [line for line in lines(want(strangers=(3,))) if line.startswith("table=0,") and "drop" not in line]
+    assert {source for line in first for source in re.findall(r"in_port=(\w+)", line)} == {"13", "14", "15", "3", "LOCAL"}
+    assert "table=0,priority=1,actions=drop" in lines(want())
 
 
 @pytest.mark.needs("ovs-ofctl")

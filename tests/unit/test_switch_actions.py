@@ -24,7 +24,7 @@ def network(*segments):
 
 def lines(*values, have=(), switch=EMPTY, tunnel_address="10.9.0.1"):
     """-> what the driver would run for `values` on a host with the facts `have`, and the reasons of what it would not."""
-    driver = OpenVswitch(Path("/run/naru"), {"physnet1": "br-ex"}, tunnel_address, "netdev", filters=True)
+    driver = OpenVswitch(Path("/run/naru"), {"physnet1": "br-ex"}, tunnel_address, "netdev", filters=False)
     want, failures = driver.want_with({value.key: value for value in values}, switch)
     planned = plan(want, {fact.name: fact for fact in have}, prune=True)
     actions = [f"{' '.join(action.tool)}: {action.line}" for action in (*planned.removals, *planned.additions)]
@@ -138,13 +138,25 @@ def test_port_that_a_hypervisor_plugged_is_put_into_its_vlan_and_let_go_but_neve
     found = PluggedPort("", P, None, up=False, mtu_bytes=1500, device="vnet7", marked=False)
     actions, _ = lines(network(("flat", "physnet1")), plugged, have=[BR_EX, found])
     assert actions[-2:] == [
-        f"ovs-vsctl: set Port vnet7 tag=1 trunks=[] external_ids:naru-adopted=tap/{P}",
+        f"ovs-vsctl: set Port vnet7 tag=1 trunks=[] vlan_mode=[] external_ids:naru-adopted=tap/{P}",
         "ip: link set dev vnet7 mtu 1450 up",
     ]
     adopted = PluggedPort("", P, 1, mtu_bytes=1450, device="vnet7")
     assert lines(have=[adopted])[0] == [
-        "ovs-vsctl: --if-exists clear Port vnet7 tag trunks -- --if-exists remove Port vnet7 external_ids naru-adopted"
+        "ovs-vsctl: --if-exists set Port vnet7 tag=[] trunks=4095 -- --if-exists remove Port vnet7 external_ids naru-adopted"
     ]
+
+
+def test_port_that_is_plugged_before_its_tap_is_there_is_not_wired_yet():
+    plugged = TapState(P, N, "fa:16:3e:00:00:05", 1450)
+    found = PluggedPort("", P, None, up=False, device="vnet7", marked=False, error="could not open network device vnet7")
+    actions, (reason,) = lines(network(("flat", "physnet1")), plugged, have=[BR_EX, found])
+    assert reason == "Open vSwitch cannot use vnet7: could not open network device vnet7"
+    assert not [action for action in actions if action.startswith("ip: link set dev vnet7")]
+    taken = replace(found, tag=1, up=True, mtu_bytes=1450, marked=True)
+    wanted = PluggedPort(f"tap/{P}", P, 1, mtu_bytes=1450)
+    assert not wanted.is_met_by(taken)
+    assert wanted.is_met_by(replace(taken, error=""))
 
 
 def test_a_failure_ends_the_plan_for_its_key():

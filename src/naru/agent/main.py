@@ -67,7 +67,8 @@ async def run_agent(
         datapath_type = agent.ovs_datapath_type if agent.mechanism == "openvswitch" else ""
         machines = Machines(run_dir, Path(agent.guest_dir), agent.qemu_accelerator, datapath_type)
         instances = Instances(run_dir, _keep_script(memory), machines)
-        firewall: list[Driver] = [Nft()] if agent.mechanism == "linuxbridge" and filters_packets(agent) else []
+        has_nft = agent.mechanism == "linuxbridge" and filters_packets(agent)
+        firewall: list[Driver] = [Nft(agent.physical_interface_mappings)] if has_nft else []
         switch = make_switch(agent, run_dir, tunnel_address)
         shaping: list[Driver] = [Qos(agent.mechanism, description.qos_rule_types)] if description.qos_rule_types else []
         metadata = Metadata(run_dir, agent.nova_metadata_url, agent.metadata_proxy_shared_secret)

@@ -120,7 +120,7 @@ def make_switch(settings: Agent, run_dir: Path, tunnel_address: str | None) -> D
 
 def find_leftovers(settings: Agent) -> list[Driver]:
     """For what this host had before its settings changed."""
-    nft, is_switch = Nft(), settings.mechanism == "openvswitch"
+    nft, is_switch = Nft({}), settings.mechanism == "openvswitch"
     found: list[Driver] = []
     if is_switch or not filters_packets(settings):
         found.append(Leftovers("nftables", nft.read, nft.apply))

@@ -57,7 +57,7 @@ class Namespace(Fact, frozen=True):
 
 
 class Bridge(Fact, frozen=True):
-    """A bridge of ours. One that a hypervisor made first is taken over, if nothing is in it but taps of `ports`, and at least one."""
+    """A bridge of ours. One that a hypervisor made first is taken over, if there are `ports` and nothing is in it but taps of theirs."""
 
     device: str
     alias: str
@@ -85,18 +85,16 @@ class Bridge(Fact, frozen=True):
     def change(self, have: Fact) -> Iterable[Step]:
         if isinstance(have, Bridge) and have.strange is not None:
             taps = {tap_name(port_id) for port_id in self.ports}
-            if not have.strange or not taps.issuperset(have.strange):
-                yield from self._refuse(", ".join(sorted(set(have.strange) - taps)) or "nothing")
+            if not taps or not taps.issuperset(have.strange):
+                yield from self._refuse(", ".join(sorted(set(have.strange) - taps)))
                 return
             yield Action(self.key, IP, f"link set dev {self.device} group {GROUP} mtu {self.mtu_bytes + 1}")  # see add()
         yield from self._settle()
 
     def _refuse(self, found: str) -> Iterable[Step]:
         """Its taps fail too: they are not touched while they are in a bridge that is somebody's."""
-        reason = (
-            f"bridge {self.device} exists and is not Naru's: it has {found} in it, and is taken over only with nothing but taps of "
-            f"this network in it; delete it (ip link del {self.device}) if nothing uses it"
-        )
+        why = f"it has {found} in it, and is taken over only with nothing but taps of this network" if found else "no hypervisor needs it"
+        reason = f"bridge {self.device} exists and is not Naru's: {why}; delete it (ip link del {self.device}) if nothing uses it"
         return (Failure(key, reason) for key in (self.key, *(f"tap/{port_id}" for port_id in self.ports)))
 
     def _settle(self) -> Iterable[Step]:

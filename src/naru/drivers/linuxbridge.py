@@ -6,8 +6,8 @@ message that creates it; its alias `naru:<network id>` or `naru:<port id>/…` s
 we adopt can carry neither: for them a file under the run directory, written first, is the proof. See links.py.
 
 A bridge that os-vif made before us bears our name and not our group. It is taken over where it could serve nothing else: the server wants
-this network here, the bridge has no address, and every device in it is the tap of a port of this network that the server wants here
-as well. A device of anyone else's in it, or none at all, and it is left alone.
+a port of this network here that a hypervisor plugs, the bridge has no address, and nothing is in it but taps of such ports (none yet, where
+libvirt has not come so far). With a device of anyone else's in it, or where no hypervisor would make it, it is left alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -2,11 +2,12 @@
 
     bridge prerouting   the frame gets its port's mark; MAC, ARP, address and advertised neighbour must be the port's own
     inet prerouting     the network's conntrack zone; what the port may send (by way of br_netfilter: a bridge asks inet's hooks too)
-    bridge forward      the mark of the port that the frame goes to
+    bridge forward      the mark of the port that the frame goes to; nothing to and from devices that nobody has told us of
     inet forward        what that port may receive
 
 Everything is in tables named `naru`. A port is a few elements of maps and sets, a group four chains and perhaps two sets of members,
 however many ports have it. What a port is not listed in lets nothing through: it is filtered from its mark on. See rules.py for the text.
+The tables are there before the first bridge is, and what is in a bridge of ours is listed before it comes there: filtered, or `open`.
 """
 
 import hashlib
@@ -31,8 +32,8 @@ from naru.drivers.rules import (
     members_set,
 )
 from naru.drivers.sources import allowed_sources, numbered, widest
-from naru.model.devices import bridge_name, tap_name
-from naru.model.hoststate import FilterState, GroupState, HostState, RulesState
+from naru.model.devices import bridge_name, tap_name, vlan_name, vxlan_name
+from naru.model.hoststate import FilterState, GroupState, HostState, NetworkState, RulesState, SegmentState, TapState
 
 KEY = "firewall"  # of what all filters share
 BRIDGE_SYSCTL = Path("/proc/sys/net/bridge")  # there once br_netfilter is
@@ -46,21 +47,23 @@ MEMBER_TYPES = {"IPv4": "ipv4_addr", "IPv6": "ipv6_addr"}
 
 
 class Nft:
-    """The driver: FilterState, RulesState and GroupState -> chains, sets and their elements."""
+    """The driver: FilterState, RulesState and GroupState -> chains, sets and their elements. `interfaces`: physical network -> device."""
 
     kinds = ("filter", "rules", "group")
 
-    def __init__(self, bridge_sysctl: Path = BRIDGE_SYSCTL) -> None:
+    def __init__(self, interfaces: Mapping[str, str], bridge_sysctl: Path = BRIDGE_SYSCTL) -> None:
+        self._interfaces = interfaces
         self._bridge_sysctl = bridge_sysctl
         self._seen: tuple[int, dict[str, Fact]] | None = None  # what was read, and when by the kernel's own count
         self._made = Made()
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
         filters = [value for value in desired.values() if isinstance(value, FilterState)]
-        if filters and not self._bridge_sysctl.is_dir():
+        if not self._bridge_sysctl.is_dir():
             return {}, [Failure(value.key, NO_BR_NETFILTER) for value in filters]
         self._made.begin_pass()
-        facts = list(_want(filters, desired, self._made)) if filters else []
+        devices = dict(_open_devices(desired, self._interfaces))
+        facts = list(_want(filters, devices, desired, self._made)) if filters or devices else []
         return {fact.name: fact for fact in facts}, []
 
     def read(self) -> dict[str, Fact]:
@@ -92,7 +95,27 @@ class Nft:
         return []
 
 
-def _want(filters: list[FilterState], desired: HostState, made: Made) -> Iterator[Fact]:
+def _open_devices(desired: HostState, interfaces: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Device -> key, of what is in bridges of ours and not filtered: ways to other hosts, and taps."""
+    for value in desired.values():
+        if isinstance(value, NetworkState):
+            yield from ((name, value.key) for segment in value.segments if (name := _uplink_name(segment, interfaces)))
+        elif isinstance(value, TapState) and not value.filtered:
+            yield tap_name(value.port_id), value.key
+
+
+def _uplink_name(segment: SegmentState, interfaces: Mapping[str, str]) -> str:
+    """As linuxbridge.py calls it; "" where there is none."""
+    device, number = interfaces.get(segment.physical_network or "", ""), segment.segmentation_id or 0
+    match segment.network_type:
+        case "vxlan":
+            return vxlan_name(number)
+        case "vlan" if device:
+            return vlan_name(device, number)
+    return device
+
+
+def _want(filters: list[FilterState], devices: Mapping[str, str], desired: HostState, made: Made) -> Iterator[Fact]:
     yield Tables(KEY, dict(SETS), FAMILIES)
     groups = {value.group_id: value for value in desired.values() if isinstance(value, GroupState)}
     for group in groups.values():
@@ -108,12 +131,17 @@ def _want(filters: list[FilterState], desired: HostState, made: Made) -> Iterato
             yield chain(value.key, "inet", _leading_chain(value.security_groups, kind), jumps)
     zones = numbered((value.network_id for value in filters), ZONES)
     for network_id, number in zones.items():
-        bridge = bridge_name(network_id)
-        zone = Element("inet", "zones", f'"{bridge}"', str(FIRST_ZONE + number))
-        yield Elements(f"network/{network_id}", f"zone/{bridge}", frozenset((zone,)))
+        yield _listed("zones", bridge_name(network_id), f"network/{network_id}", str(FIRST_ZONE + number))
+    yield from (_listed("open", device, key) for device, key in devices.items())
     numbers = numbered((value.port_id for value in filters), NUMBERS + 1)
     for value in filters:
         yield made.of(_port, value, numbers[value.port_id])
+
+
+def _listed(set_name: str, device: str, key: str, value: str = "") -> Elements:
+    """A device in one of the sets that speak of devices."""
+    family = "inet" if set_name == "zones" else "bridge"
+    return Elements(key, f"{set_name}/{device}", frozenset((Element(family, set_name, f'"{device}"', value),)))
 
 
 def _members(group: GroupState) -> list[Members]:
@@ -226,7 +254,7 @@ def _element_text(set_name: str, raw: Any) -> str:
             return f"{low}-{high}"
         case int():
             return _mark(raw)
-    if set_name in ("inports", "outports", "zones"):
+    if set_name in ("inports", "outports", "open", "zones"):
         return f'"{raw}"'
     return f"{int(raw, 16):#034x}" if raw.startswith("0x") else str(raw)
 
@@ -241,8 +269,8 @@ def _value_text(set_name: str, raw: Any) -> str:
 
 
 def _owner(element: Element) -> str:
-    """The title of the Elements that it is one of: a port, by the number in its mark, or a network."""
-    if element.set == "zones":
-        return f"zone/{element.key.strip(chr(34))}"
+    """The title of the Elements that it is one of: a port, by the number in its mark, or a device."""
+    if element.set in ("open", "zones"):
+        return f"{element.set}/{element.key.strip(chr(34))}"
     mark = element.value if element.set in ("inports", "outports") else element.key.partition(" ")[0]
     return _port_title(int(mark, 16) & NUMBERS) if mark.startswith("0x") else f"unknown/{element.key}"

@@ -1,6 +1,6 @@
 """Security groups and anti-spoofing on Open vSwitch, as flows of br-int: what holds for every port, for one, and for a group. Pure.
 
-    0   where a frame comes from: a filtered port, a port of a VLAN, tunnels
+    0   where a frame comes from: a filtered port, a port of a VLAN, tunnels; from a port that nobody has told us of it goes nowhere
     70  from a filtered port: does it advertise a neighbour that it is not
     71  are MAC, ARP and address its own                    81  to a filtered port (register 5)
     72  what every port may send, or not                    82  what every port may receive
@@ -113,7 +113,8 @@ def is_ours(cookie: int) -> bool:
 
 
 def base_flows() -> Iterator[str]:
-    yield from (_flow(0, 1, "", _to(62)), _flow(0, 2, f"dl_vlan={DEAD_VLAN}", "drop"))
+    # A hypervisor plugs a port before anybody tells us whose it is, and until then it is a trunk of all VLANs.
+    yield from (_flow(0, 1, "", "drop"), admit_flow("LOCAL"), _flow(0, 20, f"dl_vlan={DEAD_VLAN}", "drop"))
     yield _flow(60, 0, "", _to(62))
     yield _flow(62, 0, "", "NORMAL")
     tagged = "push_vlan:0x8100", "move:NXM_NX_REG1[0..11]->OXM_OF_VLAN_VID[]"
@@ -156,6 +157,11 @@ def vlan_flows(vlan: int, ports: Iterable[int], filtered: Iterable[int]) -> Iter
     everyone = [action for port in filtered for action in (_load(port, TO), _to(81))]
     # Each of them tracks by itself: one after the other they would be too long a way for one packet.
     yield _flow(60, 1, f"reg1={vlan},dl_dst=01:00:00:00:00:00/01:00:00:00:00:00", "ct_clear", *everyone, _to(62))
+
+
+def admit_flow(port: int | str) -> str:
+    """What comes from a port that nothing is filtered for, and whose network has no filtered ones: the switch itself knows what to do."""
+    return _flow(0, 10, f"in_port={port}", _to(62))
 
 
 def trunk_flow(port: int) -> str:

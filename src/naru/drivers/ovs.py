@@ -8,7 +8,8 @@ to br-int. Hypervisors plug the tap there because the port's binding says so; wh
 
 A segment is a pair of patch ports between br-int and the operator's bridge of `bridge_mappings`: access ports on both sides, so that the
 switch itself changes the tags, each of the segments of a network has its own, and no flow is needed. All that lead elsewhere are
-`protected`: what comes in by one segment or tunnel never leaves by another. Flows of br-int only filter (openflow.py).
+`protected`: what comes in by one segment or tunnel never leaves by another. Flows of br-int only filter (openflow.py); without them it
+carries nothing.
 br-tun is ours alone; its flows send each frame to the one VTEP that it is for, broadcasts to those with a port of the network, and answer
 ARP here.
 """
@@ -102,7 +103,7 @@ class OpenVswitch:
         places = list(_places(facts.values(), switch))
         if self._filters:
             vlans = {fact.network_id: fact.tag for fact in facts.values() if isinstance(fact, LocalVlan)}
-            facts |= {fact.name: fact for fact in want_filters(desired, places, vlans, self._made)}
+            facts |= {fact.name: fact for fact in want_filters(desired, places, vlans, tuple(sorted(_strangers(switch))), self._made)}
         numbers = {place.key.removeprefix("tap/"): place.number for place in places}
         facts |= {fact.name: fact for fact in want_limits(desired, INTEGRATION, numbers)}
         return facts, failures
@@ -152,7 +153,7 @@ class OpenVswitch:
         if not networks:
             return
         keys = tuple(network.key for network in networks)
-        yield SwitchBridge(keys[0], INTEGRATION, self._datapath_type, keys, may_be_foreign=True)
+        yield SwitchBridge(keys[0], INTEGRATION, self._datapath_type, keys, secure=self._filters, may_be_foreign=True)
         tunnels = {segment.network_type: network for network in networks for segment in network.segments if segment.is_tunnel}
         if not tunnels or self._tunnel_address is None:
             return
@@ -205,9 +206,16 @@ class OpenVswitch:
     def read(self) -> dict[str, Fact]:
         switch, links = self._switch.database.read(), self._links.read()
         taps = _read_links(links, self._links.netns_names())
-        facts = [*read_namespaces(self._netns_marks), *taps, *_read_switch(switch, links), *self._switch.read_flows(switch)]
+        flows = (fact for fact in self._switch.read_flows(switch) if self._will_last(fact, switch))
+        facts = [*read_namespaces(self._netns_marks), *taps, *_read_switch(switch, links), *flows]
         facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)) if type(fact) in MAKING_ORDER else 0)  # others: of Linux bridges, before
         return {fact.name: fact for fact in facts}
+
+    def _will_last(self, fact: Fact, switch: ovsdb.Switch) -> bool:
+        """A bridge loses its flows when its `fail_mode` changes."""
+        integration = switch.bridges.get(INTEGRATION)
+        stays = integration is None or MARK not in integration.external_ids or (integration.fail_mode == "secure") == self._filters
+        return stays or not (isinstance(fact, Flows) and fact.bridge == INTEGRATION)
 
     def apply(self, actions: list[Action]) -> list[Failure]:
         self._links.doubt(actions)
@@ -267,6 +275,13 @@ def _places(facts: Iterable[Fact], switch: ovsdb.Switch) -> Iterator[Place]:
             yield Place(fact.key, number, fact.tag)
 
 
+def _strangers(switch: ovsdb.Switch) -> Iterator[int]:
+    """The ports of br-int that are neither ours nor of a hypervisor's."""
+    for port in switch.ports:
+        if port.bridge == INTEGRATION and MARK not in port.external_ids and "iface-id" not in port.interface_ids:
+            yield from (number for number in (port.number, *port.members) if number)
+
+
 def patch_names(bridge: str, vlan: int | None) -> tuple[str, str]:
     """The ends of a segment in br-int and in the mapped bridge: `int-br-ex.200` and `phy-br-ex.200`; of a flat one, without a number."""
     end = bridge if vlan is None else f"{bridge}.{vlan}"
@@ -318,8 +333,8 @@ def _read_port(port: ovsdb.Port, link_of: Mapping[str, iproute.Link]) -> Iterato
     yield Foreign("", f"port/{port.name}", reason)
     if "iface-id" in ids and (port.bridge == INTEGRATION or port.bridge.startswith(trunk_bridge(""))):
         link, port_id = link_of.get(port.name, iproute.Link(port.name)), ids["iface-id"]
-        marked = ADOPTED in port.external_ids
-        yield PluggedPort(f"tap/{port_id}", port_id, _tag(port), link.is_up, link.mtu, port.bridge, port.name, marked)
+        marked, error = ADOPTED in port.external_ids, "" if port.number else port.error or "it has not taken it yet"
+        yield PluggedPort(f"tap/{port_id}", port_id, _tag(port), link.is_up, link.mtu, port.bridge, port.name, marked, error)
 
 
 def _tag(port: ovsdb.Port) -> int | None:

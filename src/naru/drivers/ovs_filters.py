@@ -8,6 +8,7 @@ from naru.drivers.made import Made
 from naru.drivers.openflow import (
     Flows,
     Fragments,
+    admit_flow,
     base_flows,
     flows,
     group_flows,
@@ -33,18 +34,24 @@ class Place(NamedTuple):
     tag: int | None  # None: it carries all VLANs
 
 
-def want_filters(desired: HostState, places: list[Place], vlans: Mapping[str, int], made: Made) -> Iterator[Fact]:
-    """`vlans`: network id -> local VLAN. Of what has not changed the flows were `made` before."""
+def want_filters(
+    desired: HostState, places: list[Place], vlans: Mapping[str, int], strangers: tuple[int, ...], made: Made
+) -> Iterator[Fact]:  # fmt: skip
+    """`vlans`: network id -> local VLAN. `strangers`: ports of others, who mind their own business.
+
+    Of what has not changed the flows were `made` before.
+    """
     numbers = {place.key.removeprefix("tap/"): place.number for place in places}
     filters = [
         value
         for value in desired.values()
         if isinstance(value, FilterState) and value.port_id in numbers and value.network_id in vlans
     ]  # fmt: skip
-    if not filters:
+    if not vlans:
         return
     yield Fragments(KEY)
-    yield flows(KEY, base_flows())
+    yield made.of(_base, strangers)
+    yield from (made.of(_entrance, place) for place in places if place.tag != DEAD_VLAN)
     groups = {value.group_id: value for value in desired.values() if isinstance(value, GroupState)}
     rules = {value.group_id: value for value in desired.values() if isinstance(value, RulesState)}
     group_numbers = {id: number + 1 for id, number in numbered([*groups, *rules], GROUP_NUMBERS).items()}
@@ -58,6 +65,14 @@ def want_filters(desired: HostState, places: list[Place], vlans: Mapping[str, in
         of_port = tuple(group_numbers[id] for id in filtered.security_groups if id in group_numbers)
         yield made.of(_port, filtered, numbers[filtered.port_id], vlans[filtered.network_id], of_port)
     yield from _want_deliveries(filters, places, vlans, numbers, made)
+
+
+def _base(strangers: tuple[int, ...]) -> Flows:
+    return flows(KEY, [*base_flows(), *map(admit_flow, strangers)])
+
+
+def _entrance(place: Place) -> Flows:
+    return flows(place.key, [trunk_flow(place.number) if place.tag is None else admit_flow(place.number)])
 
 
 def _members(key: str, number: int, addresses: tuple[str, ...]) -> Flows:
@@ -82,7 +97,6 @@ def _want_deliveries(
     by_network: dict[str, list[FilterState]] = {}
     for value in filters:
         by_network.setdefault(value.network_id, []).append(value)
-    yield from (flows(place.key, [trunk_flow(place.number)]) for place in places if place.tag is None)
     others: dict[int, list[int]] = {}
     for place in places:
         if place.tag is not None and place.tag != DEAD_VLAN:

@@ -48,6 +48,7 @@ class Port(msgspec.Struct, frozen=True):
     error: str  # why Open vSwitch cannot use it
     trunks: tuple[int, ...] = ()  # the VLANs of a trunk; none: all
     number: int = 0  # in flows; 0: it has none
+    members: tuple[int, ...] = ()  # of a bond: the numbers of its other interfaces
 
 
 class Switch(msgspec.Struct, frozen=True):
@@ -67,7 +68,7 @@ class Database:
 
     def __init__(self) -> None:
         self._replica = Replica(SOCKET, COLUMNS)
-        self._ports: dict[str, tuple[str, Row, Row, Port]] = {}  # by UUID: what it was read from, and as what
+        self._ports: dict[str, tuple[str, list[Row], Port]] = {}  # by UUID: what it was read from, and as what
 
     def read(self) -> Switch:
         """Raises ToolError where there is no database."""
@@ -80,22 +81,26 @@ class Database:
         shapes = ((row["name"], row["datapath_type"], _optional(row["fail_mode"]), row["external_ids"]) for row in bridges)
         return Switch({name: Bridge(name, *rest) for name, *rest in shapes}, ports)
 
-    def _read_port(self, bridge: str, uuid: str, tables: Mapping[str, Rows]) -> tuple[str, Row, Row, Port]:
+    def _read_port(self, bridge: str, uuid: str, tables: Mapping[str, Rows]) -> tuple[str, list[Row], Port]:
         row = tables["Port"][uuid]
-        interface = tables["Interface"][_several(_plain(row["interfaces"]))[0]]
+        rows = [row, *(tables["Interface"][interface] for interface in _several(_plain(row["interfaces"])))]
         before = self._ports.get(uuid)
-        if before is not None and before[0] == bridge and before[1] is row and before[2] is interface:
+        if before is not None and before[0] == bridge and list(map(id, before[1])) == list(map(id, rows)):
             return before
-        own, of_interface = ({column: _plain(value) for column, value in each.items()} for each in (row, interface))
-        return bridge, row, interface, _port(bridge, own, of_interface)
+        own, *interfaces = ({column: _plain(value) for column, value in each.items()} for each in rows)
+        return bridge, rows, _port(bridge, own, interfaces)
 
 
-def _port(bridge: str, row: dict[str, Any], interface: dict[str, Any]) -> Port:
+def _port(bridge: str, row: dict[str, Any], interfaces: list[dict[str, Any]]) -> Port:
+    interface, *others = interfaces
     tag = row["tag"] if isinstance(row["tag"], int) else None
     own, of_interface = (row["protected"], row["external_ids"]), (interface["type"], interface["options"], interface["external_ids"])
-    number = interface["ofport"] if isinstance(interface["ofport"], int) else 0
-    trunks = tuple(_several(row["trunks"]))
-    return Port(bridge, row["name"], tag, *own, *of_interface, _optional(interface["error"]), trunks, max(number, 0))
+    trunks, members = tuple(_several(row["trunks"])), tuple(_number(other) for other in others)
+    return Port(bridge, row["name"], tag, *own, *of_interface, _optional(interface["error"]), trunks, _number(interface), members)
+
+
+def _number(interface: dict[str, Any]) -> int:
+    return max(interface["ofport"], 0) if isinstance(interface["ofport"], int) else 0
 
 
 def _plain(value: Any) -> Any:

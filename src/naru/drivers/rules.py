@@ -17,8 +17,9 @@ from naru.model.hoststate import FilterRule
 FROM_PORT, TO_PORT, NUMBERS = 0xA0000000, 0xB0000000, 0x0FFFFFFF
 _DIRECTION = "meta mark & 0xf0000000"
 
-# Family and name -> type. Elements are those of ports, but for zones.
+# Family and name -> type. Elements are those of ports, but for zones and `open`: devices in bridges of ours that are not filtered.
 SETS: Mapping[str, str] = {
+    "bridge open": "typeof iifname",
     "bridge inports": "typeof iifname : meta mark",
     "bridge outports": "typeof oifname : meta mark",
     "bridge macs": "typeof meta mark . ether saddr",
@@ -80,9 +81,21 @@ BASE_CHAINS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ),
     (
         "bridge",
+        "from-stranger",
+        "",
+        ("meta mark set oifname map @outports", f"{_DIRECTION} == {TO_PORT:#x} drop", "oifname @open drop"),
+    ),
+    (
+        "bridge",
         "forward",
         "forward priority -300",
-        (f"{_DIRECTION} == {FROM_PORT:#x} meta mark set 0x0", "meta mark set oifname map @outports"),
+        (
+            # A tap may be in a bridge before anybody has told us of it: a hypervisor plugs it there. Bridges of others know strangers only.
+            f"{_DIRECTION} != {FROM_PORT:#x} iifname != @open goto from-stranger",
+            f"{_DIRECTION} == {FROM_PORT:#x} meta mark set 0x0",
+            "meta mark set oifname map @outports",
+            f"{_DIRECTION} != {TO_PORT:#x} oifname != @open drop",
+        ),
     ),
     (
         "inet",

@@ -161,7 +161,10 @@ class SwitchPort(Fact, frozen=True):
 
 
 class PluggedPort(Fact, frozen=True):
-    """A port that a hypervisor plugged, found by its `iface-id`: in the VLAN of its domain; in the bridge of a trunk, with all tags."""
+    """A port that a hypervisor plugged, found by its `iface-id`: in the VLAN of its domain; in the bridge of a trunk, with all tags.
+
+    It is let go into the dead VLAN: only a hypervisor takes it out of there.
+    """
 
     port_id: str
     tag: int | None
@@ -170,6 +173,7 @@ class PluggedPort(Fact, frozen=True):
     bridge: str = "br-int"
     device: str = ""  # read: how the hypervisor called it
     marked: bool = True
+    error: str = ""  # read: why Open vSwitch cannot use it
 
     @property
     def name(self) -> str:
@@ -179,6 +183,7 @@ class PluggedPort(Fact, frozen=True):
         return (
             isinstance(have, PluggedPort)
             and have.marked
+            and not have.error
             and (have.tag, have.up, have.mtu_bytes, have.bridge) == (self.tag, self.up, self.mtu_bytes, self.bridge)
         )  # fmt: skip
 
@@ -195,13 +200,18 @@ class PluggedPort(Fact, frozen=True):
             help_ = "stop the instance and start it, and its hypervisor plugs it as the binding of the port says"
             yield Failure(self.key, f"{have.device} is in {have.bridge}, and belongs in {self.bridge}; {help_}")
             return
-        yield Action(self.key, VSCTL, f"set Port {have.device} {vlan_words(self.tag)} external_ids:{ADOPTED}={self.key}")
+        # os-vif may have set a vlan_mode, with which the tag of an access port would mean something else.
+        vlan = f"{vlan_words(self.tag)} vlan_mode=[]"
+        yield Action(self.key, VSCTL, f"set Port {have.device} {vlan} external_ids:{ADOPTED}={self.key}")
+        if have.error:  # os-vif may plug a port before libvirt makes its tap
+            yield Failure(self.key, f"Open vSwitch cannot use {have.device}: {have.error}")
+            return
         yield Action(self.key, IP, f"link set dev {have.device} mtu {self.mtu_bytes} {'up' if self.up else 'down'}")
 
     def remove(self) -> Iterable[Action]:
-        if self.marked:
-            let_go = f"--if-exists clear Port {self.device} tag trunks -- --if-exists remove Port {self.device} external_ids {ADOPTED}"
-            yield Action(self.key, VSCTL, let_go)
+        if self.marked:  # its guest may still run: without a VLAN it would be in all of them
+            let_go = f"--if-exists set Port {self.device} {vlan_words(DEAD_VLAN)}"
+            yield Action(self.key, VSCTL, f"{let_go} -- --if-exists remove Port {self.device} external_ids {ADOPTED}")
 
 
 def vlan_words(tag: int | None) -> str:
