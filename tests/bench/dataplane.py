@@ -1,11 +1,14 @@
-"""What wiring costs: `python tests/bench/dataplane.py`, as root. Each part by its name: `hosts`, `ports`, `boots`.
+"""What wiring costs: `python tests/bench/dataplane.py`, as root. Each part by its name: `hosts`, `groups`, `ports`, `boots`.
 
 hosts   1,000 emulated hosts follow one server: from asking for a port to the frames on the hosts concerned, and on nobody else's
-ports   500 filtered ports on one host: wired from nothing, found right by an agent that starts without memory, taken away
+groups  the same many hosts filter by one group of 5,000 members: what one more costs the server (groups.py)
+ports   500 filtered ports of 20 groups on one host: wired from nothing, found right by an agent that starts without memory, taken away;
+        and a change of one of them: until it is reported, and the processor time of the agent with its tools, and of the switch
 boots   a server asked for in a lab: until it is ACTIVE, until it answers a host that was there before (with its DHCP lease)
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -19,10 +22,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from filters import ports
+from groups import measure_groups
 from load import Connection, request
 from msgspec.structs import replace
 
@@ -30,12 +34,12 @@ sys.path.append(str(Path(__file__).parents[1]))  # as pytest does
 from agent_host import Cloud, Host, child_of, settled
 from live_lab import Instance, LiveLab, live_lab
 from naru.lab.openvswitch import START
-from naru.model.hoststate import FilterState, HostDescription, TapState
+from naru.model.hoststate import FilterState, GroupState, HostDescription, TapState, Value
 from naru.testing import eventually
 from serving import Serving
 
 HOSTS, NETWORKS, HOSTS_OF_A_NETWORK, CHANGES = 1000, 100, 10, 300
-PORTS = 500
+PORTS, GROUPS, CHANGED = 500, 20, 5
 BOOTS = 30
 MECHANISMS = ("linuxbridge", "openvswitch")
 
@@ -142,8 +146,46 @@ def measure_hosts() -> None:
 
 
 def wait(host: Host, began_s: float) -> float:
-    eventually(lambda: settled(host), 120)
+    eventually(lambda: settled(host), 120, 0.005)
     return time.monotonic() - began_s
+
+
+class Cost(NamedTuple):
+    """Of one change on a full host."""
+
+    ms: float  # until it is reported
+    agent_ms: float  # processor time, with the programs that it ran
+    switch_ms: float  # of Open vSwitch
+
+    def __str__(self) -> str:
+        return f"{self.ms:.0f} ms (processor: agent {self.agent_ms:.0f} ms, switch {self.switch_ms:.0f} ms)"
+
+
+def change(host: Host, *values: Value) -> Cost:
+    """Median of what `values` cost, one after the other."""
+    costs = []
+    for value in values:
+        assert host.agent is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            host.agent.wait(1.6)  # it looks once more a second after it has changed something
+        began, began_s = processor_ms(host), time.monotonic()
+        host.server.status.pop(value.key, None)
+        seen = len(host.log())
+        host.server.put(value)
+        eventually(lambda seen=seen: " wired " in host.log()[seen:], 20, 0.005)
+        took_s = time.monotonic() - began_s
+        costs.append(Cost(took_s * 1000, *(after - before for before, after in zip(began, processor_ms(host), strict=True))))
+    return Cost(*(statistics.median(cost[index] for cost in costs) for index in range(3)))
+
+
+def processor_ms(host: Host) -> tuple[float, float]:
+    """Of the agent with its tools, and of the daemons of Open vSwitch, so far."""
+    assert host.agent is not None
+    daemons = host.run("sh", "-c", "cat /run/openvswitch/ovs*.pid 2>/dev/null || true").split()
+    stats = [Path(f"/proc/{child_of(host.agent.pid)}/stat").read_text(), *(host.run("cat", f"/proc/{pid}/stat") for pid in daemons)]
+    ticks = [[int(word) for word in stat.rpartition(")")[2].split()[11:15]] for stat in stats]  # utime, stime, and those of its children
+    tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
+    return sum(ticks[0]) * tick_ms, sum(sum(own[:2]) for own in ticks[1:]) * tick_ms
 
 
 def measure_ports(mechanism: str) -> None:
@@ -153,7 +195,7 @@ def measure_ports(mechanism: str) -> None:
             if mechanism == "openvswitch":
                 host.run("sh", "-ec", START, "sh", "/dev/null")
                 host.configure(mechanism='"openvswitch"', ovs_datapath_type='"netdev"')
-            cloud, values = Cloud(), list(ports(PORTS, 1))
+            cloud, values = Cloud(), list(ports(PORTS + CHANGED, GROUPS))
             filters = [replace(value, network_id=cloud.id) for value in values if isinstance(value, FilterState)]
             shared = [value for value in values if not isinstance(value, FilterState)]
             taps = [
@@ -163,7 +205,7 @@ def measure_ports(mechanism: str) -> None:
             host.start()
             eventually(lambda: bool(host.server.reports), 20)
             began_s = time.monotonic()
-            host.server.put(cloud.network, *shared, *filters, *taps)
+            host.server.put(cloud.network, *shared, *filters[:PORTS], *taps[:PORTS])
             wired_s, mib = wait(host, began_s), resident_mib(host)
             before = host.actions()
             host.end(9)  # SIGKILL
@@ -173,13 +215,12 @@ def measure_ports(mechanism: str) -> None:
             began_s = time.monotonic()
             host.start()
             again_s, again_mib, writes = wait(host, began_s), resident_mib(host), host.actions() - before
-            one = replace(filters[7], sources=(replace(filters[7].sources[0], ip_address="10.99.0.1"),))
-            host.server.status.pop(one.key)
-            began_s = time.monotonic()
-            log_size = len(host.log())
-            host.server.put(one)
-            eventually(lambda: " wired " in host.log()[log_size:], 20)
-            one_s = time.monotonic() - began_s
+            readdressed = [replace(port, sources=(replace(port.sources[0], ip_address=f"10.99.0.{n}"),)) for n, port in enumerate(filters)]
+            address = change(host, *readdressed[1 : CHANGED + 1])
+            host.server.put(*filters[PORTS:])  # the filter of each tap is there when it comes
+            port = change(host, *taps[PORTS:])
+            groups = [value for value in shared if isinstance(value, GroupState)]
+            member = change(host, *(replace(group, addresses=(*group.addresses, "10.98.0.1")) for group in groups[:CHANGED]))
             began_s = time.monotonic()
             host.server.delete(*list(host.server.state))
             eventually(lambda: host.server.status == {} and "instance-" not in host.run("ip", "netns"), 120)
@@ -187,10 +228,10 @@ def measure_ports(mechanism: str) -> None:
         finally:
             host.close()
     print(
-        f"ports, {mechanism}: {PORTS} wired and reported in {wired_s:.2f} s, agent {mib:.0f} MiB; "
+        f"ports, {mechanism}: {PORTS} of {GROUPS} groups wired and reported in {wired_s:.2f} s, agent {mib:.0f} MiB; "
         f"restarted without memory: {writes} writes, {again_s:.2f} s from its start to the report, {again_mib:.0f} MiB; "
-        f"another address of one: {one_s * 1000:.0f} ms; "
-        f"all taken away in {gone_s:.2f} s",
+        f"all taken away in {gone_s:.2f} s\n"
+        f"  another address of one: {address}\n  one more: {port}\n  a group has one member more: {member}",
         flush=True,
     )
 
@@ -273,13 +314,15 @@ def is_active(lab: LiveLab, instance: Instance) -> bool:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("parts", nargs="*", default=["hosts", "ports", "boots"], help="[hosts ports boots]")
+    options.add_argument("parts", nargs="*", default=["hosts", "groups", "ports", "boots"], help="[hosts groups ports boots]")
     asked = options.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)  # a stream for each host
     print(f"load of this machine: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}", flush=True)
     for part in asked.parts:
         if part == "hosts":
             measure_hosts()
+        elif part == "groups":
+            measure_groups()
         else:
             for mechanism in MECHANISMS:
                 (measure_ports if part == "ports" else measure_boots)(mechanism)

@@ -125,6 +125,14 @@ def test_what_comes_from_a_port_that_nobody_knows_goes_nowhere():
     assert "table=0,priority=1,actions=drop" in lines(want())
 
 
+def test_one_member_more_of_thousands_changes_a_small_part_of_their_flows():
+    many = [f"10.{number >> 8}.{number & 255}.5" for number in range(5000)]
+    some, more = (want(filtered("p1"), WEB, GroupState("web", tuple(sorted(addresses)))) for addresses in (many, [*many, "10.99.0.5"]))
+    planned = plan(more, some, prune=True)
+    assert sum("table=78" in action.line for action in planned.additions) < 2 * 5000 / 25
+    assert sum("table=78" in line for line in lines(more)) == 2 * 5001
+
+
 @pytest.mark.needs("ovs-ofctl")
 def test_ovs_ofctl_takes_every_word_of_a_match():
     """It drops a field without a word where another is missing, and what is left matches more."""

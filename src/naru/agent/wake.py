@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from enum import Flag, auto
 from pathlib import Path
 
+from naru.drivers.netlink import drain, subscribe
+
 RTMGRP_LINK = 1  # linux/rtnetlink.h: a link came, went or changed
 NETLINK_NETFILTER, NFTABLES = 12, 1 << 6  # linux/netlink.h; the bit of NFNLGRP_NFTABLES in linux/netfilter/nfnetlink.h
 # What all messages about a table of ours hold: attribute 1 (NFTA_TABLE_NAME, NFTA_CHAIN_TABLE and so on), which is its name.
@@ -41,9 +43,9 @@ class Wake:
         self._pidfds: dict[int, int] = {}  # pid -> pidfd
         self._kernel_timer: asyncio.TimerHandle | None = None
         self._spaced_until_s = 0.0
-        self._kernel = [(_subscribe(socket.NETLINK_ROUTE, RTMGRP_LINK), b"")]
+        self._kernel = [(subscribe(RTMGRP_LINK), b"")]
         with contextlib.suppress(OSError):  # a kernel without nftables filters nothing
-            self._kernel.append((_subscribe(NETLINK_NETFILTER, NFTABLES), OUR_TABLE))
+            self._kernel.append((subscribe(NFTABLES, NETLINK_NETFILTER), OUR_TABLE))
         for netlink, about in self._kernel:
             self._loop.add_reader(netlink, self._on_kernel, netlink, about)
         with contextlib.suppress(FileExistsError):
@@ -115,19 +117,7 @@ class Wake:
         self.note(Why.DEATH)
 
 
-def _subscribe(family: int, groups: int) -> socket.socket:
-    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
-    netlink.bind((0, groups))
-    return netlink
-
-
 def _drain(netlink: socket.socket, about: bytes) -> bool:
     """Whether anything was said about it."""
-    heard = False
-    while True:
-        try:
-            heard = about in netlink.recv(65536) or heard
-        except BlockingIOError:
-            return heard
-        except OSError:  # ENOBUFS: more came than fits, and some of it was dropped
-            heard = True
+    said, is_lost = drain(netlink)
+    return is_lost or any(about in message for message in said)

@@ -15,12 +15,12 @@ from pathlib import Path
 from naru.drivers import iproute
 from naru.drivers.base import Action
 from naru.drivers.iproute import Link
+from naru.drivers.netlink import READ_AGAIN_S, drain, subscribe
 
 GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 LINK_MESSAGES, ADDRESS_MESSAGES = (16, 17), (20, 21)  # RTM_NEWLINK and so on
 IFLA_IFNAME = 3
 RTM_GETNSID, NLM_F_REQUEST, NETNSA_NSID, NETNSA_FD = 90, 1, 1, 3
-DUMP_AGAIN_S = 30.0
 ONE_BY_ONE = 50  # if more have changed, a dump is faster
 
 _MESSAGE = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, number, port
@@ -42,14 +42,14 @@ class LinkTable:
     def read(self) -> list[Link]:
         """With their addresses, oldest first."""
         if self._changes is None:
-            self._changes = _subscribe()
-        changed = _drain(self._changes)
+            self._changes = subscribe(GROUPS)
+        changed = _changed(self._changes)
         if changed is not None and self._doubted:
             changed |= {link.ifindex: link.ifname for link in self._links.values() if link.ifname in self._doubted}
         self._doubted = set()
         if changed is None or len(changed) > ONE_BY_ONE or time.monotonic() >= self._whole_until_s:
             self._links = {link.ifindex: link for link in iproute.links()}
-            self._whole_until_s = time.monotonic() + DUMP_AGAIN_S
+            self._whole_until_s = time.monotonic() + READ_AGAIN_S
         elif changed:
             known = {index: self._links.pop(index).ifname for index in changed if index in self._links}
             names = {name or known.get(index, "") for index, name in changed.items()} - {""}
@@ -77,26 +77,13 @@ class LinkTable:
             self._changes.close()
 
 
-def _subscribe() -> socket.socket:
-    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-    netlink.bind((0, GROUPS))
-    return netlink
-
-
-def _drain(netlink: socket.socket) -> dict[int, str] | None:
+def _changed(netlink: socket.socket) -> dict[int, str] | None:
     """The links that something was said of: index -> name, "" where only an address changed. None where some of it was lost."""
+    said, is_lost = drain(netlink)
     changed: dict[int, str] = {}
-    is_lost = False
-    while True:
-        try:
-            told = netlink.recv(1 << 17)
-        except BlockingIOError:
-            return None if is_lost else changed
-        except OSError:  # ENOBUFS: more came than fits
-            is_lost = True
-        else:
-            for index, name in _about(told):
-                changed[index] = name or changed.get(index, "")
+    for index, name in (about for message in said for about in _about(message)):
+        changed[index] = name or changed.get(index, "")
+    return None if is_lost else changed
 
 
 def _about(told: bytes) -> Iterator[tuple[int, str]]:

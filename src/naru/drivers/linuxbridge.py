@@ -36,12 +36,15 @@ from naru.drivers.links import (
     Uplink,
     link_local,
 )
+from naru.drivers.netlink import Unchanged
 from naru.drivers.observe import file_names, read_links, read_namespaces, vlan_options, vxlan_options, want_namespaces
 from naru.drivers.tools import run_actions
 from naru.model.devices import bridge_name, tap_name, vlan_name, vxlan_name
 from naru.model.hoststate import HostState, NetworkState, PeerState, SegmentState, TapState, Value
 
 MAKING_ORDER = (Foreign, Namespace, Trunk, Bridge, Uplink, Port, Tap, SubTap)
+
+RTMGRP_NEIGH = 0x4  # linux/rtnetlink.h: of neighbours, and of what forwarding tables hold
 
 
 class LinuxBridge:
@@ -55,6 +58,7 @@ class LinuxBridge:
         self._interfaces = interfaces
         self._tunnel_address = tunnel_address
         self._links = LinkTable()
+        self._entries = Unchanged(RTMGRP_NEIGH, lambda: (iproute.permanent_neighbours(), iproute.fdb()))
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
         return by_name(self._want(desired))
@@ -147,7 +151,7 @@ class LinuxBridge:
         links = self._links.read()
         facts = [*read_namespaces(self._netns_marks), *_paired(list(self._read_links(links)))]
         facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)))
-        facts += _read_tunnels({fact.device for fact in facts if isinstance(fact, Uplink)})
+        facts += self._read_tunnels({fact.device for fact in facts if isinstance(fact, Uplink)})
         return {fact.name: fact for fact in facts}
 
     def _read_links(self, links: list[iproute.Link]) -> Iterator[Fact]:
@@ -177,8 +181,19 @@ class LinuxBridge:
             addresses=_addresses(link),
         )
 
+    def _read_tunnels(self, vxlans: set[str]) -> Iterator[Fact]:
+        if vxlans:
+            neighbours, forwards = self._entries.read()
+            for entry in neighbours:
+                if entry.dev in vxlans:
+                    yield Neighbour(f"neigh/{entry.dev}/{entry.dst}", entry.dev, entry.dst, entry.lladdr)
+            for forward in forwards:
+                if forward.ifname in vxlans and forward.dst:
+                    yield Forward(f"fdb/{forward.ifname}/{forward.mac}/{forward.dst}", forward.ifname, forward.mac, forward.dst)
+
     def apply(self, actions: list[Action]) -> list[Failure]:
         self._links.doubt(actions)
+        self._entries.doubt()
         return run_actions(actions)
 
     def pids(self) -> list[int]:
@@ -230,19 +245,3 @@ def _alias(network: NetworkState) -> str:
 def _missing(device: str, physical_network: str | None) -> str:
     where = f"device {device} of physical network {physical_network}"
     return f"{where} does not exist on this host; create it, or correct [agent] physical_interface_mappings"
-
-
-def _read_tunnels(vxlans: set[str]) -> list[Fact]:
-    if not vxlans:
-        return []
-    facts: list[Fact] = [
-        Neighbour(f"neigh/{entry.dev}/{entry.dst}", entry.dev, entry.dst, entry.lladdr)
-        for entry in iproute.permanent_neighbours()
-        if entry.dev in vxlans
-    ]
-    facts += [
-        Forward(f"fdb/{entry.ifname}/{entry.mac}/{entry.dst}", entry.ifname, entry.mac, entry.dst)
-        for entry in iproute.fdb()
-        if entry.ifname in vxlans and entry.dst
-    ]
-    return facts

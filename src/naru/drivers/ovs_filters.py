@@ -1,5 +1,6 @@
 """Which flows filters ask for on a switch. The text of the flows is in openflow.py."""
 
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from naru.model.hoststate import FilterState, GroupState, HostState, RulesState
 
 KEY = "firewall"  # of what all filters share
 GROUP_NUMBERS = 1 << 31
+MEMBER_PARTS = 64
 
 
 class Place(NamedTuple):
@@ -56,7 +58,8 @@ def want_filters(
     rules = {value.group_id: value for value in desired.values() if isinstance(value, RulesState)}
     group_numbers = {id: number + 1 for id, number in numbered([*groups, *rules], GROUP_NUMBERS).items()}
     for group in groups.values():
-        yield made.of(_members, group.key, group_numbers[group.group_id], group.addresses)
+        for part in made.of(_parts, group.addresses):
+            yield made.of(_members, group.key, group_numbers[group.group_id], part)
     for value in rules.values():
         if all(rule.remote_group in (None, *groups) for rule in value.rules):
             remotes = {rule.remote_group for rule in value.rules if rule.remote_group is not None}
@@ -73,6 +76,14 @@ def _base(strangers: tuple[int, ...]) -> Flows:
 
 def _entrance(place: Place) -> Flows:
     return flows(place.key, [trunk_flow(place.number) if place.tag is None else admit_flow(place.number)])
+
+
+def _parts(addresses: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """An address is always in the same part: one member more is the flows of one part, and not of thousands of members."""
+    parts: dict[int, list[str]] = {}
+    for address in addresses:
+        parts.setdefault(zlib.crc32(address.encode()) % MEMBER_PARTS, []).append(address)
+    return [tuple(part) for _, part in sorted(parts.items())]
 
 
 def _members(key: str, number: int, addresses: tuple[str, ...]) -> Flows:

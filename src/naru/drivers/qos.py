@@ -129,6 +129,8 @@ class Qos:
 
     def __init__(self, mechanism: str, rule_types: tuple[str, ...]) -> None:
         self._mechanism = mechanism
+        self._is_idle = False  # nothing was wanted, and nothing was there that is ours, which only we make
+        self._is_wanted = True
         self._has_nft = any("nft" in _PROBES[mechanism][type] for type in rule_types)
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
@@ -137,10 +139,14 @@ class Qos:
             behind = trunked(desired)
             values = [QosState(v.port_id, v.ingress, ingress_packets=v.ingress_packets) for v in values if v.port_id not in behind]
         facts = [*_want(values), *want_tables(values)]
+        self._is_wanted = bool(facts)
         return {fact.name: fact for fact in facts}, []
 
     def read(self) -> dict[str, Fact]:
+        if self._is_idle and not self._is_wanted:
+            return {}
         facts = [*_read_ifbs(), *read_disciplines(tc.disciplines()), *(read_tables() if self._has_nft else ())]
+        self._is_idle = all(isinstance(fact, Foreign | Entrance) for fact in facts)
         return {fact.name: fact for fact in facts}
 
     def apply(self, actions: list[Action]) -> list[Failure]:
