@@ -54,11 +54,11 @@ from naru.testing import FakeDriver
 from own_host import RUN, bring, in_own_host, planned, run, start_open_vswitch, state
 
 VXLAN = NetworkState("11111111-1111", 1450, (SegmentState("vxlan", None, 77),))
-SMALL = NetworkState("11111111-1111", 1400, (SegmentState("vxlan", None, 78),))
+SMALL = NetworkState("11111111-1111", 1200, (SegmentState("vxlan", None, 78),))
 FLAT = NetworkState("22222222-2222", 1500, (SegmentState("flat", "physnet1"),))
 DHCP_TAP = TapState("33333333-3333", "11111111-1111", "fa:16:3e:00:00:02", 1450, netns="qdhcp-1", device="ns-33333333-33")
 TAP = TapState("44444444-4444", "11111111-1111", "fa:16:3e:00:00:05", 1450, netns="instance-1", device="eth0")
-OTHER_TAP = TapState("44444444-4444", "22222222-2222", "fa:16:3e:00:00:06", 1400, admin_state_up=False, netns="instance-2", device="eth1")
+OTHER_TAP = TapState("44444444-4444", "22222222-2222", "fa:16:3e:00:00:06", 1200, admin_state_up=False, netns="instance-2", device="eth1")
 PLUGGED = TapState("55555555-5555", "22222222-2222", "fa:16:3e:00:00:07", 1500)
 PEER = PeerState("p9", "11111111-1111", "fa:16:3e:00:00:09", ("10.7.0.9", "fd00::9"), "10.9.0.2", VXLAN.segments[0])
 MOVED = PeerState("p9", "11111111-1111", "fa:16:3e:00:00:09", ("10.7.0.8",), "10.9.0.3", SMALL.segments[0])
@@ -166,9 +166,9 @@ def ovs() -> Subject:
         run("ovs-vsctl add-br br-int -- set Bridge br-int datapath_type=netdev")
         run("ip tuntap add tap55555555-55 mode tap")
         run("ovs-vsctl add-port br-int tap55555555-55 -- set Interface tap55555555-55 external_ids:iface-id=55555555-5555")
-        run("ovs-vsctl add-br tbr-aaaaaaaa-aa -- set Bridge tbr-aaaaaaaa-aa datapath_type=netdev")
+        run("ovs-vsctl add-br tbr-aaaaaaaa-a -- set Bridge tbr-aaaaaaaa-a datapath_type=netdev")
         run("ip tuntap add tapaaaaaaaa-aa mode tap")
-        run("ovs-vsctl add-port tbr-aaaaaaaa-aa tapaaaaaaaa-aa -- set Interface tapaaaaaaaa-aa external_ids:iface-id=aaaaaaaa-aaaa")
+        run("ovs-vsctl add-port tbr-aaaaaaaa-a tapaaaaaaaa-aa -- set Interface tapaaaaaaaa-aa external_ids:iface-id=aaaaaaaa-aaaa")
 
     both = NetworkState("22222222-2222", 1500, (SegmentState("vlan", "physnet1", 200), SegmentState("vlan", "physnet1", 201)))
     geneve = NetworkState("11111111-1111", 1450, (SegmentState("geneve", None, 77),))

@@ -1,5 +1,6 @@
 """Virtual machines as instances: a real kernel boots under qemu and gets its address as any other instance does."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from live_lab import live_lab
+from naru.agent.machines import QEMU
+from naru.drivers.qmp import Card, Monitor, exchange, line, read_cards
 from naru.lab import LabError
 from naru.lab.guest import make_guest
 from naru.model.compute import IMAGES
 from naru.model.devices import tap_name
 from naru.testing import eventually
+from own_host import RUN, on_own_host, run
 
 pytestmark = pytest.mark.needs("root", "qemu-system-x86_64", "busybox")
 
@@ -135,3 +139,32 @@ def test_a_virtual_machine_on_open_vswitch_gets_its_addresses_by_dhcp_and_leaves
         lab.ask("DELETE", f"servers/{id}", service="compute")
         eventually(lambda: tap_name(port["id"]) not in lab.run("compute01", "ip", "-br", "link"), WITHIN_S)
         eventually(lambda: tap_name(port["id"]) not in lab.run("compute01", "ovs-vsctl", "show"), WITHIN_S)
+
+
+@on_own_host
+def test_a_card_that_a_guest_does_not_let_go_is_cut_off_and_named_and_what_a_killed_agent_left_is_no_obstacle():
+    """A machine that never runs."""
+    monitor, card = RUN / "qmp", Card("tap1", "fa:16:3e:00:00:05", sums=True)
+    RUN.mkdir()
+    run("ip tuntap add tap1 mode tap")
+    run("ip link set tap1 up")
+    command = [QEMU, "-S", "-nodefaults", "-nographic", "-accel", "tcg", "-qmp", f"unix:{monitor},server=on,wait=off"]
+    with subprocess.Popen(command) as machine:
+        try:
+            eventually(monitor.exists, WITHIN_S)
+            with Monitor(monitor) as asked:
+                asked.ask("netdev_add", type="tap", id="to-tap1", ifname="tap1", script="no", downscript="no")
+            assert exchange(monitor, [line("plug", card)]) == {}
+            assert (read_cards(monitor), has_carrier("tap1")) == ((card,), True)
+            (reason,) = exchange(monitor, [line("unplug", card)]).values()
+            assert reason.startswith("the guest does not let go of the card tap1, whose wire is cut")
+            assert not has_carrier("tap1")
+        finally:
+            machine.kill()
+    (reason,) = exchange(monitor, [line("plug", card)]).values()
+    assert reason.startswith(f"qemu does not answer at {monitor}")
+
+
+def has_carrier(device):
+    shown = subprocess.run(["ip", "-br", "link", "show", device], capture_output=True, text=True, check=True).stdout
+    return "NO-CARRIER" not in shown

@@ -279,6 +279,17 @@ def test_a_sub_port_is_no_wider_than_its_parent():
     ]
 
 
+def test_a_link_with_less_than_the_least_mtu_of_ipv6_is_told_nothing_of_it_and_goes_down_to_be_wider():
+    narrow = replace(VXLAN, mtu_bytes=1000), replace(TAP, mtu_bytes=1000)
+    actions, _ = lines(bridges(), *narrow)
+    assert not any("addrgenmode" in line for line in actions)
+    widened, _ = lines(bridges(), VXLAN, TAP, have=made(bridges(), *narrow))
+    for device in ("brq11111111-aa", "vxlan-77", "tap33333333-aa"):
+        first, second = (line for line in widened if line.startswith(f"ip: link set dev {device} ") and "mtu" in line)
+        assert first == f"ip: link set dev {device} down mtu 1450"
+        assert "addrgenmode none" in second
+
+
 def test_two_networks_cannot_share_one_device():
     other = NetworkState("99999999-aaaa", 1500, (SegmentState("flat", "physnet2"),))
     _, reasons = lines(bridges({"physnet1": "eth1", "physnet2": "eth1"}), FLAT, other)
@@ -359,7 +370,7 @@ def test_a_machine_on_open_vswitch_is_plugged_as_libvirt_does_it_and_computes_it
     assert f'external_ids:iface-id="{P}"' in plug
     assert "mac=fa:16:3e:00:00:05,romfile=,csum=off" in actions[-1]
     parent, _ = lines(driver, running, replace(tap, trunk=True))
-    assert any(f"add-port tbr-{P[:11]} {device}" in line for line in parent)
+    assert any(f"add-port tbr-{P[:10]} {device}" in line for line in parent)
     unseen = [replace(fact, wire=None) if isinstance(fact, Device) else fact for fact in made(driver, running, tap)]
     assert lines(driver, running, tap, have=unseen) == ([], [])
 

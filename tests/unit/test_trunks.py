@@ -68,12 +68,12 @@ def test_a_hypervisor_is_told_to_plug_the_parent_of_a_trunk_into_a_bridge_of_its
     cloud.run(register_host(cloud.view, "compute01", OPEN_VSWITCH, NOW, CLOUD))
     parent, plain = cloud.port(cloud.network()), cloud.port(cloud.network())
     trunk_on(cloud, parent)
-    for port, bridge in ((parent, f"tbr-{parent.id[:11]}"), (plain, "br-int")):
+    for port, bridge in ((parent, f"tbr-{parent.id[:10]}"), (plain, "br-int")):
         cloud.run(update_port(cloud.view, ADMIN, port.id, PLUGGED, CLOUD))
         assert cloud.view.get(Port, port.id).binding_vif_details["bridge_name"] == bridge
     cloud.run(register_host(cloud.view, "compute02", OPEN_VSWITCH, NOW, CLOUD))
     moving = cloud.run(create_binding(cloud.view, ADMIN, parent.id, {"host": "compute02"}, CLOUD))
-    assert moving.vif_details["bridge_name"] == f"tbr-{parent.id[:11]}"
+    assert moving.vif_details["bridge_name"] == f"tbr-{parent.id[:10]}"
 
 
 @pytest.mark.parametrize("vlan", [True, False])

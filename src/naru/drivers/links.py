@@ -24,6 +24,7 @@ BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0 nf_call_iptables 
 # frames would go in circles. Tunnels: the server says where MACs are, and ARP for peers is answered here.
 ALONE, ISOLATED = "isolated off", "isolated on"
 PHYSICAL_PORT, TUNNEL_PORT = "learning on neigh_suppress off", "learning off neigh_suppress on"
+LEAST_IPV6_MTU = 1280  # bytes: RFC 8200, section 5. With less, the kernel has no IPv6 on a device, and refuses to be told anything of it
 SUMS = "/sums"  # ends the alias of a tap whose far end computes the checksums of what it sends
 FLOOD_MAC = "00:00:00:00:00:00"  # the entries that broadcasts and unknown addresses follow, one per VTEP
 
@@ -89,6 +90,8 @@ class Bridge(Fact, frozen=True):
                 yield from self._refuse(", ".join(sorted(set(have.strange) - taps)))
                 return
             yield Action(self.key, IP, f"link set dev {self.device} group {GROUP} mtu {self.mtu_bytes + 1}")  # see add()
+        elif isinstance(have, Bridge):
+            yield from _widen(self.key, self.device, have.mtu_bytes, self.mtu_bytes)
         yield from self._settle()
 
     def _refuse(self, found: str) -> Iterable[Step]:
@@ -98,7 +101,7 @@ class Bridge(Fact, frozen=True):
         return (Failure(key, reason) for key in (self.key, *(f"tap/{port_id}" for port_id in self.ports)))
 
     def _settle(self) -> Iterable[Step]:
-        settings = f"alias {self.alias} mtu {self.mtu_bytes} addrgenmode none type bridge {BRIDGE_OPTIONS}"
+        settings = f"alias {self.alias} mtu {self.mtu_bytes}{_quiet(self.mtu_bytes)} type bridge {BRIDGE_OPTIONS}"
         yield Action(self.key, IP, f"link set dev {self.device} {settings}")
         yield Action(self.key, IP, f"link set dev {self.device} up")
 
@@ -130,11 +133,15 @@ class Uplink(Fact, frozen=True):
         return not isinstance(have, Uplink) or have.options != self.options
 
     def change(self, have: Fact) -> Iterable[Step]:
-        return self._settle()
+        if isinstance(have, Uplink):
+            yield from _widen(self.key, self.device, have.mtu_bytes, self.mtu_bytes)
+        yield from self._settle()
 
     def _settle(self) -> Iterable[Step]:
         yield Action(
-            self.key, IP, f"link set dev {self.device} alias {self.alias} mtu {self.mtu_bytes} addrgenmode none master {self.bridge}"
+            self.key,
+            IP,
+            f"link set dev {self.device} alias {self.alias} mtu {self.mtu_bytes}{_quiet(self.mtu_bytes)} master {self.bridge}",
         )
         yield Action(self.key, IP, f"link set dev {self.device} type bridge_slave {self.port_options}")
         yield Action(self.key, IP, f"link set dev {self.device} up")
@@ -180,6 +187,8 @@ class Tap(Fact, frozen=True):
         return not isinstance(have, Tap) or have.pair != self.pair or bool(have.bridge and not self.bridge)
 
     def change(self, have: Fact) -> Iterable[Step]:
+        if isinstance(have, Tap):
+            yield from _widen(self.key, self.device, have.mtu_bytes, self.mtu_bytes)
         yield from self._settle()
         if isinstance(have, Tap) and have.mtu_bytes != self.mtu_bytes:
             yield Action(self.key, ("ip", "-n", self.netns), f"link set dev {self.far} mtu {self.mtu_bytes}")
@@ -187,7 +196,7 @@ class Tap(Fact, frozen=True):
     def _settle(self) -> Iterable[Step]:
         alias = f"naru:{self.port_id}/{self.far}/{self.mac}{SUMS if self.sums else ''}"
         master = f" master {self.bridge}" if self.bridge else ""
-        yield Action(self.key, IP, f"link set dev {self.device} alias {alias} mtu {self.mtu_bytes} addrgenmode none{master}")
+        yield Action(self.key, IP, f"link set dev {self.device} alias {alias} mtu {self.mtu_bytes}{_quiet(self.mtu_bytes)}{master}")
         yield Action(self.key, IP, f"link set dev {self.device} {'up' if self.up else 'down'}")
 
     def remove(self) -> Iterable[Action]:
@@ -232,10 +241,12 @@ class SubTap(Fact, frozen=True):
         return not isinstance(have, SubTap) or (have.parent, have.vlan, have.mac, have.pair) != own
 
     def change(self, have: Fact) -> Iterable[Step]:
-        return self._settle()
+        if isinstance(have, SubTap):
+            yield from _widen(self.key, self.device, have.mtu_bytes, self.mtu_bytes)
+        yield from self._settle()
 
     def _settle(self) -> Iterable[Step]:
-        settings = f"alias naru:{self.port_id}/{self.mac} mtu {self.mtu_bytes} addrgenmode none master {self.bridge}"
+        settings = f"alias naru:{self.port_id}/{self.mac} mtu {self.mtu_bytes}{_quiet(self.mtu_bytes)} master {self.bridge}"
         yield Action(self.key, IP, f"link set dev {self.device} {settings}")
         yield Action(self.key, IP, f"link set dev {self.device} {'up' if self.up else 'down'}")
 
@@ -408,6 +419,16 @@ def link_local(mac_address: str) -> IPv6Address:
     """The address that a device with this MAC gives itself: RFC 4291, appendix A."""
     octets = bytes.fromhex(mac_address.replace(":", ""))
     return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((octets[0] ^ 2,)) + octets[1:3] + b"\xff\xfe" + octets[3:])
+
+
+def _quiet(mtu_bytes: int) -> str:
+    return " addrgenmode none" if mtu_bytes >= LEAST_IPV6_MTU else ""
+
+
+def _widen(key: str, device: str, before_bytes: int, after_bytes: int) -> Iterable[Action]:
+    """Before a device may be told to be quiet it must have IPv6, and it gets that with its MTU: down, as it would speak at once."""
+    if before_bytes < LEAST_IPV6_MTU <= after_bytes:
+        yield Action(key, IP, f"link set dev {device} down mtu {after_bytes}")
 
 
 def _delete_link(key: str, device: str) -> Action:

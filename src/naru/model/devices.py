@@ -37,7 +37,8 @@ def dhcp_device(port_id: str) -> str:
 
 
 def trunk_bridge(parent_id: str) -> str:
-    return f"tbr-{parent_id[:11]}"
+    """Nova cuts the name of a bridge after 14 characters."""
+    return f"tbr-{parent_id[:10]}"
 
 
 def router_netns(router_id: str) -> str:
