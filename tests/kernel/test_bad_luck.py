@@ -97,7 +97,7 @@ def test_a_vlan_interface_that_somebody_else_made_is_left_alone(host):
 
 def test_a_bridge_of_somebodys_under_our_name_is_left_alone_whatever_is_wanted(host):
     lay_wire(host)
-    network, _ = physical(host, "flat")
+    network, tap = physical(host, "flat")
     bridge = bridge_name(network.network_id)
     host.run("ip", "link", "add", bridge, "type", "bridge")
     host.run("ip", "addr", "add", "192.0.2.1/24", "dev", bridge)
@@ -105,7 +105,13 @@ def test_a_bridge_of_somebodys_under_our_name_is_left_alone_whatever_is_wanted(h
     host.run("ip", "link", "set", "theirs", "master", bridge)
     before = shown(host, bridge, "theirs", "eth1")
     host.start()
-    assert f"bridge {bridge} exists and is not Naru's" in reason(host, network.key)
+    assert f"bridge {bridge} exists and is not Naru's: it has 192.0.2.1/24, theirs in it" in reason(host, network.key)
+    assert f"bridge {bridge} exists" in reason(host, tap.key)
+    other = Cloud()
+    host.server.put(other.network)
+    eventually(lambda: host.server.status.get(other.network.key) == "", 10)  # a pass later
+    inside = host.run("ip", "-brief", "link", "show", "master", bridge)
+    assert [line.partition("@")[0] for line in inside.splitlines()] == ["theirs"]
     assert shown(host, bridge, "theirs", "eth1") == before
     host.server.delete(*host.server.state)
     eventually(lambda: not host.server.status, 10)

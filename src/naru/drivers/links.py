@@ -66,6 +66,7 @@ class Bridge(Fact, frozen=True):
     tuned: bool = True  # BRIDGE_OPTIONS are in force
     up: bool = True
     ports: tuple[str, ...] = ()  # wanted: ids of the network's ports whose taps hypervisors make here
+    made: tuple[str, ...] = ()  # wanted: of those whose taps we make
     strange: tuple[str, ...] | None = None  # read, of one that is not ours: the devices in it, and its addresses
 
     @property
@@ -78,7 +79,8 @@ class Bridge(Fact, frozen=True):
         yield from self._settle()
 
     def is_met_by(self, have: Fact) -> bool:
-        return super().is_met_by(msgspec.structs.replace(have, ports=self.ports) if isinstance(have, Bridge) else have)
+        known = msgspec.structs.replace(have, ports=self.ports, made=self.made) if isinstance(have, Bridge) else have
+        return super().is_met_by(known)
 
     def replaces(self, have: Fact) -> bool:
         return not isinstance(have, Bridge)
@@ -95,10 +97,10 @@ class Bridge(Fact, frozen=True):
         yield from self._settle()
 
     def _refuse(self, found: str) -> Iterable[Step]:
-        """Its taps fail too: they are not touched while they are in a bridge that is somebody's."""
+        """Its taps fail too: those in it are not touched while it is somebody's, and none of ours is put there."""
         why = f"it has {found} in it, and is taken over only with nothing but taps of this network" if found else "no hypervisor needs it"
         reason = f"bridge {self.device} exists and is not Naru's: {why}; delete it (ip link del {self.device}) if nothing uses it"
-        return (Failure(key, reason) for key in (self.key, *(f"tap/{port_id}" for port_id in self.ports)))
+        return (Failure(key, reason) for key in (self.key, *(f"tap/{port_id}" for port_id in (*self.ports, *self.made))))
 
     def _settle(self) -> Iterable[Step]:
         settings = f"alias {self.alias} mtu {self.mtu_bytes}{_quiet(self.mtu_bytes)} type bridge {BRIDGE_OPTIONS}"

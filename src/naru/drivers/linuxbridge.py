@@ -68,10 +68,11 @@ class LinuxBridge:
         networks = {value.network_id: value for value in values if isinstance(value, NetworkState)}
         yield from want_namespaces(values, self._netns_marks)
         yield from self._want_trunks(networks.values())
-        plugged = _plugged_by_hypervisors(values)
+        plugged, made = _ports_by_network(values, plugged=True), _ports_by_network(values, plugged=False)
         for network in networks.values():
-            ports = tuple(plugged.get(network.network_id, ()))
-            yield Bridge(network.key, bridge_name(network.network_id), _alias(network), network.mtu_bytes, ports=ports)
+            id = network.network_id
+            ports, own = plugged.get(id, ()), made.get(id, ())
+            yield Bridge(network.key, bridge_name(id), _alias(network), network.mtu_bytes, ports=ports, made=own)
             for segment in network.segments:
                 yield self._want_uplink(network, segment)
         taps = {value.port_id: value for value in values if isinstance(value, TapState)}
@@ -207,13 +208,13 @@ def _paired(facts: list[Fact]) -> Iterator[Fact]:
         yield replace(fact, pair=pairs.get(fact.parent, ())) if isinstance(fact, SubTap) else fact
 
 
-def _plugged_by_hypervisors(values: Iterable[Value]) -> Mapping[str, list[str]]:
-    """Network id -> ids of the ports whose taps we do not make."""
-    plugged: dict[str, list[str]] = {}
+def _ports_by_network(values: Iterable[Value], *, plugged: bool) -> Mapping[str, tuple[str, ...]]:
+    """Network id -> ids of the ports whose taps hypervisors plug, or of those whose taps we make."""
+    found: dict[str, list[str]] = {}
     for value in values:
-        if isinstance(value, TapState) and value.netns is None and value.parent is None:
-            plugged.setdefault(value.network_id, []).append(value.port_id)
-    return plugged
+        if isinstance(value, TapState) and (value.netns is None and value.parent is None) == plugged:
+            found.setdefault(value.network_id, []).append(value.port_id)
+    return {network_id: tuple(ids) for network_id, ids in found.items()}
 
 
 def _observe_strange_bridge(link: iproute.Link, links: list[iproute.Link]) -> Bridge:
