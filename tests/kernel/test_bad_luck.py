@@ -3,13 +3,16 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from agent_host import Cloud, Host, leased, settled
+from agent_host import Cloud, Host, child_of, leased, settled
 from conftest import faketime
 from naru.drivers.iproute import batch
 from naru.model.devices import bridge_name, vlan_name
@@ -139,6 +142,41 @@ def test_with_a_full_disk_all_is_wired_and_the_report_says_that_nothing_is_kept(
     host.server.put(*second)
     eventually(lambda: "agent/memory" not in host.server.status, 10)
     assert "h1.json" in host.run("ls", f"{host.directory}/state/agent")
+
+
+ASK = """
+import http.client, sys
+server = http.client.HTTPConnection("127.0.0.1", 9696)
+server.request(*sys.argv[1:], body='{"network": {"name": "n"}}', headers={"Content-Type": "application/json"})
+answer = server.getresponse()
+print(answer.status, answer.read().decode())
+"""
+
+
+def test_a_server_on_a_full_disk_refuses_to_write_says_so_and_writes_again_when_there_is_room(host):
+    def ask(method: str, path: str) -> str:
+        return host.run(sys.executable, "-c", ASK, method, path, check=False)
+
+    state = f"{host.directory}/server"
+    host.run("sh", "-ec", f"mkdir {state}; mount -t tmpfs -o size=3m tmpfs {state}")
+    command = [*host.enter, "env", "NARU_AUTH=none", sys.executable, "-m", "naru", "server", "--state-dir", state]
+    with (host.directory / "server.log").open("ab") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        eventually(lambda: ask("GET", "/healthz").startswith("200"), 20)
+        assert ask("POST", "/v2.0/networks").startswith("201")
+        host.run("sh", "-ec", f"cat /dev/zero >{state}/ballast || test -s {state}/ballast")
+        refused = ask("POST", "/v2.0/networks")
+        assert refused.startswith("503")
+        assert "database or disk is full" in refused
+        assert ask("GET", "/healthz").startswith("503")
+        assert ask("GET", "/v2.0/networks").count('"name":"n"') == 1
+        host.run("rm", f"{state}/ballast")
+        assert ask("POST", "/v2.0/networks").startswith("201")
+        assert ask("GET", "/healthz").startswith("200")
+    finally:
+        os.kill(child_of(server.pid), signal.SIGTERM)
+        server.wait(10)
 
 
 def test_with_a_full_run_directory_what_needs_it_fails_by_name_and_is_made_when_there_is_room(host):

@@ -31,6 +31,7 @@ from naru.store.tables import changes as change_log
 Plan = Callable[[Snapshot], Changes[Any]]
 
 _MAX_BATCH = 256  # requests; bounds how long the first of a batch waits for the last
+_FAILING_S = 60.0  # so long after a commit that failed, and none that did not, it says that it cannot write
 
 _log = structlog.get_logger("naru.store")
 
@@ -45,7 +46,8 @@ class Written(msgspec.Struct, frozen=True):
 class Request:
     """A plan and what became of it: `result` is what the plan returned, unless `refusal` says why not.
 
-    One that `confirms_lease` is refused, too, when another server has become the writer; what changes nothing does not ask otherwise.
+    One that `confirms_lease` is refused, too, when another server has become the writer, or the disk was full just now; what changes
+    nothing does not ask otherwise.
     """
 
     __slots__ = ("answer", "confirms_lease", "plan", "refusal", "result")
@@ -77,6 +79,7 @@ class Writer:
         self._publish = publish
         self._now = now
         self._is_in_doubt = False  # the database went away during a commit
+        self._failure: tuple[NaruError, float] | None = None  # of the last commit, as on a full disk; and when, by time.monotonic()
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="naru-writer", daemon=True)
 
@@ -128,8 +131,9 @@ class Writer:
             written, stored = _render(planned)
             if planned:
                 save(connection, self._epoch, self._draft.revision, planned, stored)
+                self._failure = None
             elif any(request.confirms_lease for request in requests):
-                confirm_lease(connection, self._epoch)
+                self._confirm(connection)
         except Exception as error:  # noqa: BLE001  (the boundary of a batch: whatever it was, the writer goes on)
             _roll_back(connection)
             self._draft.undo(planned)
@@ -140,10 +144,22 @@ class Writer:
                 for request in requests:
                     self._write(connection, [request])
             else:
-                self._refuse(requests, _refusal(error))
+                self._refuse(requests, self._refusal(error))
         else:
             self._draft.revision += len(planned)
             self._publish(Batch(self._draft.revision, written, requests, time.perf_counter() - began))
+
+    def _confirm(self, connection: Connection) -> None:
+        """Raises Unavailable where it may not write, or could not a moment ago."""
+        confirm_lease(connection, self._epoch)
+        if self._failure is not None and time.monotonic() - self._failure[1] < _FAILING_S:
+            raise self._failure[0]
+
+    def _refusal(self, error: Exception) -> NaruError:
+        refusal = _refusal(error)
+        if isinstance(error, DBAPIError) and not error.connection_invalidated and not _may_be_of_one(error):
+            self._failure = refusal, time.monotonic()
+        return refusal
 
     def _refuse(self, requests: list[Request], refusal: NaruError) -> None:
         for request in requests:
