@@ -2,7 +2,7 @@
 tests/budgets.json.
 
 Through the whole application, on real databases: one budget for all. A rise fails until the file says that it is meant. Calls say what a
-request costs the processor, on any machine: their budgets leave some room, so that they fail for what grows with what there is.
+request costs the processor, on any machine; their budgets leave a tenth for small changes.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from naru.store.database import open_database
 
 BUDGETS = Path(__file__).parents[1] / "budgets.json"
 OURS = naru.__path__[0]
-ROOM = 50  # calls: budgets of them are full fifties
 
 
 class Calls:
@@ -72,7 +72,7 @@ class Meter:
             "selects": sum(statement.lstrip().upper().startswith("SELECT") for statement in self._statements),
             "commits": self._commits,
             "bytes": len(answer.content),
-            "calls": -(-self._calls.number // ROOM) * ROOM,
+            "calls": self._calls.number,
         }
         return answer.json() if answer.content else None
 
@@ -133,6 +133,7 @@ def measure(database_url: str, state_dir: Path) -> Meter:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_request_costs_more_than_its_budget(engine: str, databases: Databases, tmp_path: Path):
+    measure(databases.new("sqlite", tmp_path / "first"), tmp_path / "first")  # what is found out once in a process is no request's
     costs = measure(databases.new(engine, tmp_path), tmp_path).costs
     budgets: dict[str, dict[str, int]] = json.loads(BUDGETS.read_text())
     too_dear = [
@@ -159,4 +160,6 @@ def test_no_statement_of_a_request_reads_a_whole_table(databases: Databases, tmp
 
 
 def _as_file(costs: dict[str, dict[str, int]]) -> str:
+    for found in costs.values():
+        found["calls"] = ceil(found["calls"] * 1.1 / 10) * 10
     return "{\n" + ",\n".join(f"  {json.dumps(kind)}: {json.dumps(found)}" for kind, found in costs.items()) + "\n}"
