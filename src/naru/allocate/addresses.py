@@ -53,6 +53,8 @@ class AddressSpace:
 
     def choose_many(self, count: int) -> list[int]:
         """What `choose` would give, each taken before the next is asked for; fewer where there are no more."""
+        if count == 1:
+            return [] if (address := self.choose()) is None else [address]
         start = self._cursor + 1
         found = list(islice(self._free_from(start), count))
         if len(found) < count:

@@ -343,7 +343,8 @@ class Port(Resource, frozen=True, kw_only=True):
 
     @property
     def absent(self) -> tuple[str, ...]:
-        return tuple(name for name in ("trunk_details", "pick_id") if getattr(self, name) is None)
+        trunk, pick = ("trunk_details",) if self.trunk_details is None else (), ("pick_id",) if self.pick_id is None else ()
+        return trunk + pick  # no loop: a list asks each port
 
     @property
     def dns_assignment(self) -> tuple[DnsAssignment, ...]:

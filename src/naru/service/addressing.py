@@ -3,7 +3,8 @@
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
+from socket import inet_ntoa
 
 from naru.allocate.addresses import eui64, mac_from_bits
 from naru.model.errors import Conflict, Invalid, Unavailable, not_found
@@ -218,7 +219,7 @@ def is_automatic(subnet: Subnet) -> bool:
 
 
 def _text(address: int, subnet: Subnet) -> str:
-    return str(IPv4Address(address) if subnet.ip_version == 4 else IPv6Address(address))
+    return inet_ntoa(address.to_bytes(4)) if subnet.ip_version == 4 else str(IPv6Address(address))
 
 
 def _of_these(space: Addresses) -> str:
