@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from naru.drivers import nftables
-from naru.drivers.base import Action, Fact, Failure, ToolError
+from naru.drivers.base import Action, Fact, Failure
 from naru.drivers.filters import Chain, Element, Elements, Members, Tables, chain
 from naru.drivers.made import Made
 from naru.drivers.rules import (
@@ -54,7 +54,7 @@ class Nft:
     def __init__(self, interfaces: Mapping[str, str], bridge_sysctl: Path = BRIDGE_SYSCTL) -> None:
         self._interfaces = interfaces
         self._bridge_sysctl = bridge_sysctl
-        self._seen: tuple[int, dict[str, Fact]] | None = None  # what was read, and when by the kernel's own count
+        self._followed = nftables.Followed(self._read)
         self._made = Made()
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
@@ -67,13 +67,7 @@ class Nft:
         return {fact.name: fact for fact in facts}, []
 
     def read(self) -> dict[str, Fact]:
-        try:
-            generation = nftables.generation()
-            if self._seen is None or self._seen[0] != generation:
-                self._seen = (generation, self._read())
-        except OSError as error:
-            raise ToolError(f"cannot ask the kernel for its filters: {error.strerror}") from error
-        return dict(self._seen[1])
+        return dict(self._followed.now())
 
     def _read(self) -> dict[str, Fact]:
         tables = {family: nftables.table(family, "naru") for family in FAMILIES}

@@ -7,7 +7,8 @@ cannot: `/dev/stdin:7:1-20: Error: …`.
 import re
 import socket
 import struct
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -16,6 +17,8 @@ from naru.drivers.base import ToolError
 
 ABSENT = ("No such file or directory", "element does not exist")
 NETLINK_NETFILTER, GETGEN, NEWGEN, GEN_ID = 12, 10 << 8 | 16, 10 << 8 | 15, 1  # 10: NFNL_SUBSYS_NFTABLES
+T = TypeVar("T")
+
 MOST_TRIES = 20  # lines that are left out one after the other, before the rest is given up
 
 
@@ -58,6 +61,24 @@ def generation() -> int:
     if (kind, attribute) != (NEWGEN, GEN_ID):
         raise ToolError("the kernel does not tell nftables' generation; is nf_tables loaded?")
     return int(struct.unpack_from("!I", answer, 24)[0])
+
+
+class Followed(Generic[T]):
+    """What `read` makes of tables, until the next transaction of anybody's. In one network namespace, always the same."""
+
+    def __init__(self, read: Callable[[], T]) -> None:
+        self._read = read
+        self._seen: tuple[int, T] | None = None
+
+    def now(self) -> T:
+        """Raises ToolError."""
+        try:
+            number = generation()
+            if self._seen is None or self._seen[0] != number:
+                self._seen = (number, self._read())
+        except OSError as error:
+            raise ToolError(f"cannot ask the kernel for its filters: {error.strerror}") from error
+        return self._seen[1]
 
 
 def table(family: str, name: str) -> list[Entry] | None:

@@ -11,7 +11,7 @@ linux/drivers/net.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from naru.drivers import iproute, tc
+from naru.drivers import iproute, nftables, tc
 from naru.drivers.base import Action, Fact, Failure, Foreign, Step
 from naru.drivers.links import GROUP
 from naru.drivers.qos_nft import read_tables, want_tables
@@ -131,7 +131,8 @@ class Qos:
         self._mechanism = mechanism
         self._is_idle = False  # nothing was wanted, and nothing was there that is ours, which only we make
         self._is_wanted = True
-        self._has_nft = any("nft" in _PROBES[mechanism][type] for type in rule_types)
+        has_nft = any("nft" in _PROBES[mechanism][type] for type in rule_types)
+        self._tables = nftables.Followed[list[Fact]](read_tables) if has_nft else None
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
         values = [value for value in desired.values() if isinstance(value, QosState)]
@@ -145,8 +146,8 @@ class Qos:
     def read(self) -> dict[str, Fact]:
         if self._is_idle and not self._is_wanted:
             return {}
-        facts = [*_read_ifbs(), *read_disciplines(tc.disciplines()), *(read_tables() if self._has_nft else ())]
-        self._is_idle = all(isinstance(fact, Foreign | Entrance) for fact in facts)
+        facts = [*_read_ifbs(), *read_disciplines(tc.disciplines()), *(self._tables.now() if self._tables is not None else ())]
+        self._is_idle = not self._is_wanted and all(isinstance(fact, Foreign | Entrance) for fact in facts)
         return {fact.name: fact for fact in facts}
 
     def apply(self, actions: list[Action]) -> list[Failure]:

@@ -148,8 +148,12 @@ def packets_of(limit: PacketRateLimit) -> tuple[int, int]:
     return min(max(limit.max_pps, 1), MOST), min(max(limit.burst_packets, 1), MOST)
 
 
-def read_tables() -> Iterator[Fact]:
+def read_tables() -> list[Fact]:
     """Of a table that is not as ours are now, no more than that."""
+    return list(_read_tables())
+
+
+def _read_tables() -> Iterator[Fact]:
     for direction, table in TABLES.items():
         entries = nftables.table(*table.split())
         if entries is None:
