@@ -1,6 +1,7 @@
 """Which policy holds for a port, which rules go together, and what they ask of a host."""
 
 import pytest
+from msgspec.structs import replace
 
 from naru.compile.qos import address_limit, shaping
 from naru.model.errors import Conflict
@@ -14,6 +15,7 @@ from naru.model.qos import (
     effective_policy,
 )
 from naru.model.resources import Port
+from naru.service.instances import ServerRequest, WantedNic, create_servers
 from naru.service.qos import create_policy, delete_policy, plans_of
 from planning import ADMIN, CLOUD, PlainCloud
 
@@ -91,3 +93,20 @@ def test_an_external_address_is_limited_by_its_own_policy_else_by_that_of_its_ne
     assert address_limit(cloud.view, "203.0.113.5", policy.id, plain.id) == limited
     assert address_limit(cloud.view, "203.0.113.5", none.id, outside.id) is None
     assert address_limit(cloud.view, "203.0.113.5", None, plain.id) is None
+
+
+def test_an_instance_goes_to_a_host_that_enforces_the_policy_of_its_port(cloud, policy):
+    cloud.host("compute1", "172.18.0.31")
+    cloud.host("compute2", "172.18.0.32", qos_rule_types=("bandwidth_limit",))
+    network = cloud.network("n", qos_policy_id=policy.id)
+    cloud.subnet(network, "10.0.0.0/24")
+    add(cloud, policy, BandwidthLimitRule, max_kbps=1000)
+    request = ServerRequest("i", "1", "netns", nics=(WantedNic(network.id),))
+    servers = [server for _ in range(2) for server in cloud.run(create_servers(cloud.view, ADMIN, request, 1, 1, CLOUD))]
+    assert [server.host for server in servers] == ["compute2", "compute2"]
+
+    other = cloud.run(create_policy(cloud.view, ADMIN, {"project_id": "admin"}, CLOUD))
+    add(cloud, other, MinimumBandwidthRule, min_kbps=1)
+    port = cloud.port(network, qos_policy_id=other.id)
+    with pytest.raises(Conflict, match="compute2: host compute2 enforces no QoS rules of type minimum_bandwidth"):
+        cloud.run(create_servers(cloud.view, ADMIN, replace(request, nics=(WantedNic(port_id=port.id),)), 1, 1, CLOUD))

@@ -66,12 +66,12 @@ def _why_not(view: View, agent: Agent | None, port: Port, host: str, vnic_type: 
         return f"no agent plugs VNICs of type {vnic_type}"
     network = view.get(Network, port.network_id)
     assert network is not None
-    return why_unreachable(agent, network) or why_not_enforced(view, agent, port)
+    return why_unreachable(agent, network) or why_not_enforced(view, agent, effective_policy(port))
 
 
-def why_not_enforced(view: View, agent: Agent, port: Port) -> str | None:
-    """Which rules of a port's QoS policy a host does not enforce, in words; None when it does all of them."""
-    policy = view.get(QosPolicy, effective_policy(port) or "")
+def why_not_enforced(view: View, agent: Agent, policy_id: str | None) -> str | None:
+    """Which rules of a QoS policy a host does not enforce, in words; None when it does all of them."""
+    policy = view.get(QosPolicy, policy_id or "")
     types = {rule["type"] for rule in policy.rules} if policy is not None else set()
     missing = sorted(types - set(agent.configurations.get("qos_rule_types", ())))
     return f"host {agent.host} enforces no QoS rules of type {', '.join(missing)}" if missing else None
@@ -79,7 +79,7 @@ def why_not_enforced(view: View, agent: Agent, port: Port) -> str | None:
 
 def check_enforced(view: View, port: Port) -> None:
     """Raises Conflict (QosRuleNotSupported) where a port is bound to a host that does not enforce all of its policy."""
-    agent = agent_of(view, port.binding_host_id) if is_bound(port) else None
-    if agent is not None and (reason := why_not_enforced(view, agent, port)):
-        message = f"QoS policy {effective_policy(port)} is not supported by port {port.id}: {reason}."
+    agent, policy_id = agent_of(view, port.binding_host_id) if is_bound(port) else None, effective_policy(port)
+    if agent is not None and (reason := why_not_enforced(view, agent, policy_id)):
+        message = f"QoS policy {policy_id} is not supported by port {port.id}: {reason}."
         raise Conflict(message, "QosRuleNotSupported")

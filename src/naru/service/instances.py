@@ -11,6 +11,7 @@ from naru.model.compute import FLAVORS, IMAGES, Flavor, Image, Server, find_flav
 from naru.model.errors import Conflict, Forbidden, Invalid, NotFound
 from naru.model.identity import Caller
 from naru.model.provider import ProviderSegment, why_not_carried
+from naru.model.qos import effective_policy
 from naru.model.resources import Changes, Network, Port, WantedIp, new_id, put, remove
 from naru.model.segments import Segment
 from naru.model.view import View
@@ -341,9 +342,11 @@ def _why_unreachable(view: View, agent: Agent, nic: WantedNic, network: Network,
 
     With `grows` also on one that the network may yet get.
     """
+    port = view.get(Port, nic.port_id or "")
+    if reason := binding.why_not_enforced(view, agent, effective_policy(port) if port is not None else network.qos_policy_id):
+        return reason
     if network.l2_adjacency:
         return binding.why_unreachable(agent, network)
-    port = view.get(Port, nic.port_id or "")
     is_open = nic.taken is None and (port is None or not port.fixed_ips or port.is_provisional)
     ids: Sequence[str | None]
     if is_open:
