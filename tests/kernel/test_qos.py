@@ -1,7 +1,7 @@
 """Limits and marks on real hosts, as who receives sees them."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -15,29 +15,28 @@ pytestmark = pytest.mark.needs("root", "nft", "shaping")
 WITHIN_S = 15
 LIMIT_KBPS, BURST_KBIT, LIMIT_KPPS = 8000, 400, 1
 HEADERS_BYTES = 42  # of a frame: Ethernet, IPv4, UDP
-EMPTY_S = 0.7  # so long it takes, at most, at three times the limit
 OFCTL = "ovs-ofctl", "--protocols=OpenFlow14"
 
-# What comes when the bucket is empty: packets and kilobits a second.
+# What comes in the last second by the kernel's clock, when the bucket has long been empty: packets and kilobits a second.
 RECEIVE = f"""
-import socket, sys, time
+import socket, struct, sys
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("", int(sys.argv[1])))
+server.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
 print("ready", flush=True)
 while True:
     server.settimeout(None)
-    server.recv(65536)
-    packets, received, started_s = 0, 0, time.monotonic()
-    server.settimeout(0.5)
+    came = []
     try:
         while True:
-            size = len(server.recv(65536)) + {HEADERS_BYTES}
-            if (now_s := time.monotonic()) > started_s + {EMPTY_S}:
-                packets, received, last_s = packets + 1, received + size, now_s
+            packet, told, _, _ = server.recvmsg(65536, 100)
+            seconds, nanoseconds = struct.unpack("=qq", told[0][2])
+            came.append((len(packet), seconds + nanoseconds / 1e9))
+            server.settimeout(0.5)
     except TimeoutError:
-        over_s = last_s - started_s - {EMPTY_S}
+        sizes = [size + {HEADERS_BYTES} for size, at_s in came if at_s > came[-1][1] - 1]
         with open(sys.argv[2], "w") as file:
-            file.write(f"{{packets / over_s}} {{received * 8 / 1000 / over_s}}")
+            file.write(f"{{len(sizes)}} {{sum(sizes) * 8 / 1000}}")
 """
 SEND = """
 import socket, sys, time
@@ -89,16 +88,38 @@ def site(request, tmp_path_factory) -> Iterator[SimpleNamespace]:
         yield made
 
 
-def received(site, size_bytes: int, rate_pps: int) -> list[float]:
-    """-> packets and kilobits a second that arrive of UDP packets from the first instance to the second."""
-    return sent(site, site.a, site.b, site.b.address, size_bytes, rate_pps)
+def packets(site) -> float:
+    """How many small ones arrive in a second from the first instance at the second."""
+    return sent(site, site.a, site.b, site.b.address, 100)[0]
 
 
-def sent(site, sender, receiver, address: str, size_bytes: int = 1200, rate_pps: int = 3000) -> list[float]:
+def kilobits(site, sender=None, receiver=None, address: str = "") -> float:
+    """How many arrive in a second: of the first instance at the second, unless said."""
+    return sent(site, sender or site.a, receiver or site.b, address or site.b.address, 1200)[1]
+
+
+def sent(site, sender, receiver, address: str, size_bytes: int) -> list[float]:
+    """-> packets and kilobits a second that arrive of three times what the limits are."""
     file = site.rates / receiver.name
     file.unlink(missing_ok=True)
-    sender.run(sys.executable, "-c", SEND, address, "9000", *map(str, (size_bytes, rate_pps, 2)))
+    sender.run(sys.executable, "-c", SEND, address, "9000", *map(str, (size_bytes, 3000, 2)))
     return [float(word) for word in eventually(lambda: file.exists() and file.read_text(), WITHIN_S).split()]
+
+
+def assert_limited(most: float, measure: Callable[[], float]) -> None:
+    """What may arrive does, and no more: within 6 %, at one of a few tries. Where the machine halts the sender, it has a burst again."""
+    assert_once(lambda came: came == pytest.approx(most, rel=0.06), measure)
+
+
+def assert_unlimited(least: float, measure: Callable[[], float]) -> None:
+    assert_once(lambda came: came > 2 * least, measure)
+
+
+def assert_once(holds: Callable[[float], bool], measure: Callable[[], float]) -> None:
+    tries: list[float] = []
+    while not tries or not holds(tries[-1]):
+        assert len(tries) < 4, tries
+        tries.append(measure())
 
 
 def policy(lab, **rules):
@@ -123,11 +144,11 @@ def limits(site, instance) -> str:
 @pytest.mark.parametrize(("end", "direction"), [("a", "egress"), ("b", "ingress")])
 def test_a_bandwidth_limit_is_what_arrives(site, end, direction):
     lab, limited = site.lab, getattr(site, end)
-    assert received(site, 1200, 3000)[1] > 2.5 * LIMIT_KBPS
+    assert_unlimited(LIMIT_KBPS, lambda: kilobits(site))
     limit = {"max_kbps": LIMIT_KBPS, "max_burst_kbps": BURST_KBIT, "direction": direction}
     lab.update("port", limited.port["id"], qos_policy_id=policy(lab, bandwidth_limit_rule=limit))
     eventually(lambda: limits(site, limited), WITHIN_S)
-    assert received(site, 1200, 3000)[1] == pytest.approx(LIMIT_KBPS, rel=0.06)
+    assert_limited(LIMIT_KBPS, lambda: kilobits(site))
 
     lab.update("port", limited.port["id"], qos_policy_id=None)
     eventually(lambda: limits(site, limited) == "", WITHIN_S)
@@ -136,17 +157,17 @@ def test_a_bandwidth_limit_is_what_arrives(site, end, direction):
 @pytest.mark.parametrize(("end", "direction"), [("a", "egress"), ("b", "ingress")])
 def test_a_packet_rate_limit_is_what_arrives_and_a_bandwidth_limit_beside_it_holds_too(site, end, direction):
     lab, limited = site.lab, getattr(site, end)
-    packets = {"max_kpps": LIMIT_KPPS, "max_burst_kpps": 0, "direction": direction}
+    rate = {"max_kpps": LIMIT_KPPS, "max_burst_kpps": 0, "direction": direction}
     bandwidth = {"max_kbps": LIMIT_KBPS, "max_burst_kbps": BURST_KBIT, "direction": direction}
-    made = policy(lab, packet_rate_limit_rule=packets, bandwidth_limit_rule=bandwidth)
+    made = policy(lab, packet_rate_limit_rule=rate, bandwidth_limit_rule=bandwidth)
     lab.update("port", limited.port["id"], qos_policy_id=made)
     eventually(lambda: limits(site, limited), WITHIN_S)
-    assert received(site, 100, 3000)[0] == pytest.approx(1000 * LIMIT_KPPS, rel=0.06)
-    assert received(site, 1400, 3000)[1] == pytest.approx(LIMIT_KBPS, rel=0.06)
+    assert_limited(1000 * LIMIT_KPPS, lambda: packets(site))
+    assert_limited(LIMIT_KBPS, lambda: kilobits(site))
 
     lab.update("port", limited.port["id"], qos_policy_id=None)
     eventually(lambda: limits(site, limited) == "", WITHIN_S)
-    assert received(site, 100, 3000)[0] > 2500 * LIMIT_KPPS
+    assert_unlimited(1000 * LIMIT_KPPS, lambda: packets(site))
 
 
 def test_a_dscp_mark_is_what_arrives_and_a_restarted_agent_writes_nothing(site):
@@ -192,15 +213,15 @@ def test_a_floating_ip_and_a_gateway_pass_no_more_than_their_limits(site):
         return lab.run(agent["host"], *enter, "nft", "list", "map", "ip", "naru", "egress")
 
     eventually(lambda: external in limited() and world.pings(external), WITHIN_S)
-    assert sent(site, world, b, external)[1] == pytest.approx(LIMIT_KBPS, rel=0.06)
-    assert sent(site, b, world, "203.0.113.1")[1] == pytest.approx(LIMIT_KBPS, rel=0.06)
-    assert sent(site, a, world, "203.0.113.1")[1] > 2.5 * LIMIT_KBPS
+    assert_limited(LIMIT_KBPS, lambda: kilobits(site, world, b, external))
+    assert_limited(LIMIT_KBPS, lambda: kilobits(site, b, world, "203.0.113.1"))
+    assert_unlimited(LIMIT_KBPS, lambda: kilobits(site, a, world, "203.0.113.1"))
 
     gateway = {"network_id": site.outside["id"], "qos_policy_id": made}
     (own,) = lab.update("router", site.router["id"], external_gateway_info=gateway)["external_gateway_info"]["external_fixed_ips"]
     eventually(lambda: own["ip_address"] in limited(), WITHIN_S)
-    assert sent(site, a, world, "203.0.113.1")[1] == pytest.approx(LIMIT_KBPS, rel=0.06)
+    assert_limited(LIMIT_KBPS, lambda: kilobits(site, a, world, "203.0.113.1"))
     lab.update("router", site.router["id"], external_gateway_info=gateway | {"qos_policy_id": None})
     lab.update("floatingip", floating["id"], qos_policy_id=None)
     eventually(lambda: "203." not in limited(), WITHIN_S)
-    assert sent(site, b, world, "203.0.113.1")[1] > 2.5 * LIMIT_KBPS
+    assert_unlimited(LIMIT_KBPS, lambda: kilobits(site, b, world, "203.0.113.1"))
