@@ -15,8 +15,10 @@ from naru.drivers.base import ToolError
 from naru.drivers.flow_monitor import BridgeMeter, FlowTable
 from naru.drivers.link_table import LinkTable
 from naru.drivers.ovsdb import Database
+from naru.drivers.qos import Qos
+from naru.model.hoststate import BandwidthLimit, PacketRateLimit, QosState
 from naru.testing import eventually
-from own_host import in_own_host, run, start_open_vswitch
+from own_host import bring, in_own_host, planned, run, start_open_vswitch, state
 
 WITH_SWITCH = pytest.mark.needs("root", "ovs-vswitchd")
 
@@ -185,3 +187,15 @@ def test_a_namespace_is_known_by_the_id_that_links_name_it_by():
     run("ip link add tap-two type veth peer name eth0 netns two")
     (again,) = (link.link_netnsid for link in table.read() if link.ifname == "tap-two")
     assert table.netns_names()[again] == "two"
+
+
+@pytest.mark.needs("root", "nft", "shaping")
+@on_own_host
+def test_who_saw_no_limit_before_he_made_one_takes_it_away_all_the_same():
+    run("ip link add tap44444444-44 type veth peer name wire")
+    types = ("bandwidth_limit", "dscp_marking", "packet_rate_limit")
+    driver, slow, few = Qos("linuxbridge", types), BandwidthLimit(1000, 800), PacketRateLimit(10, 10)
+    for limits in (QosState("44444444-4444", slow), QosState("44444444-4444", None, slow, 26, few, few)):
+        bring(driver, state(limits))
+        bring(driver, {})
+        assert planned(Qos("linuxbridge", types), {}) == []
