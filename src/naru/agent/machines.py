@@ -104,7 +104,7 @@ class Machine(Fact, frozen=True):
     def _exchange(self, have: tuple[Card, ...] | None) -> Iterable[Step]:
         """Under keys of their own: a card that a guest does not take is no fault of its machine."""
         if have is None:
-            yield Failure(f"monitor/{self.directory}", f"qemu does not answer at {self.directory}/qmp: its cards are not known")
+            yield Failure(f"monitor/{self.key.partition('/')[2]}", f"qemu does not answer at {self.directory}/qmp: its cards are not known")
             return
         wanted, monitor = self.cards or (), ("qmp", f"{self.directory}/qmp")
         yield from (Action(f"card/{card.device}", monitor, line("unplug", card)) for card in have if card not in wanted)
