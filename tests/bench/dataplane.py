@@ -1,7 +1,7 @@
-"""What wiring costs: `python tests/bench/dataplane.py`, as root. Each part by its name: `hosts`, `groups`, `ports`, `boots`.
+"""What wiring costs: `python tests/bench/dataplane.py`, as root. Each part by its name: `hosts`, `feeds`, `ports`, `boots`.
 
 hosts   1,000 emulated hosts follow one server: from asking for a port to the frames on the hosts concerned, and on nobody else's
-groups  the same many hosts filter by one group of 5,000 members: what one more costs the server (groups.py)
+feeds   very many hosts that must hear of one port more: what it costs the server (feeds.py)
 ports   500 filtered ports of 20 groups on one host: wired from nothing, found right by an agent that starts without memory, taken away;
         and a change of one of them: until it is reported, and the processor time of the agent with its tools, and of the switch
 boots   a server asked for in a lab: until it is ACTIVE, until it answers a host that was there before (with its DHCP lease)
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from feeds import measure_feeds
 from filters import ports
-from groups import measure_groups
 from load import Connection, request
 from msgspec.structs import replace
 
@@ -314,15 +314,15 @@ def is_active(lab: LiveLab, instance: Instance) -> bool:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("parts", nargs="*", default=["hosts", "groups", "ports", "boots"], help="[hosts groups ports boots]")
+    options.add_argument("parts", nargs="*", default=["hosts", "feeds", "ports", "boots"], help="[hosts feeds ports boots]")
     asked = options.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)  # a stream for each host
     print(f"load of this machine: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}", flush=True)
     for part in asked.parts:
         if part == "hosts":
             measure_hosts()
-        elif part == "groups":
-            measure_groups()
+        elif part == "feeds":
+            measure_feeds()
         else:
             for mechanism in MECHANISMS:
                 (measure_ports if part == "ports" else measure_boots)(mechanism)

@@ -6,6 +6,7 @@ Rules and members stand once for all ports of a host: 500 ports of one group are
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_interface
 
+from naru.compile.shared import Shared
 from naru.model.agents import Agent
 from naru.model.hoststate import FilterRule, FilterState, GroupState, RulesState, Source, Value
 from naru.model.resources import Change, Port, place
@@ -20,14 +21,8 @@ def is_filtered(view: View, port: Port) -> bool:
     )
 
 
-Groups = dict[str, GroupState]
-
-
-def filters(view: View, ports: Iterable[tuple[str, Port]], known: Groups) -> Iterator[Value]:
-    """What a host must know to filter `ports`, which are all of its own, each with the id of its L2 domain.
-
-    A group is the same on all hosts: what is `known` of groups is not looked up, and what is looked up is known then.
-    """
+def filters(view: View, ports: Iterable[tuple[str, Port]], shared: Shared) -> Iterator[Value]:
+    """What a host must know to filter `ports`, which are all of its own, each with the id of its L2 domain."""
     groups: dict[str, None] = {}
     for domain_id, port in ports:
         if is_filtered(view, port):
@@ -38,13 +33,13 @@ def filters(view: View, ports: Iterable[tuple[str, Port]], known: Groups) -> Ite
         rules = tuple(_rule(rule) for rule in view.find(SecurityGroupRule, "security_group_id", group_id))
         remotes |= dict.fromkeys(rule.remote_group for rule in rules if rule.remote_group is not None)
         yield RulesState(group_id, rules)
-    yield from (group_state(view, group_id, known) for group_id in remotes)
+    yield from (group_state(view, group_id, shared) for group_id in remotes)
 
 
-def group_state(view: View, group_id: str, known: Groups) -> GroupState:
-    if group_id not in known:
-        known[group_id] = GroupState(group_id, tuple(sorted(set(_members(view, group_id)))))
-    return known[group_id]
+def group_state(view: View, group_id: str, shared: Shared) -> GroupState:
+    if group_id not in shared.groups:
+        shared.groups[group_id] = GroupState(group_id, tuple(sorted(set(_members(view, group_id)))))
+    return shared.groups[group_id]
 
 
 def changed_groups(change: Change) -> set[str]:

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 from naru.compile.dhcp import compile_dhcp
-from naru.compile.firewall import Groups, filters, hosts_filtering
+from naru.compile.firewall import filters, hosts_filtering
 from naru.compile.l2 import compile_domain, domains_on
 from naru.compile.qos import hosts_shaping, shaping
 from naru.compile.routing import hosts_of_routing, router_ends, routers
+from naru.compile.shared import Shared
 from naru.model.agents import Agent
 from naru.model.compute import Server, find_flavor, find_image
 from naru.model.devices import instance_netns, tap_name
@@ -26,8 +27,9 @@ from naru.model.trunks import Trunk
 from naru.model.view import View
 
 
-def compile_host(view: View, host: str, known: Groups | None = None) -> dict[str, Value]:
-    """Everything that should be true of `host`, by key; `known`: see `filters`."""
+def compile_host(view: View, host: str, shared: Shared | None = None) -> dict[str, Value]:
+    """Everything that should be true of `host`, by key. What is `shared` with other hosts is not made again."""
+    shared = shared or Shared()
     servers = list(view.find(Server, "host", host))
     spaces = [server for server in servers if _driver(server) == "netns"]
     ends = {port.id: (instance_netns(server.id), device) for server in spaces for port, device in _interfaces(view, server)}
@@ -35,11 +37,11 @@ def compile_host(view: View, host: str, known: Groups | None = None) -> dict[str
     values: list[Value] = []
     domains = list(domains_on(view, host, ends))
     for domain in domains:
-        values.extend(compile_domain(view, domain, ends))
+        values.extend(compile_domain(view, domain, ends, shared))
         for port in domain.ports:
             if port.device_owner == DHCP_OWNER and domain.network.admin_state_up:
                 values.extend(compile_dhcp(view, domain, port))
-    values.extend(filters(view, ((domain.id, port) for domain in domains for port in domain.ports), known if known is not None else {}))
+    values.extend(filters(view, ((domain.id, port) for domain in domains for port in domain.ports), shared))
     values.extend(shaping(view, (port for domain in domains for port in domain.ports)))
     values.extend(_instance(view, server) for server in servers)
     values.extend(routers(view, host))

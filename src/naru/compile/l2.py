@@ -10,6 +10,7 @@ import msgspec
 
 from naru.compile.firewall import is_filtered
 from naru.compile.metadata import ipv6_speaker
+from naru.compile.shared import Shared
 from naru.model.agents import Agent
 from naru.model.devices import dhcp_device, dhcp_netns
 from naru.model.hoststate import METADATA_ADDRESS_IPV6, NetworkState, PeerState, SegmentState, TapState, Value
@@ -62,14 +63,17 @@ def _segment_of(view: View, network: Network, port: Port) -> str | None:
     return next((subnet.segment_id for subnet in subnets if subnet is not None and subnet.segment_id), None)
 
 
-def compile_domain(view: View, domain: Domain, ends: Ends) -> Iterator[Value]:
+def compile_domain(view: View, domain: Domain, ends: Ends, shared: Shared) -> Iterator[Value]:
     """The domain with all its segments that this host carries; where it carries none, all, so that its agent says why not."""
     here = carried(domain.segments, domain.host, _configurations(view, domain.host))
     yield NetworkState(domain.id, domain.network.mtu, tuple(_state(segment) for segment in here or domain.segments))
     for port in domain.ports:
         yield _tap(view, domain, port, ends)
     if any(_state(segment).is_tunnel for segment in here):
-        yield from _peers(view, domain, here)
+        of = (domain.network.id, domain.segment_id, here)
+        if of not in shared.peers:
+            shared.peers[of] = list(_peers(view, domain, here))
+        yield from (peer for host, peer in shared.peers[of] if host != domain.host)
 
 
 def _tap(view: View, domain: Domain, port: Port, ends: Ends) -> TapState:
@@ -93,21 +97,21 @@ def _tap(view: View, domain: Domain, port: Port, ends: Ends) -> TapState:
     )
 
 
-def _peers(view: View, domain: Domain, here: tuple[ProviderSegment, ...]) -> Iterator[PeerState]:
-    """The domain's ports on other hosts, but for hosts that share a physical segment with this one: those hear its frames there."""
+def _peers(view: View, domain: Domain, here: tuple[ProviderSegment, ...]) -> Iterator[tuple[str, PeerState]]:
+    """The domain's ports, each with its host, but for hosts that share a physical segment with `here`: those hear its frames there."""
     ways: dict[str, tuple[str, SegmentState] | None] = {}
     speaker = ipv6_speaker(view, domain.network.id, domain.segment_id)
     for port in view.find(Port, "network_id", domain.network.id):
-        other = port.binding_host_id
-        if other == domain.host or not _is_bound(port) or _segment_of(view, domain.network, port) != domain.segment_id:
+        host = port.binding_host_id
+        if not _is_bound(port) or _segment_of(view, domain.network, port) != domain.segment_id:
             continue
-        if other not in ways:
-            ways[other] = _tunnel_to(other, _configurations(view, other), here)
-        if (way := ways[other]) is not None:
+        if host not in ways:
+            ways[host] = _tunnel_to(host, _configurations(view, host), here)
+        if (way := ways[host]) is not None:
             addresses = tuple(ip.ip_address for ip in port.fixed_ips)
             if port.id == speaker:
                 addresses += (METADATA_ADDRESS_IPV6,)
-            yield PeerState(port.id, domain.id, port.mac_address, addresses, *way)
+            yield host, PeerState(port.id, domain.id, port.mac_address, addresses, *way)
 
 
 def _tunnel_to(other: str, configurations: Mapping[str, Any], here: tuple[ProviderSegment, ...]) -> tuple[str, SegmentState] | None:

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from naru.compile.firewall import Groups, changed_groups, group_state
+from naru.compile.firewall import changed_groups, group_state
 from naru.compile.host import affected_hosts, compile_host
+from naru.compile.shared import Shared
 from naru.model.hoststate import Bookmark, Del, Frame, GroupState, Put, Value
 from naru.model.resources import Change
 from naru.model.view import View
@@ -40,7 +41,7 @@ class Publisher:
         self._feeds: dict[str, _HostFeed] = {}
         self._dirty: set[str] = set()  # hosts to be compiled
         self._regrouped: set[str] = set()  # groups with other members
-        self._groups: Groups = {}  # as they are now, where somebody asked
+        self._shared = Shared()
         self._told_of: dict[str, tuple[Value, bytes]] = {}  # of groups by key: in which line they were told
 
     def on_changes(self, changes: Sequence[Change]) -> None:
@@ -53,8 +54,9 @@ class Publisher:
             asyncio.get_running_loop().call_soon(self._flush)
         self._dirty |= touched
         self._regrouped |= regrouped
+        self._shared.peers.clear()
         for group_id in regrouped:
-            self._groups.pop(group_id, None)
+            self._shared.groups.pop(group_id, None)
             self._told_of.pop(f"group/{group_id}", None)
 
     def is_current(self, host: str, revision: int) -> bool:
@@ -102,11 +104,11 @@ class Publisher:
             elif is_dirty:
                 self._compile(host, feed)
             elif told:
-                self._tell(feed, dict(feed.state) | {key: group_state(self._view, groups[key], self._groups) for key in sorted(told)})
+                self._tell(feed, dict(feed.state) | {key: group_state(self._view, groups[key], self._shared) for key in sorted(told)})
 
     def _compile(self, host: str, feed: _HostFeed) -> None:
         """Bring the feed up to date."""
-        self._tell(feed, compile_host(self._view, host, self._groups))
+        self._tell(feed, compile_host(self._view, host, self._shared))
 
     def _tell(self, feed: _HostFeed, after: Mapping[str, Value]) -> None:
         """Tell those who watch it what is different."""

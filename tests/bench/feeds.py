@@ -1,4 +1,4 @@
-"""What a change of one member costs the server, of a group that very many hosts filter by: the part `groups` of dataplane.py.
+"""What one port more costs the server where very many hosts must hear of it: the part `feeds` of dataplane.py.
 
 In one process, without HTTP: from the published change to the last frame in the last host's queue.
 """
@@ -9,33 +9,39 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.append(str(Path(__file__).parents[1]))  # as pytest does
 from naru.feed.publish import Publisher
 from naru.model.resources import Network
 from planning import PlainCloud
 
-HOSTS, PORTS_OF_A_HOST, HOSTS_OF_A_NETWORK, CHANGES = 1000, 5, 10, 10
+CHANGES = 10
 
 
-def populate(hosts: int) -> tuple[PlainCloud, list[Network]]:
-    """Networks on ten hosts each; all ports in the project's default group, which lets its members in."""
-    cloud = PlainCloud()
-    for number in range(hosts):
+class Shape(NamedTuple):
+    """All ports are in one group, which lets its members in. Networks lie on hosts side by side, each on as many."""
+
+    hosts: int
+    networks: int
+    hosts_of_a_network: int
+    ports_of_a_network: int
+
+
+SHAPES = (Shape(1000, 500, 10, 10), Shape(100, 1, 100, 1000))
+
+
+def populate(shape: Shape) -> tuple[PlainCloud, list[Network]]:
+    cloud, networks = PlainCloud(), []
+    for number in range(shape.hosts):
         cloud.host(f"h{number:04}", f"172.16.{number >> 8}.{number & 255}")
-    networks = []
-    for number in range(hosts * PORTS_OF_A_HOST // HOSTS_OF_A_NETWORK):
-        network = cloud.network(f"n{number}")
-        cloud.subnet(network, f"10.{number >> 8}.{number & 255}.0/24", enable_dhcp=False)
-        networks.append(network)
-        for place in range(HOSTS_OF_A_NETWORK):
-            host = (number * HOSTS_OF_A_NETWORK + place) % hosts
-            add(cloud, network, f"h{host:04}")
+    for number in range(shape.networks):
+        networks.append(cloud.network(f"n{number}"))
+        cloud.subnet(networks[-1], f"10.{number // 16}.{number % 16 * 16}.0/20", enable_dhcp=False)
+        for place in range(shape.ports_of_a_network):
+            host = (number * shape.hosts_of_a_network + place % shape.hosts_of_a_network) % shape.hosts
+            cloud.port(networks[-1], binding_host_id=f"h{host:04}")
     return cloud, networks
-
-
-def add(cloud: PlainCloud, network: Network, host: str) -> None:
-    cloud.port(network, binding_host_id=host)
 
 
 class Crowd:
@@ -66,30 +72,32 @@ class Crowd:
             watcher.cancel()
 
 
-async def measure(hosts: int) -> str:
-    cloud, networks = populate(hosts)
+async def measure(shape: Shape) -> str:
+    cloud, networks = populate(shape)
     publisher = Publisher(cloud.view)
-    crowd = Crowd(publisher, hosts)
+    crowd = Crowd(publisher, shape.hosts)
     await crowd.all_heard()
     took_ms = []
     for _ in range(CHANGES):
         before = len(cloud.changes)
-        add(cloud, networks[0], "h0000")
+        cloud.port(networks[0], binding_host_id="h0000")
         crowd.forget()
         began_s = time.process_time()
         publisher.on_changes(cloud.changes[before:])
         await crowd.all_heard()
         took_ms.append((time.process_time() - began_s) * 1000)
     crowd.leave()
+    ports = shape.networks * shape.ports_of_a_network
     return (
-        f"groups: {hosts * PORTS_OF_A_HOST} members, {hosts} hosts: one member more costs the server "
-        f"{statistics.median(took_ms):.0f} ms of processor time, until it has {crowd.bytes / 1e6:.1f} MB ready for all hosts"
+        f"feeds: {shape.hosts} hosts, {ports} ports of one group, each network on {shape.hosts_of_a_network} hosts: one port more costs "
+        f"the server {statistics.median(took_ms):.0f} ms of processor time, until {crowd.bytes / 1e6:.1f} MB are ready for all hosts"
     )
 
 
-def measure_groups() -> None:
-    print(asyncio.run(measure(HOSTS)), flush=True)
+def measure_feeds() -> None:
+    for shape in SHAPES:
+        print(asyncio.run(measure(shape)), flush=True)
 
 
 if __name__ == "__main__":
-    measure_groups()
+    measure_feeds()
