@@ -56,6 +56,7 @@ test-nova: ## set up a real Nova (.venv-nova) and Keystone, then boot instances 
 test-vm: ## boot Debian's kernel under emulation and run there the tests that need 8021q or Open vSwitch in the kernel
 	@scripts/setup dev
 	@scripts/test-vm -q tests/kernel/test_vlan.py tests/kernel/test_vlan_trunks.py $(ARGS)
+	@scripts/test-vm -q tests/kernel/test_kernel_switch.py $(ARGS)
 	@scripts/test-vm -q tests/contract/test_drivers.py -k trunks $(ARGS)
 	@.venv/bin/pytest -q tests/kernel/test_machines.py $(ARGS)
 

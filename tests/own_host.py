@@ -1,11 +1,12 @@
 """A host of the test's own: a thread that has left the machine's network and mounts for new ones; they end with it and its daemons."""
 
+import contextlib
 import ctypes
 import functools
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -19,13 +20,20 @@ CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE = 0x00020000, 0x40000000, 0x4000, 
 T = TypeVar("T")
 
 
-def in_own_host(work: Callable[[], T]) -> T:
+@contextlib.contextmanager
+def own_host() -> Iterator[ThreadPoolExecutor]:
+    """The thread: what is submitted runs on the host."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(_leave_machine).result()
         try:
-            return thread.submit(work).result()
+            yield thread
         finally:
             thread.submit(_end_open_vswitch).result()
+
+
+def in_own_host(work: Callable[[], T]) -> T:
+    with own_host() as thread:
+        return thread.submit(work).result()
 
 
 def on_own_host(test: Callable[..., None]) -> Callable[..., None]:
