@@ -15,6 +15,7 @@ import pytest
 from agent_host import Cloud, Host, child_of, leased, settled
 from conftest import faketime
 from naru.drivers.iproute import batch
+from naru.lab.openvswitch import START
 from naru.model.devices import bridge_name, vlan_name
 from naru.model.hoststate import NetworkState, SegmentState, TapState
 from naru.testing import eventually
@@ -119,6 +120,21 @@ def test_a_bridge_of_somebodys_under_our_name_is_left_alone_whatever_is_wanted(h
     host.server.delete(*host.server.state)
     eventually(lambda: not host.server.status, 10)
     assert shown(host, bridge, "theirs", "eth1") == before
+
+
+@pytest.mark.needs("root", "ovs-vswitchd")
+def test_a_switch_of_somebodys_with_another_datapath_is_named_and_left_alone(host):
+    host.run("sh", "-ec", START, "sh", "/dev/null")
+    host.run("ovs-vsctl", "--no-wait", "add-br", "br-int")  # in the kernel; where that has none, it is not even made
+    before = host.run("ovs-vsctl", "list", "Bridge", "br-int")
+    host.configure(mechanism='"openvswitch"', ovs_datapath_type='"netdev"')
+    cloud = Cloud()
+    host.server.put(cloud.network, *cloud.instance(1, running=False)[:2])
+    host.start()
+    assert "bridge br-int of Open vSwitch exists and has another datapath_type (wanted: netdev)" in reason(host, cloud.network.key)
+    host.server.delete(*host.server.state)
+    eventually(lambda: not host.server.status, 10)
+    assert host.run("ovs-vsctl", "list", "Bridge", "br-int") == before
 
 
 def fill(host: Host, directory: str, size: str) -> str:

@@ -63,8 +63,10 @@ class LiveSwitch:
         self.database = ovsdb.Database()
         self._tables: dict[str, FlowTable] = {}  # by bridge
 
-    def read_flows(self, switch: ovsdb.Switch) -> Iterator[Fact]:
-        bridges = [name for name, bridge in switch.bridges.items() if name in (INTEGRATION, TUNNELS) or _is_trunk(bridge)]
+    def read_flows(self, switch: ovsdb.Switch, datapath_type: str = "") -> Iterator[Fact]:
+        """Of bridges with another datapath than that, if one is given, none: the switch may not even have made them."""
+        alike = {name: bridge for name, bridge in switch.bridges.items() if datapath_type in ("", bridge.datapath_type or "system")}
+        bridges = [name for name, bridge in alike.items() if name in (INTEGRATION, TUNNELS) or _is_trunk(bridge)]
         self._tables = {name: self._tables.get(name) or FlowTable(name) for name in bridges}
         for name, table in self._tables.items():
             reading = table.read()
@@ -206,7 +208,7 @@ class OpenVswitch:
     def read(self) -> dict[str, Fact]:
         switch, links = self._switch.database.read(), self._links.read()
         taps = _read_links(links, self._links.netns_names())
-        flows = (fact for fact in self._switch.read_flows(switch) if self._will_last(fact, switch))
+        flows = (fact for fact in self._switch.read_flows(switch, self._datapath_type) if self._will_last(fact, switch))
         facts = [*read_namespaces(self._netns_marks), *taps, *_read_switch(switch, links), *flows]
         facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)) if type(fact) in MAKING_ORDER else 0)  # others: of Linux bridges, before
         return {fact.name: fact for fact in facts}
