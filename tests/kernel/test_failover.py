@@ -89,7 +89,12 @@ def site(request, tmp_path_factory) -> Iterator[SimpleNamespace]:
         made.gateway, made.device = gateway, gateway_device(gateway["id"])
         for host in (OTHER, "controller01"):
             lab.ask("PUT", f"/v2.0/agents/{agents(made)[host]['id']}", {"agent": {"admin_state_up": False}})  # no routers
-        for who in (made.world, made.a):
+        other = lab.create("floatingip", floating_network_id=outside["id"])
+        made.forwarded = other["floating_ip_address"]
+        numbers = {"protocol": "tcp", "external_port": 7000, "internal_port": 7000}
+        inside = {"internal_port_id": made.c.port["id"], "internal_ip_address": made.c.address}
+        lab.ask("POST", f"/v2.0/floatingips/{other['id']}/port_forwardings", {"port_forwarding": numbers | inside})
+        for who in (made.world, made.a, made.c):
             lab.run_server([*who.prefix, sys.executable, "-c", ECHO, "7000"])
         yield made
 
@@ -311,10 +316,11 @@ def test_a_host_that_gets_its_router_back_speaks_for_it_again(placed):
 
 @pytest.fixture
 def conversations(placed) -> Iterator[Callable[[str], list[str]]]:
-    """Three connections that go on: out by the floating IP, in by it, out by the gateway; -> who is heard as whom when they say a word."""
-    site = placed
-    with talking(site.a, "203.0.113.1") as out, talking(site.world, site.floating) as inward, talking(site.c, "203.0.113.1") as masked:
-        yield lambda word: [say(word).partition(" said ")[0] for say in (out, inward, masked)]
+    """Connections that go on, out and in by a floating IP, in by a port forwarding, out by the gateway; -> as whom each is heard."""
+    ways = (placed.a, "203.0.113.1"), (placed.world, placed.floating), (placed.world, placed.forwarded), (placed.c, "203.0.113.1")
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(talking(who, address)) for who, address in ways]
+        yield lambda word: [say(word).partition(" said ")[0] for say in connections]
 
 
 @BOTH
@@ -322,7 +328,7 @@ def test_connections_outlive_the_host_of_their_router(placed, conversations):
     site = placed
     before = conversations("one")
     addresses = [end.partition(":")[0] for end in before]
-    assert addresses == [site.floating, "203.0.113.1", site.gateway["fixed_ips"][0]["ip_address"]]
+    assert addresses == [site.floating, "203.0.113.1", "203.0.113.1", site.gateway["fixed_ips"][0]["ip_address"]]
     with without_agent(site, OLD), without_wires(site, OLD):
         eventually(lambda: router_host(site) == NEW, WITHIN_S)
         with talking(site.world, "203.0.113.1") as beside:
