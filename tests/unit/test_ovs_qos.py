@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from naru.drivers.base import plan
+from naru.drivers.flow_monitor import BridgeMeter
 from naru.drivers.openflow import Flows
-from naru.drivers.ovs_qos import Meter, want_limits
+from naru.drivers.ovs_qos import Meter, read_meters, want_limits
 from naru.drivers.ovsdb import OPENFLOW
 from naru.model.hoststate import BandwidthLimit, PacketRateLimit, QosState, TapState
 
@@ -71,6 +72,12 @@ def test_another_rate_changes_the_meter_and_no_flow():
 def test_no_rate_is_nothing_and_no_bucket_smaller_than_a_frame():
     (meter, *_) = want(PARENT, QosState("p1", egress=BandwidthLimit(0, 0))).values()
     assert (meter.rate, meter.burst) == (1, 80)
+
+
+def test_a_meter_of_somebody_else_is_known_by_its_number():
+    others = [BridgeMeter(11, "kbps", 8000, 800), BridgeMeter(0x20000, "kbps", 8000, 800), BridgeMeter(0x30000, "pktps", 8000, 800)]
+    (meter,) = read_meters("br-int", [*others, BridgeMeter(65547, "kbps", 8000, 800)])
+    assert meter.is_met_by(next(iter(want(PARENT, ALL).values())))
 
 
 @pytest.mark.needs("ovs-ofctl")
