@@ -34,7 +34,7 @@ DIGEST_BITS = 48  # of a cookie of 64; before them stands that they are ours
 OURS = COOKIE << DIGEST_BITS
 # Kinds of rules by number: odd is what leaves a port, so that the remote side is the destination.
 KINDS = {"egress": 1, "ingress": 2, "ingress_answers": 3, "egress_answers": 4}
-# Registers, by what they hold while a frame is on its way.
+# Registers, by what they hold while a frame is on its way. The next one counts meters (ovs_qos.py).
 PASSED, VLAN, KIND, GROUP, REMOTE, TO, FILTERED = (f"NXM_NX_REG{number}[]" for number in range(7))
 ZONE = "NXM_NX_REG1[0..15]"  # of connection tracking: the VLAN
 UNTAGGED = "vlan_tci=0x0000/0x1000"
