@@ -194,9 +194,10 @@ class HostAgent:
         started_s, revision, in_sync = time.monotonic(), self._feed.revision, self._feed.in_sync
         desired = self._feed.state if in_sync else without_routers(self._feed.state)
         try:
-            done = await asyncio.to_thread(self._reconciler.run_pass, dict(desired), prune=in_sync)
+            work = asyncio.to_thread(self._reconciler.run_pass, dict(desired), prune=in_sync)
+            done, unsaved = await asyncio.gather(work, asyncio.to_thread(self._save))
             pids = await asyncio.to_thread(lambda: [pid for driver in self._drivers for pid in driver.pids()])
-            done.note_failure(MEMORY, await asyncio.to_thread(self._save))
+            done.note_failure(MEMORY, unsaved)
             done.note_failure(CLOCK, self._clock.fault())
         except ToolError as error:
             log.warning("pass failed", reason=str(error))
