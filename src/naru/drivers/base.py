@@ -145,7 +145,7 @@ def plan(want: Mapping[str, Fact], have: Mapping[str, Fact], *, prune: bool) -> 
             (late if have[name].goes_last and name not in want else planned.removals).extend(have[name].remove())
     failed: set[str] = set()
     for name, fact in want.items():
-        for step in _steps(fact, have.get(name)) if failed.isdisjoint((fact.key, fact.needs)) else ():
+        for step in _steps(fact, have.get(name)) if fact.key not in failed and fact.needs not in failed else ():
             if isinstance(step, Action):
                 planned.additions.append(step)
             else:
