@@ -1,4 +1,4 @@
-"""The contract between server and agent: `HostState` down, `HostReport` up, and nothing else.
+"""The contract between server and agent: `HostState` down, `HostReport` up, and nothing else but that a report was taken.
 
 A host's desired state is a flat map from key to value. A key says what kind of thing it is and whose:
 `tap/<port id>`. Values are complete: an agent that knows only the newest value of every key
