@@ -137,7 +137,14 @@ def linuxbridge() -> Subject:
     return Subject(
         links,
         prepare,
-        [state(), state(VXLAN, DHCP_TAP, TAP, PEER), state(SMALL, FLAT, OTHER_TAP, PLUGGED, MOVED), state(FLAT), state(INSTANCE)],
+        [
+            state(),
+            state(VXLAN, DHCP_TAP, TAP, PEER),
+            state(msgspec.structs.replace(VXLAN, roaming=True), TAP, PEER),
+            state(SMALL, FLAT, OTHER_TAP, PLUGGED, MOVED),
+            state(FLAT),
+            state(INSTANCE),
+        ],
     )
 
 

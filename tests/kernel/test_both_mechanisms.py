@@ -166,7 +166,8 @@ class Hypervisor:
             self.lab.run(self.host, "ip", "link", "set", self.tap, "master", bridge)
         if self.vif_type == "ovs":
             ids = (f'attached-mac="{self.port["mac_address"]}"', f"iface-id={self.port['id']}", "iface-status=active", f"vm-uuid={SERVER}")
-            line = f"--if-exists del-port {self.tap} -- add-port br-int {self.tap} -- set Interface {self.tap}"
+            switch = "--may-exist add-br br-int -- set Bridge br-int datapath_type=netdev"
+            line = f"{switch} -- --if-exists del-port {self.tap} -- add-port br-int {self.tap} -- set Interface {self.tap}"
             self.lab.run(self.host, "ovs-vsctl", *line.split(), *(f"external_ids:{id}" for id in ids))
         return machine
 
@@ -225,3 +226,28 @@ def bound_as(lab: LiveLab, network: Mapping[str, Any], host: str, vif_type: str)
         lab.ask("DELETE", f"/v2.0/ports/{port['id']}")
         raise AssertionError(port)
     return port
+
+
+def test_a_server_that_moves_from_a_linux_bridge_to_open_vswitch_takes_its_address_along_when_its_binding_is_activated(
+    lab, networks, instances
+):
+    port = bound(lab, networks["vxlan"], "compute02")
+    address, bindings, neighbour = port["fixed_ips"][0]["ip_address"], f"/v2.0/ports/{port['id']}/bindings", instances["vxlan"][2]
+    source = Hypervisor(lab, "compute02", port, port["binding:vif_type"])
+    leaving = source.plug()
+    assert eventually(leaving.asks_dhcp, WITHIN_S) == address
+    made = lab.ask("POST", bindings, {"binding": {"host": "compute01"}})["binding"]
+    target = Hypervisor(lab, "compute01", port, made["vif_type"])
+    coming = target.plug()
+    try:
+        coming.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+        assert leaving.pings(neighbour.address)
+        assert not coming.pings(neighbour.address)
+        lab.ask("PUT", f"{bindings}/compute01/activate")
+        source.unplug(leaving)
+        eventually(partial(coming.pings, neighbour.address), 10)
+        assert neighbour.pings(address)
+        eventually(lambda: target.status() == "ACTIVE", WITHIN_S)
+    finally:
+        target.unplug(coming)
+        lab.ask("DELETE", f"/v2.0/ports/{port['id']}")

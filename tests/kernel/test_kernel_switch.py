@@ -17,11 +17,13 @@ from typing import TypeVar
 import pytest
 
 from naru.drivers.announce import CLONE_NEWNET, enter_namespace
+from naru.drivers.base import ToolError
 from naru.drivers.ovs import OpenVswitch
 from naru.model.hoststate import (
     FilterRule,
     FilterState,
     GroupState,
+    HostState,
     NetworkState,
     PeerState,
     RulesState,
@@ -61,10 +63,16 @@ class Host:
         return self._thread.submit(work).result()
 
     def bring(self, *values: Value) -> None:
-        """And see that all is as it was wanted."""
-        desired = state(*values)
-        self.do(lambda: bring(self.driver, desired))
-        assert self.do(lambda: planned(self.driver, desired)) == []
+        """Until all is as it is wanted: an emulated switch may take longer to answer than a driver waits."""
+        eventually(lambda: self.do(lambda: self._has(state(*values))), 120)
+
+    def _has(self, desired: HostState) -> bool:
+        try:
+            bring(self.driver, desired)
+        except ToolError as error:
+            raise AssertionError(error) from None
+        assert planned(self.driver, desired) == []
+        return True
 
     def socket_in(self, netns: str, kind: int) -> socket.socket:
         def make() -> socket.socket:

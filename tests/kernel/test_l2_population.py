@@ -8,7 +8,7 @@ import pytest
 
 from live_lab import Instance, LiveLab, live_lab
 from naru.testing import eventually
-from wire import EVERYONE, IPV4, ethernet, marked, raw_in, udp
+from wire import ARP, EVERYONE, IPV4, arp, ethernet, marked, raw_in, udp
 
 pytestmark = pytest.mark.needs("root")
 
@@ -90,3 +90,27 @@ def test_what_is_sent_to_all_comes_to_hosts_with_ports_of_the_network_alone(lab,
         out.send(frame)
         assert [heard for heard in there() if mark in heard] == [frame]
         assert elsewhere() == []
+
+
+def test_an_address_that_several_ports_may_have_is_found_on_the_host_where_it_is_and_followed_when_it_moves(lab, pair):
+    """As the virtual address of two routers that watch each other: nobody but they knows who has it."""
+    virtual = "10.9.0.99"
+    for one in pair:
+        lab.update("port", one.port["id"], allowed_address_pairs=[{"ip_address": virtual}])
+    watcher = lab.boot("watcher", {"id": pair[0].port["network_id"]}, "compute03")
+    eventually(watcher.has_lease, 30)
+    pair[0].run("ip", "address", "add", f"{virtual}/32", "dev", "eth0")
+    eventually(lambda: watcher.pings(virtual), WITHIN_S)
+    for before, now in (pair, pair[::-1]):
+        assert before.port["mac_address"] in watcher.run("ip", "neighbour", "show", virtual)
+        before.run("ip", "address", "del", f"{virtual}/32", "dev", "eth0")
+        now.run("ip", "address", "add", f"{virtual}/32", "dev", "eth0")
+        with raw_in(now.prefix) as out:  # tells all that it is there now
+            out.send(ethernet(now.port["mac_address"], EVERYONE, ARP, arp(now.port["mac_address"], virtual, virtual)))
+        eventually(lambda now=now: now.port["mac_address"] in watcher.run("ip", "neighbour", "show", virtual), 5)
+        assert watcher.pings(virtual)
+    pair[0].run("ip", "address", "del", f"{virtual}/32", "dev", "eth0")
+    for one in pair:
+        lab.update("port", one.port["id"], allowed_address_pairs=[])
+    eventually(lambda: "proxy" in lab.run("compute01", "ip", "-d", "link", "show", "type", "vxlan").split(), WITHIN_S)
+    eventually(lambda: pair[0].pings(pair[1].address), WITHIN_S)

@@ -21,6 +21,7 @@ from naru.model.hoststate import (
     SegmentState,
     TapState,
 )
+from naru.model.port_security import AddressPair
 from naru.model.provider import ProviderSegment
 from naru.model.resources import DHCP_OWNER, Change, HostRoute, Port, put
 from naru.model.routing import FloatingIp, Router, WantedGateway
@@ -65,6 +66,27 @@ def test_a_host_is_told_of_its_taps_its_peers_and_nothing_else():
     (dhcp_port,) = [port for port in cloud.view.find(Port, "subnet_id", subnet.id) if port.device_owner == DHCP_OWNER]
     assert peers[dhcp_port.id] == ("172.18.0.30", ("10.0.0.2",))
     assert not of_kind(state, DhcpState)
+
+
+def test_only_where_addresses_may_be_elsewhere_hosts_ask_each_other_who_has_one():
+    cloud = three_hosts()
+    network, flat = cloud.network("net1"), cloud.network("net2")
+    for each in (network, flat):
+        cloud.subnet(each)
+    port = cloud.port(network, binding_host_id="compute01")
+    cloud.port(flat, binding_host_id="compute01")
+
+    def roaming():
+        return {value.network_id: value.roaming for value in of_kind(compile_host(cloud.view, "compute01"), NetworkState)}
+
+    assert roaming() == {network.id: False, flat.id: False}  # the DHCP server's port is not filtered, and has its own addresses
+    elsewhere = cloud.port(network)
+    for given in ({"allowed_address_pairs": (AddressPair("10.0.0.99"),)}, {"port_security_enabled": False, "security_groups": ()}):
+        cloud.run(update_port(cloud.view, ADMIN, elsewhere.id, given, CLOUD))
+        assert roaming() == {network.id: True, flat.id: False}
+        cloud.run(update_port(cloud.view, ADMIN, elsewhere.id, {"allowed_address_pairs": (), "port_security_enabled": True}, CLOUD))
+        assert roaming() == {network.id: False, flat.id: False}
+    assert port.port_security_enabled
 
 
 def test_the_dhcp_host_serves_every_port_of_the_network_with_its_options():

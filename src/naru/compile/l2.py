@@ -16,7 +16,7 @@ from naru.model.devices import dhcp_device, dhcp_netns
 from naru.model.hoststate import METADATA_ADDRESS_IPV6, NetworkState, PeerState, SegmentState, TapState, Value
 from naru.model.provider import ProviderSegment, carried
 from naru.model.resources import DHCP_OWNER, Network, Port, Subnet
-from naru.model.routing import ROUTER_OWNERS
+from naru.model.routing import FLOATING_IP_OWNER, ROUTER_OWNERS
 from naru.model.segments import Segment
 from naru.model.trunks import SUB_PORT_OWNER, Trunk
 from naru.model.view import View
@@ -66,14 +66,24 @@ def _segment_of(view: View, network: Network, port: Port) -> str | None:
 def compile_domain(view: View, domain: Domain, ends: Ends, shared: Shared) -> Iterator[Value]:
     """The domain with all its segments that this host carries; where it carries none, all, so that its agent says why not."""
     here = carried(domain.segments, domain.host, _configurations(view, domain.host))
-    yield NetworkState(domain.id, domain.network.mtu, tuple(_state(segment) for segment in here or domain.segments))
+    segments = tuple(_state(segment) for segment in here or domain.segments)
+    is_tunnelled = any(_state(segment).is_tunnel for segment in here)
+    if is_tunnelled and domain.network.id not in shared.roaming:
+        shared.roaming[domain.network.id] = any(map(_may_roam, view.find(Port, "network_id", domain.network.id)))
+    yield NetworkState(domain.id, domain.network.mtu, segments, is_tunnelled and shared.roaming[domain.network.id])
     for port in domain.ports:
         yield _tap(view, domain, port, ends)
-    if any(_state(segment).is_tunnel for segment in here):
+    if is_tunnelled:
         of = (domain.network.id, domain.segment_id, here)
         if of not in shared.peers:
             shared.peers[of] = list(_peers(view, domain, here))
         yield from (peer for host, peer in shared.peers[of] if host != domain.host)
+
+
+def _may_roam(port: Port) -> bool:
+    """Whether a port has addresses that may be elsewhere too: those of pairs, any without port security, floating ones of routers."""
+    is_open = not port.port_security_enabled and not port.device_owner.startswith("network:")
+    return is_open or bool(port.allowed_address_pairs) or port.device_owner == FLOATING_IP_OWNER
 
 
 def _tap(view: View, domain: Domain, port: Port, ends: Ends) -> TapState:

@@ -9,7 +9,8 @@ PeersOf = tuple[str, str | None, tuple[ProviderSegment, ...]]  # network, segmen
 
 
 class Shared(msgspec.Struct):
-    """Of one view. `groups` are kept until they have other members (`changed_groups`), `peers` until anything has changed."""
+    """Of one view. `groups` are kept until they have other members (`changed_groups`), the others until anything has changed."""
 
     groups: dict[str, GroupState] = {}
     peers: dict[PeersOf, list[tuple[str, PeerState]]] = {}  # with the host of each
+    roaming: dict[str, bool] = {}  # of a network

@@ -24,6 +24,7 @@ from naru.drivers.links import (
     GROUP,
     ISOLATED,
     PHYSICAL_PORT,
+    ROAMING_PORT,
     TUNNEL_PORT,
     Bridge,
     Forward,
@@ -57,11 +58,14 @@ class LinuxBridge:
         self._port_marks = run_dir / "adopted"
         self._interfaces = interfaces
         self._tunnel_address = tunnel_address
+        self._uplinks: dict[str, Uplink] = {}  # as wanted last
         self._links = LinkTable()
         self._entries = Unchanged(RTMGRP_NEIGH, lambda: (iproute.permanent_neighbours(), iproute.fdb()))
 
     def want(self, desired: HostState) -> tuple[dict[str, Fact], list[Failure]]:
-        return by_name(self._want(desired))
+        facts, failures = by_name(self._want(desired))
+        self._uplinks = {fact.device: fact for fact in facts.values() if isinstance(fact, Uplink)}
+        return facts, failures
 
     def _want(self, desired: HostState) -> Iterator[Fact | Failure]:
         values = desired.values()
@@ -88,7 +92,8 @@ class LinuxBridge:
             if isinstance(value, PeerState) and value.network_id in networks and value.tunnel in networks[value.network_id].segments
         ]
         for peer in peers:
-            yield from _want_neighbours(peer)
+            if not networks[peer.network_id].roaming:
+                yield from _want_neighbours(peer)
         for peer in peers:  # apart from the neighbours: another tool, another batch
             yield from _want_forwards(peer)
 
@@ -110,7 +115,8 @@ class LinuxBridge:
             case "vxlan":
                 if self._tunnel_address is None:
                     return Failure(network.key, "this host has no tunnel address, hence no VXLAN; set [agent] local_ip")
-                options, port = vxlan_options(number, self._tunnel_address), f"{TUNNEL_PORT} {alone}"
+                options = vxlan_options(number, self._tunnel_address, answers=not network.roaming)
+                port = f"{ROAMING_PORT if network.roaming else TUNNEL_PORT} {alone}"
                 return Uplink(network.key, vxlan_name(number), _alias(network), bridge, network.mtu_bytes, options, port)
             case "flat" | "vlan":
                 device = self._interfaces.get(segment.physical_network or "")
@@ -152,8 +158,13 @@ class LinuxBridge:
         links = self._links.read()
         facts = [*read_namespaces(self._netns_marks), *_paired(list(self._read_links(links)))]
         facts.sort(key=lambda fact: MAKING_ORDER.index(type(fact)))
-        facts += self._read_tunnels({fact.device for fact in facts if isinstance(fact, Uplink)})
+        facts += self._read_tunnels({fact.device for fact in facts if isinstance(fact, Uplink) and self._will_last(fact)})
         return {fact.name: fact for fact in facts}
+
+    def _will_last(self, uplink: Uplink) -> bool:
+        """One that is made anew has lost its entries."""
+        wanted = self._uplinks.get(uplink.device)
+        return wanted is None or not wanted.replaces(uplink)
 
     def _read_links(self, links: list[iproute.Link]) -> Iterator[Fact]:
         ours = {link.ifname for link in links if link.group == GROUP}

@@ -68,13 +68,15 @@ def vlan_options(device: str, vlan: int | None) -> str:
     return f"link {device} type vlan id {vlan}"
 
 
-def vxlan_options(vni: int | None, local: str) -> str:
-    return f"type vxlan id {vni} local {local} dstport 4789 nolearning proxy"  # RFC 7348's port; the server says where MACs are
+def vxlan_options(vni: int | None, local: str, *, answers: bool = True) -> str:
+    """`answers`: ARP and neighbour solicitations, for those whom it knows; for others it drops them."""
+    # RFC 7348's port; the server says where MACs are.
+    return f"type vxlan id {vni} local {local} dstport 4789 nolearning {'proxy' if answers else 'noproxy'}"
 
 
 def _options_of_vxlan(kind: Mapping[str, Any]) -> str:
-    plain = (kind.get("port"), kind.get("learning"), kind.get("proxy")) == (4789, False, True)
-    return vxlan_options(kind.get("id"), kind.get("local") or kind.get("local6", "")) if plain else ""
+    plain = (kind.get("port"), kind.get("learning")) == (4789, False)
+    return vxlan_options(kind.get("id"), kind.get("local") or kind.get("local6", ""), answers=bool(kind.get("proxy"))) if plain else ""
 
 
 def _port_options(port: Mapping[str, Any]) -> str:

@@ -55,6 +55,7 @@ class Publisher:
         self._dirty |= touched
         self._regrouped |= regrouped
         self._shared.peers.clear()
+        self._shared.roaming.clear()
         for group_id in regrouped:
             self._shared.groups.pop(group_id, None)
             self._told_of.pop(f"group/{group_id}", None)

@@ -46,6 +46,7 @@ class NetworkState(_Value, frozen=True, tag="network"):
     network_id: str
     mtu_bytes: int
     segments: tuple[SegmentState, ...]
+    roaming: bool = False  # addresses may be where no `PeerState` says, or move: who has one is asked of all hosts with a port
 
     @property
     def key(self) -> str:
