@@ -128,21 +128,27 @@ def _fit_verdicts(
         values = {"free": counts.free, "usable": counts.usable, "taken": taken[index], "count": len(chosen)}
         yield _verdict(fit[index], "chosen", "chosen", values, weights_of(scales, raw[index]), scores[index])
     too_few = {"possible": len(chosen), "least": wish.least}
+    passed = _passed.__wrapped__ if weighing.goes_round else _passed  # else it would keep what nobody asks for again
     for index in ranking:
         if index not in taken:  # a loop that goes round as often as there are networks: no call that could be spared
             candidate = fit[index]
             if is_enough:
-                yield _passed(candidate.facts.network_id, candidate.facts.name, candidate.counts, raw[index], scales, scores[index])
+                yield passed(candidate.facts.network_id, candidate.facts.name, candidate.counts, raw[index], scales, scores[index])
             else:
                 yield _verdict(candidate, "refused", "no_quorum", too_few, weights_of(scales, raw[index]), scores[index])
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def _passed(network_id: str, name: str, counts: Counts, raw: tuple[float, ...], scales: tuple[Scale, ...], score: float) -> Verdict:
     """What most candidates of a large pool come to, and most of them the same for one pick after the other."""
-    values = {"free": counts.free, "usable": counts.usable}
-    told = words("not_needed", values, "en"), words("not_needed", values, "ko")
-    return Verdict(network_id, name, "passed", "not_needed", *told, values, counts, weights_of(scales, raw), score)
+    en, ko, values = _not_needed(counts.free, counts.usable)
+    return Verdict(network_id, name, "passed", "not_needed", en, ko, values, counts, weights_of(scales, raw), score)
+
+
+@lru_cache(maxsize=8192)
+def _not_needed(free: int, usable: int) -> tuple[str, str, Values]:
+    values = {"free": free, "usable": usable}
+    return words("not_needed", values, "en"), words("not_needed", values, "ko"), values
 
 
 def _verdict(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from naru.schedule.candidates import Candidate, Weight
 
+TURN = "least_recently_picked"  # what it says of each candidate changes with each pick
 _LAPS = 1_000_000  # more than there are networks in a pool: who had a turn in this pick comes behind all others
 _NO_END_DAYS = 3650.0  # what counts as days left where there is no forecast
 
@@ -25,7 +26,7 @@ WEIGHERS: Mapping[str, Weigher] = {
     "free_ratio": Weigher(lambda c, taken: _free_ratio(c, taken) * c.weight, "free of usable addresses, times the member's weight"),
     "used_ratio": Weigher(lambda c, taken: 1.0 - _free_ratio(c, taken), "used of usable addresses: fill one after the other"),
     "priority": Weigher(lambda c, _: -c.priority, "the member's priority, the lowest first"),
-    "least_recently_picked": Weigher(lambda c, taken: -(c.turn + taken * _LAPS), "whose turn it is, going round the pool"),
+    TURN: Weigher(lambda c, taken: -(c.turn + taken * _LAPS), "whose turn it is, going round the pool"),
     "sticky": Weigher(lambda c, taken: float(bool(c.project_ports or taken)), "1 where the project has a port already"),
     "in_flight": Weigher(lambda c, taken: -(c.counts.held + taken), "addresses held by picks under way, the fewest first"),
     "same_network_as": Weigher(lambda c, _: c.peers, "how many of the ports of `same_network_as` are there"),
@@ -40,7 +41,7 @@ POLICIES: Mapping[str, Mapping[str, float]] = {
     "spread": {"free_count": 1.0},
     "pack": {"used_ratio": 1.0, "fragmentation": 0.5},
     "balanced": {"free_ratio": 1.0, "days_left": 0.5},
-    "round_robin": {"least_recently_picked": 1.0},
+    "round_robin": {TURN: 1.0},
     "sticky": {"sticky": 2.0, "free_ratio": 1.0},
 }
 
@@ -72,6 +73,7 @@ class Weighing:
             if span and multiplier:
                 self.scores = [score + multiplier * (value - least) / span for score, value in zip(self.scores, raw, strict=True)]
         self.scales = tuple(scales)
+        self.goes_round = any(scale.name == TURN for scale in scales)
         self.raw = list(zip(*columns, strict=True))  # of each candidate what each weigher said
 
     def score_after(self, index: int, taken: int) -> float:
@@ -84,6 +86,6 @@ class Weighing:
 def weights_of(scales: Sequence[Scale], raw: Sequence[float]) -> dict[str, Weight]:
     """What each weigher said of one candidate."""
     return {
-        scale.name: Weight(value, (value - scale.least) / (scale.span or 1.0), scale.multiplier)
-        for scale, value in zip(scales, raw, strict=True)
+        name: Weight(value, (value - least) / (span or 1.0), multiplier)
+        for (name, multiplier, least, span), value in zip(scales, raw, strict=True)
     }

@@ -17,7 +17,7 @@ from naru.model.view import View
 from naru.schedule.candidates import Candidate, Facts, Share, Wish
 from naru.schedule.filters import SHARE_FILTERS
 from naru.schedule.networks import Judged, Placement, judge, place_judged
-from naru.schedule.weighers import POLICIES
+from naru.schedule.weighers import POLICIES, TURN
 from naru.service.addressing import subnets_in_order
 from naru.service.policy import can_see, fetch
 from naru.service.pool_reach import default_of, may_use, opens, selects, usable_pools
@@ -96,7 +96,7 @@ class _Look:
 
         noted = self._noted((pool.id, self.may_all, is_kept), rows, note)
         share = self._share(pool, noted) if pool.project_share is not None else None
-        turns = _turns(self.view, pool, rows) if _weighs(pool, "least_recently_picked") else {}
+        turns = _turns(self.view, pool, rows) if goes_round(pool) else {}
         return [self._as_of_now(judged, share, turns) for judged in noted] if share is not None or turns else noted
 
     def alone(self, ids: Iterable[str]) -> list[Judged]:
@@ -193,8 +193,8 @@ def _turns(view: View, pool: NetworkPool, rows: Iterable[str]) -> dict[str, int]
     return {id: (position - start) % len(ids) for position, id in enumerate(ids)}
 
 
-def _weighs(pool: NetworkPool, name: str) -> bool:
-    return name in POLICIES[pool.policy] or name in pool.weights
+def goes_round(pool: NetworkPool) -> bool:
+    return TURN in POLICIES[pool.policy] or TURN in pool.weights
 
 
 def _network(view: View, id: str) -> Network:

@@ -19,7 +19,7 @@ from naru.schedule.candidates import Verdict, Wish
 from naru.schedule.fixes import Fix
 from naru.schedule.reasons import words
 from naru.service.addressing import choose_ahead
-from naru.service.candidates import Shortlist, WhyNot, candidates_for, reachability, subnets_for
+from naru.service.candidates import Shortlist, WhyNot, candidates_for, goes_round, reachability, subnets_for
 from naru.service.fixes import fixes_for
 from naru.service.growth import HUNGRY, Hungry, grow_for, raised
 from naru.service.holds import check_open, count_held, digest, free_addresses, seconds_left
@@ -61,6 +61,12 @@ class Choice(NamedTuple):
         rest = Counter(verdict.reason.replace("_", " ") for verdict in self.verdicts[_TOLD:])
         return "; ".join((*told, *(f"{number} more: {reason}" for reason, number in rest.most_common()), *self.stuck[:_TOLD]))
 
+    def answer(self) -> tuple[Any, ...]:
+        """The verdicts, to be encoded. Where the pool goes round each is another with each pick, else few are."""
+        if self.pool is not None and goes_round(self.pool):
+            return self.verdicts
+        return tuple(verdict.rendered for verdict in self.verdicts)
+
     def pass_turn(self, view: View) -> Changes[None]:
         """Where the pool goes round, the next pick goes on from here."""
         if self.pool is not None and self.pool.policy == "round_robin":
@@ -92,7 +98,7 @@ def create_pick(view: View, caller: Caller, given: dict[str, Any], cloud: Cloud)
     if not choice.placements:
         raise refusal(view, caller, given["project_id"], wish, choice, cloud)
     pick, token = pick_of(caller, given, choice), secrets.token_urlsafe(32)
-    candidates = tuple(verdict.rendered for verdict in choice.verdicts) if pick.considered > _KEPT_CANDIDATES else pick.candidates
+    candidates = choice.answer() if pick.considered > _KEPT_CANDIDATES else pick.candidates
     if pick.dry_run:
         return replace(pick, status="dry_run", candidates=candidates)
     yield put(replace(pick, expires_at=expiry(view.now, pick.hold_s), token_digest=digest(token), request_digest=request))
