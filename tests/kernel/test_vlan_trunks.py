@@ -138,7 +138,7 @@ def test_a_sub_port_is_filtered_by_itself():
     rules = RulesState("g1", (FilterRule("egress", "IPv4"),))
     closed = FilterState(SUB.port_id, INNER.network_id, SUB.mac_address, sources, ("g1",))
     filtered = TRUNK | state(replace(SUB, filtered=True), rules, closed)
-    bring(Nft(), filtered)
+    bring(Nft({}), filtered)
     lay(filtered)
     assert pings("10.2.0.9", within_s=10)
     assert not pings("10.2.0.5", netns="instance-2"), "what no rule lets in reached the sub-port"
@@ -146,9 +146,9 @@ def test_a_sub_port_is_filtered_by_itself():
     run(f"ip -n {GUEST} address add 10.2.0.66/24 dev eth0.100")
     assert not pings("10.2.0.9", "-I", "10.2.0.66"), "the address is not its own"
     letting_in = RulesState("g1", (*rules.rules, FilterRule("ingress", "IPv4", 1)))
-    bring(Nft(), filtered | state(letting_in))
+    bring(Nft({}), filtered | state(letting_in))
     assert pings("10.2.0.5", netns="instance-2")
-    bring(Nft(), {})
+    bring(Nft({}), {})
 
 
 @pytest.mark.needs("shaping")
