@@ -336,6 +336,20 @@ def test_a_bridge_that_a_hypervisor_made_first_is_taken_over_with_its_tap(host, 
     assert name in host.run("ip", "link")
 
 
+def test_a_bridge_that_a_hypervisor_made_in_the_same_moment_as_the_agent_is_taken_over_with_what_the_agent_put_there(host):
+    cloud = Cloud()
+    tap = TapState(str(uuid.uuid4()), cloud.id, "fa:16:3e:00:00:05", 1450)
+    bridge = bridge_name(cloud.id)
+    host.server.put(*cloud.dhcp(), tap)
+    host.run("ip", "tuntap", "add", tap_name(tap.port_id), "mode", "tap")
+    host.start()
+    eventually(lambda: settled(host), 10)
+    host.end(signal.SIGKILL)
+    host.run("ip", "link", "set", bridge, "group", "default")  # as if the agent had come second
+    host.start()
+    eventually(lambda: settled(host) and "group 6278" in host.run("ip", "link", "show", bridge), 10)
+
+
 @pytest.mark.parametrize("stranger", ["a device", "an address"])
 def test_a_bridge_of_our_name_that_serves_somebody_else_is_left_alone_and_so_is_the_tap_in_it(host, stranger):
     cloud = Cloud()

@@ -229,7 +229,8 @@ def _ports_by_network(values: Iterable[Value], *, plugged: bool) -> Mapping[str,
 
 
 def _observe_strange_bridge(link: iproute.Link, links: list[iproute.Link]) -> Bridge:
-    devices = (each.ifname for each in links if each.master == link.ifname)
+    # What is ours may be in it too: a hypervisor that makes it in the very moment in which we do comes first, and what follows is done.
+    devices = (each.ifname for each in links if each.master == link.ifname and each.group != GROUP)
     return Bridge("", link.ifname, link.ifalias, link.mtu, strange=(*devices, *_addresses(link)))
 
 
