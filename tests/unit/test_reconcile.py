@@ -123,6 +123,14 @@ def test_what_does_not_last_is_made_more_and_more_rarely_and_is_said_to_fail(rec
     assert reconciler.run_pass(desired, prune=True).achieved["tap/p1"] == ""
 
 
+def test_what_goes_because_it_is_wanted_no_more_is_made_at_once_when_it_is_wanted_again(reconciler, host):
+    reconciler.run_pass(state(NETWORK, TAP), prune=True)
+    host.facts.pop("tap/p1")  # what is read back of some facts has another key: their removal is none of this one's plans
+    reconciler.run_pass(state(NETWORK), prune=True)
+    assert reconciler.run_pass(state(NETWORK, TAP), prune=True).achieved["tap/p1"] == ""
+    assert "tap/p1" in host.facts
+
+
 def test_leftover_that_cannot_be_removed_is_reported_until_it_is_gone(reconciler, host, clock):
     reconciler.run_pass(state(NETWORK, TAP), prune=True)
     host.broken["tap/p1"] = "busy"

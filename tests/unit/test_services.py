@@ -11,6 +11,7 @@ from naru.model.errors import Conflict, Forbidden, Invalid, NaruError, NotFound
 from naru.model.hoststate import HostDescription, HostReport
 from naru.model.resources import DHCP_OWNER, Network, Port, Quota, Subnet, WantedIp
 from naru.service.availability import show_availability
+from naru.service.binding import agent_of
 from naru.service.dhcp import dhcp_ports
 from naru.service.hosts import mark_silent_hosts, record_report, register_host
 from naru.service.networks import delete_network, update_network
@@ -263,6 +264,7 @@ def test_a_port_is_plugged_as_the_agent_of_its_host_says(cloud):
         "openvswitch", tunnel_address="10.9.0.1", tunnel_types=("vxlan", "geneve"), vif_type="ovs", vif_details=details
     )
     cloud.run(register_host(cloud.view, "h", description, NOW, CLOUD))
+    assert agent_of(cloud.view, "h").agent_type == "Open vSwitch agent"
     port = cloud.port(cloud.network(provider_network_type="geneve", provider_segmentation_id=7), binding_host_id="h")
     assert (port.binding_vif_type, port.binding_vif_details) == ("ovs", {"port_filter": False, "connectivity": "l2", **details})
 

@@ -8,7 +8,7 @@ A driver whose tool does not work at all holds up its own keys. What could not b
 made before it, filters above all: of that, nothing is taken away meanwhile.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -72,7 +72,7 @@ class Reconciler:
             so_far = part.reasons | so_far  # the first driver's reason is the cause, the rest follow from it
         for part in parts:
             if not part.is_down:
-                part.backoff.note(part.planned, part.reasons)
+                part.backoff.note(part.planned, part.reasons, desired)
         self._tools_due_s = self._clock() + TOOL_AGAIN_S if any(part.is_down for part in parts) else None
         return Pass(done, so_far, achieved(desired, so_far))
 
@@ -148,6 +148,7 @@ class Backoff:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._ran: dict[str, Ran] = {}
+        self._wanted: set[str] = set()
 
     def ready(self, planned: Plan, reasons: dict[str, str]) -> Plan:
         """The plan without what has to wait; the reasons of those keys join `reasons`."""
@@ -159,10 +160,14 @@ class Backoff:
             [action for action in planned.additions if action.key not in waiting],
         )
 
-    def note(self, planned: Plan, reasons: Mapping[str, str]) -> None:
-        """Remember what ran, or could not, in this pass; forget what has lasted."""
-        by_key, now_s = _by_key(planned), self._clock()
-        lasting = {key: ran for key, ran in self._ran.items() if not ran.reason and now_s < ran.due_s + LASTING_S}
+    def note(self, planned: Plan, reasons: Mapping[str, str], desired: Iterable[str]) -> None:
+        """Remember what ran, or could not, in this pass; forget what has lasted, and what was desired and is not any more."""
+        wanted = set(desired)
+        by_key, now_s, past = _by_key(planned), self._clock(), self._wanted - wanted
+        self._wanted = wanted
+        lasting = {
+            key: ran for key, ran in self._ran.items() if not ran.reason and now_s < ran.due_s + LASTING_S and key not in past
+        }  # fmt: skip
         news = {key: self._next(key, by_key.get(key, []), reasons.get(key, "")) for key in by_key.keys() | reasons.keys()}
         self._ran = lasting | news
 

@@ -24,7 +24,7 @@ class Agent(Resource, frozen=True, kw_only=True):
     updated_at: Annotated[str, hidden()] = ""
     revision_number: Annotated[int, hidden()] = 1
 
-    agent_type: Annotated[str, read_only()] = "Linux bridge agent"
+    agent_type: Annotated[str, read_only()] = "Linux bridge agent"  # by its mechanism, in Neutron's words
     binary: Annotated[str, read_only()] = "naru-agent"
     topic: Annotated[str, read_only()] = "N/A"
     host: Annotated[str, read_only()]

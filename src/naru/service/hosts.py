@@ -20,6 +20,7 @@ from naru.service.rebinding import bind_anew
 from naru.service.router_hosts import ensure_router_hosts, settle_routing
 from naru.service.sub_ports import show_trunk_status
 
+AGENT_TYPES = {"linuxbridge": "Linux bridge agent", "openvswitch": "Open vSwitch agent"}  # Neutron's words, by mechanism
 _HEARTBEAT_KEPT_S = 10  # a newer heartbeat than this is not worth a write
 
 
@@ -43,7 +44,7 @@ def register_host(view: View, host: str, description: HostDescription, now: date
         "version": description.version,
     }
     agent = replace(agent, alive=True, started_at=_text(now), heartbeat_timestamp=_text(now), configurations=configurations, failures={})
-    agent = replace(agent, availability_zone=description.availability_zone)
+    agent = replace(agent, agent_type=AGENT_TYPES[description.mechanism], availability_zone=description.availability_zone)
     yield put(agent)
     for port in list(view.find(Port, "binding:host_id", host)):
         yield from bind_anew(view, port)
