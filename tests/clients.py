@@ -16,7 +16,8 @@ import yaml
 from openstack.config import OpenStackConfig
 from openstack.connection import Connection
 
-from naru.model.hoststate import Bookmark, Frame, HostDescription, HostReport, InstanceReport, InstanceState, Put, Value
+from naru.model.hostreport import HostDescription, HostReport, InstanceReport
+from naru.model.hoststate import Bookmark, Frame, InstanceState, Put, Value
 from serving import Serving
 
 PROGRAMS = Path(sys.executable).parent

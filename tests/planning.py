@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from naru.allocate.segments import SegmentRanges
 from naru.model.errors import NaruError
-from naru.model.hoststate import HostDescription, HostReport
+from naru.model.hostreport import HostDescription, HostReport
 from naru.model.identity import Caller
 from naru.model.resources import Change, Changes, Network, Port, Subnet
 from naru.service.hosts import record_report, register_host

@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from naru.drivers.base import Action, Fact, Failure, ToolError
-from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, HostReport, HostState, Put, Receipt, Value
+from naru.model.hostreport import HostDescription, HostReport, Receipt
+from naru.model.hoststate import Bookmark, Del, Frame, HostState, Put, Value
 
 T = TypeVar("T")
 

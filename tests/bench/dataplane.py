@@ -34,7 +34,8 @@ sys.path.append(str(Path(__file__).parents[1]))  # as pytest does
 from agent_host import Cloud, Host, child_of, settled
 from live_lab import Instance, LiveLab, live_lab
 from naru.lab.openvswitch import START
-from naru.model.hoststate import FilterState, GroupState, HostDescription, TapState, Value
+from naru.model.hostreport import HostDescription
+from naru.model.hoststate import FilterState, GroupState, TapState, Value
 from naru.testing import eventually
 from serving import Serving
 

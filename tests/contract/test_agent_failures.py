@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from clients import FakeHost
-from naru.model.hoststate import HostReport
+from naru.model.hostreport import HostReport
 
 WHY = "device eth2 of physical network physnet2 does not exist"
 

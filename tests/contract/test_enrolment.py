@@ -14,7 +14,7 @@ import pytest
 from naru.agent.enrol import own_secret
 from naru.agent.main import trust
 from naru.feed.subscribe import Feed
-from naru.model.hoststate import HostDescription, HostReport
+from naru.model.hostreport import HostDescription, HostReport
 from naru.testing import eventually
 from serving import Serving, certify
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from naru.bootstrap import Server, keep_on
 from naru.model.agents import Agent
-from naru.model.hoststate import HostDescription
+from naru.model.hostreport import HostDescription
 from naru.model.identity import Caller
 from naru.model.usage import NetworkUsage
 from naru.service.hosts import register_host

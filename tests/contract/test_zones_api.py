@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from clients import FakeHost
-from naru.model.hoststate import HostDescription, HostReport, Receipt
+from naru.model.hostreport import HostDescription, HostReport, Receipt
 from networking import Networking
 
 NOWHERE = "11111111-2222-4333-8444-555555555555"

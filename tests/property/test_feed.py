@@ -14,7 +14,8 @@ from naru.feed.publish import Publisher
 from naru.model.agents import Agent
 from naru.model.compute import Server
 from naru.model.errors import NaruError
-from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, InstanceReport, Put, Value
+from naru.model.hostreport import HostDescription, InstanceReport
+from naru.model.hoststate import Bookmark, Del, Frame, Put, Value
 from naru.model.port_security import AddressPair
 from naru.model.provider import ProviderSegment
 from naru.model.qos import BandwidthLimitRule, QosPolicy

@@ -6,12 +6,11 @@ from naru.compile.host import compile_host
 from naru.model.agents import Agent
 from naru.model.compute import Server
 from naru.model.devices import router_netns
+from naru.model.hostreport import HostDescription, InstanceReport
 from naru.model.hoststate import (
     DhcpState,
     FloatingAddress,
     ForwardedPorts,
-    HostDescription,
-    InstanceReport,
     InstanceState,
     LeaseState,
     NetworkState,

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from naru.compile.host import compile_host
 from naru.model.agents import Agent
 from naru.model.errors import Conflict, Invalid
-from naru.model.hoststate import ClientOption, DhcpState, HostReport, LeaseState
+from naru.model.hostreport import HostReport
+from naru.model.hoststate import ClientOption, DhcpState, LeaseState
 from naru.model.port_options import DhcpOption
 from naru.model.provider import ProviderSegment
 from naru.model.resources import Port, Subnet, WantedIp

@@ -4,7 +4,7 @@ import pytest
 
 from naru.model.compute import Server
 from naru.model.errors import Conflict, Forbidden, Invalid
-from naru.model.hoststate import InstanceReport
+from naru.model.hostreport import InstanceReport
 from naru.model.network_pools import NetworkPool
 from naru.model.picks import NetworkPick
 from naru.model.requests import decode_create

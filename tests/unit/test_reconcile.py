@@ -5,13 +5,13 @@ import pytest
 from naru.agent.reconcile import DID_NOT_LAST, LASTING_S, Reconciler, achieved, without_routers
 from naru.agent.report import Ledger
 from naru.drivers.base import ToolError
+from naru.model.hostreport import InstanceReport
 from naru.model.hoststate import (
     DhcpState,
     FilterRule,
     FilterState,
     FloatingAddress,
     GroupState,
-    InstanceReport,
     LeaseState,
     NetworkState,
     QosState,

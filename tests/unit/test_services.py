@@ -8,7 +8,7 @@ import pytest
 
 from naru.model.agents import Agent
 from naru.model.errors import Conflict, Forbidden, Invalid, NaruError, NotFound
-from naru.model.hoststate import HostDescription, HostReport
+from naru.model.hostreport import HostDescription, HostReport
 from naru.model.resources import DHCP_OWNER, Network, Port, Quota, Subnet, WantedIp
 from naru.service.availability import show_availability
 from naru.service.binding import agent_of

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from naru.feed.subscribe import Feed
-from naru.model.hoststate import HostDescription, HostReport, NetworkState
+from naru.model.hostreport import HostDescription, HostReport
+from naru.model.hoststate import NetworkState
 from naru.testing import FakeServer
 
 ONE, TWO, THREE = (NetworkState(name, 1450, ()) for name in ("one", "two", "three"))

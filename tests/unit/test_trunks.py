@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from naru.compile.host import compile_host
 from naru.model.errors import Conflict
-from naru.model.hoststate import HostDescription
+from naru.model.hostreport import HostDescription
 from naru.model.resources import Network, Port, put
 from naru.model.trunks import SubPort, Trunk, sub_port_list
 from naru.service.hosts import register_host

@@ -15,7 +15,8 @@ from naru.agent.machines import Machines
 from naru.drivers import daemons, iproute
 from naru.drivers.base import Action, Fact, Failure, Step
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import HostState, InstanceReport, InstanceState, TapState
+from naru.model.hostreport import InstanceReport
+from naru.model.hoststate import HostState, InstanceState, TapState
 
 SCRIPT = Path(__file__).with_name("udhcpc.sh")
 WAKE = "wake"  # under the run directory: the FIFO into which the script says that there is a new lease

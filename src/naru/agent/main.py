@@ -34,7 +34,8 @@ from naru.drivers.nft import Nft
 from naru.drivers.qos import Qos
 from naru.drivers.router import Routers
 from naru.feed.subscribe import Feed
-from naru.model.hoststate import ONCE, HostDescription
+from naru.model.hostreport import HostDescription
+from naru.model.hoststate import ONCE
 from naru.settings import Agent as AgentSettings
 from naru.settings import Settings
 

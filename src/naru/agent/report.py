@@ -2,7 +2,7 @@
 
 import msgspec
 
-from naru.model.hoststate import HostReport, InstanceReport
+from naru.model.hostreport import HostReport, InstanceReport
 
 
 class Ledger(msgspec.Struct):

@@ -20,7 +20,8 @@ from naru.drivers.ovs import OpenVswitch, left_behind
 from naru.drivers.qos import probe_rule_types
 from naru.drivers.switch import INTEGRATION
 from naru.drivers.tools import run_actions
-from naru.model.hoststate import TUNNEL_TYPES, HostDescription
+from naru.model.hostreport import HostDescription
+from naru.model.hoststate import TUNNEL_TYPES
 from naru.settings import Agent
 
 CAPABILITIES = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}  # linux/capability.h; the second: named network namespaces are mounts

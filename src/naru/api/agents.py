@@ -10,7 +10,7 @@ from naru.api.backend import Backend
 from naru.api.http import Call, Route, json_response
 from naru.feed.publish import Publisher
 from naru.model.errors import Invalid, Unauthenticated, not_found
-from naru.model.hoststate import HostDescription, HostReport, Receipt
+from naru.model.hostreport import HostDescription, HostReport, Receipt
 from naru.service.binding import agent_of
 from naru.service.enrolment import is_host
 from naru.service.hosts import record_report, register_host

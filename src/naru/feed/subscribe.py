@@ -20,7 +20,8 @@ import httpx
 import msgspec
 import structlog
 
-from naru.model.hoststate import Bookmark, Del, Frame, HostDescription, HostReport, Put, Receipt, Value
+from naru.model.hostreport import HostDescription, HostReport, Receipt
+from naru.model.hoststate import Bookmark, Del, Frame, Put, Value
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from naru.model.agents import Agent
 from naru.model.compute import Fault, Server
 from naru.model.errors import not_found
-from naru.model.hoststate import HostDescription, HostReport, InstanceReport
+from naru.model.hostreport import HostDescription, HostReport, InstanceReport
 from naru.model.identity import Caller
 from naru.model.resources import Changes, Port, new_id, put, remove
 from naru.model.view import View

@@ -6,7 +6,7 @@ Level-triggered: `ensure_router_host` looks at what is and yields what is missin
 from msgspec.structs import replace
 
 from naru.model.agents import Agent
-from naru.model.hoststate import HostReport
+from naru.model.hostreport import HostReport
 from naru.model.resources import Changes, Network, Port, put
 from naru.model.routing import FloatingIp, Router
 from naru.model.view import View
