@@ -104,6 +104,12 @@ async def ask_for_everything(meter: Meter) -> None:
     await turn_over(meter, "subnet", {"network_id": network, "cidr": "10.100.200.0/24", "ip_version": 4})
     for kind in ("network", "router", "security group"):
         await turn_over(meter, kind, {"name": "another"})
+    made = await meter.ask("create 50 networks", "POST", "/networks", {"networks": [{"name": f"net-{number:02}"} for number in range(50)]})
+    cidrs = ((row["id"], f"10.101.{number + 100}.0/24") for number, row in enumerate(made["networks"]))
+    subnets = [{"network_id": id, "cidr": cidr, "ip_version": 4} for id, cidr in cidrs]
+    await meter.ask("create 50 subnets", "POST", "/subnets", {"subnets": subnets})
+    for _ in range(2):  # the first finds out what the second knows
+        await meter.ask("pick among 51 networks", "POST", "/network-picks", {"network_pick": {}})
 
 
 async def turn_over(meter: Meter, kind: str, body: dict[str, object]) -> None:
