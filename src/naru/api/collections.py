@@ -97,8 +97,9 @@ async def _list(backend: Backend, collection: Collection, call: Call) -> Respons
 
 def page_response(call: Call, kind: type[Resource], query: ListQuery, page: Page) -> Response:
     links = _page_links(call, query, page)
-    tail = b',"%b_links":%b}' % (kind.plural.encode(), msgspec.json.encode(links)) if links else b"}"
-    return json_response(b'{"%b":[%b]%b' % (kind.plural.encode(), page.items, tail))
+    head = b'{"%b":[' % kind.plural.encode()
+    tail = b'],"%b_links":%b}' % (kind.plural.encode(), msgspec.json.encode(links)) if links else b"]}"
+    return json_response(b"".join([head, *page.pieces, tail]))
 
 
 def _page_links(call: Call, query: ListQuery, page: Page) -> list[dict[str, str]]:
