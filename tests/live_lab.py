@@ -48,7 +48,12 @@ class LiveLab:
         command += ["--guest", str(guest)] if guest else []
         with (directory / "lab.log").open("w") as log:
             self._lab = subprocess.Popen([*command, "--config", str(directory / "naru.toml")], stdout=log, stderr=subprocess.STDOUT)
-        self.running = eventually(lambda: find_lab(self.state_dir), 30)
+        try:
+            self.running = eventually(lambda: find_lab(self.state_dir), 60)
+        except AssertionError:
+            self._lab.terminate()
+            self._lab.wait(20)
+            raise
         self._inside = ThreadPoolExecutor(1, initializer=enter_namespace, initargs=(Path(f"/proc/{self.running.pid}/ns/net"), CLONE_NEWNET))
         self.beside = ["nsenter", "-t", str(self.running.pid), "-n", "-m", "-p"]  # in the lab, on none of its hosts
         services = self._inside.submit(connect, Path(self.running.clouds_yaml), "naru-admin").result()
