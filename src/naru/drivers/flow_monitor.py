@@ -9,6 +9,7 @@ told: they are asked for. Sources: OpenFlow 1.4.1, sections 7.1 (header), 7.3.2 
 import contextlib
 import socket
 import struct
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,7 @@ class Connection:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        weakref.finalize(self, self._socket.close)
         self._heard = b""
         try:
             self._socket.settimeout(ANSWER_S)
@@ -166,6 +168,3 @@ class Connection:
 
     def close(self) -> None:
         self._socket.close()
-
-    def __del__(self) -> None:
-        self.close()

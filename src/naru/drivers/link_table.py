@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class LinkTable:
         """With their addresses, oldest first."""
         if self._changes is None:
             self._changes = subscribe(GROUPS)
+            weakref.finalize(self, self._changes.close)
         changed = _changed(self._changes)
         if changed is not None and self._doubted:
             changed |= {link.ifindex: link.ifname for link in self._links.values() if link.ifname in self._doubted}
@@ -71,10 +73,6 @@ class LinkTable:
                 found = ((space, _netns_id(netlink, iproute.NETNS_DIR / space[0])) for space in unknown)
                 self._netns_ids |= {space: id for space, id in found if id >= 0}
         return {id: name for (name, *_), id in self._netns_ids.items()}
-
-    def __del__(self) -> None:
-        if self._changes is not None:
-            self._changes.close()
 
 
 def _changed(netlink: socket.socket) -> dict[int, str] | None:

@@ -24,7 +24,7 @@ BRIDGE_OPTIONS = "forward_delay 0 stp_state 0 mcast_snooping 0 nf_call_iptables 
 # frames would go in circles. Tunnels: the server says where MACs are, and ARP for peers is answered here.
 ALONE, ISOLATED = "isolated off", "isolated on"
 PHYSICAL_PORT, TUNNEL_PORT = "learning on neigh_suppress off", "learning off neigh_suppress on"
-ROAMING_PORT = "learning off neigh_suppress off"  # who has an address, others may know better
+ROAMING_PORT = "learning on neigh_suppress off"  # who has an address, and where a MAC went, others may know better
 LEAST_IPV6_MTU = 1280  # bytes: RFC 8200, section 5. With less, the kernel has no IPv6 on a device, and refuses to be told anything of it
 SUMS = "/sums"  # ends the alias of a tap whose far end computes the checksums of what it sends
 FLOOD_MAC = "00:00:00:00:00:00"  # the entries that broadcasts and unknown addresses follow, one per VTEP

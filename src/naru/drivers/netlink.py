@@ -2,6 +2,7 @@
 
 import socket
 import time
+import weakref
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -47,6 +48,7 @@ class Unchanged(Generic[T]):
     def read(self) -> T:
         if self._netlink is None:
             self._netlink = subscribe(self._groups)
+            weakref.finalize(self, self._netlink.close)
         said, is_lost = drain(self._netlink)
         if self._seen is None or said or is_lost or time.monotonic() >= self._until_s:
             self._seen, self._until_s = self._read(), time.monotonic() + READ_AGAIN_S
@@ -55,7 +57,3 @@ class Unchanged(Generic[T]):
     def doubt(self) -> None:
         """Read again, whatever the kernel says."""
         self._seen = None
-
-    def __del__(self) -> None:
-        if self._netlink is not None:
-            self._netlink.close()

@@ -8,6 +8,7 @@ import codecs
 import contextlib
 import json
 import socket
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ class Connection:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        weakref.finalize(self, self._socket.close)
         self._text = codecs.getincrementaldecoder("utf-8")()
         self._heard = ""
         try:
@@ -110,6 +112,3 @@ class Connection:
 
     def close(self) -> None:
         self._socket.close()
-
-    def __del__(self) -> None:
-        self.close()

@@ -206,6 +206,7 @@ class Routers:
 
 def _want(router: RouterState) -> Iterator[Fact]:
     key, netns = router.key, router.netns
+    yield Translation(key, netns, *translation(router))  # before addresses: what came to them untranslated would be refused
     yield Forwarding(key, netns)
     for device in ("lo", *(interface.device for interface in router.ends)):
         yield Up(key, netns, device)
@@ -215,7 +216,6 @@ def _want(router: RouterState) -> Iterator[Fact]:
     for route in router.routes:
         beyond = router.gateway.device if router.gateway is not None and not _is_near(route.nexthop, router.ends) else ""
         yield Via(key, netns, route.destination, route.nexthop, beyond)
-    yield Translation(key, netns, *translation(router))
 
 
 def _addresses(router: RouterState) -> Iterator[Address]:
