@@ -101,7 +101,7 @@ def test_where_addresses_roam_a_tunnel_answers_nothing_and_lets_all_be_asked():
     peer = PeerState("p9", N, "fa:16:3e:00:00:09", ("10.7.0.9", "fd00::9"), "10.9.0.2", VXLAN.segments[0])
     asked, _ = lines(bridges(), roaming, peer)
     assert "ip: link add name vxlan-77 mtu 1450 group 6278 type vxlan id 77 local 10.9.0.1 dstport 4789 nolearning noproxy" in asked
-    assert "ip: link set dev vxlan-77 type bridge_slave learning off neigh_suppress off isolated off" in asked
+    assert "ip: link set dev vxlan-77 type bridge_slave learning on neigh_suppress off isolated off" in asked
     assert not any(line.startswith("ip: neigh") for line in asked)
 
 
