@@ -170,7 +170,7 @@ class PluggedPort(Fact, frozen=True):
     tag: int | None
     up: bool = True
     mtu_bytes: int = 0
-    bridge: str = "br-int"
+    bridge: str = INTEGRATION
     device: str = ""  # read: how the hypervisor called it
     marked: bool = True
     error: str = ""  # read: why Open vSwitch cannot use it
